@@ -1,0 +1,65 @@
+//! Changes of a source, in the order in which they were committed.
+
+use crate::batch::Batch;
+use crate::position::Position;
+use crate::schema::TableName;
+
+/// What happened to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Op {
+    /// A new row.
+    Insert = 0,
+    /// A row changed, its key perhaps too.
+    Update = 1,
+    /// A row went.
+    Delete = 2,
+}
+
+/// Consecutive changes of one table, in source order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableChanges {
+    /// Index into [`StreamRequest::tables`](crate::source::StreamRequest::tables).
+    pub table: usize,
+    /// One entry per row of `rows`.
+    pub ops: Vec<Op>,
+    /// New image of an insert or update, old image of a delete: the requested columns.
+    pub rows: Batch,
+    /// Old image of each update, in order: as many rows as `ops` has updates.
+    pub before: Batch,
+}
+
+/// A change of structure in the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaChange {
+    /// Database in which the statement ran.
+    pub namespace: String,
+    /// The table, where the statement names just one that could be read.
+    pub table: Option<TableName>,
+    /// The statement as logged.
+    pub statement: String,
+}
+
+/// A piece of the stream: whole transactions, or part of one that is too big to hold.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ChangeSet {
+    /// The changes. Entries of different tables are not ordered among each other; a table appears
+    /// once.
+    pub tables: Vec<TableChanges>,
+    /// The position after the last transaction, when the set ends where one does. `None` means
+    /// that more of the same transaction follows and nothing may be committed as applied yet.
+    pub position: Option<Position>,
+    /// Transactions that end in this set.
+    pub transactions: u64,
+    /// When the last of them was committed, microseconds since 1970 by the source's clock.
+    pub committed_at: Option<i64>,
+    /// A change of structure that concerns the task, after everything in `tables`.
+    pub schema_change: Option<SchemaChange>,
+}
+
+impl ChangeSet {
+    /// Number of row changes.
+    pub fn rows(&self) -> usize {
+        self.tables.iter().map(|changes| changes.ops.len()).sum()
+    }
+}

@@ -1,0 +1,23 @@
+//! The vocabulary that every part of the engine shares: schemas, logical types, columnar batches,
+//! changes, positions, findings, errors, and the two traits a database connector implements.
+//!
+//! Nothing here does I/O. Connectors ([`source::Source`], [`target::Target`]) and the pipeline meet
+//! only in these types, so neither needs to know the other.
+
+pub mod batch;
+pub mod bitmap;
+pub mod change;
+pub mod column;
+pub mod endpoint;
+pub mod error;
+pub mod finding;
+pub mod logical;
+pub mod plan;
+pub mod position;
+pub mod schema;
+pub mod selection;
+pub mod source;
+pub mod target;
+pub mod temporal;
+
+pub use error::{Error, ErrorKind, Result};

@@ -1,0 +1,144 @@
+//! What a connector does to be read from.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use crate::batch::Batch;
+use crate::change::ChangeSet;
+use crate::endpoint::Endpoint;
+use crate::error::Result;
+use crate::finding::Finding;
+use crate::position::{Position, Watermarks};
+use crate::schema::TableSchema;
+use crate::selection::Selection;
+
+/// A bound of a chunk: key values in the connector's own typed encoding, which orders nothing by
+/// itself. Only the source compares keys, by its own collations.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KeyBound(pub Vec<u8>);
+
+/// Rows whose key lies in `(after, to]`; an open end where there is `None`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkRange {
+    /// Exclusive lower bound.
+    pub after: Option<KeyBound>,
+    /// Inclusive upper bound.
+    pub to: Option<KeyBound>,
+}
+
+/// What to read of one table.
+#[derive(Debug, Clone)]
+pub struct ReadRequest {
+    /// The table.
+    pub table: Arc<TableSchema>,
+    /// Ordinals of the columns wanted, in the order wanted.
+    pub columns: Arc<[usize]>,
+    /// The part of it; both ends open = the whole table in one read.
+    pub range: ChunkRange,
+    /// Size at which a batch is handed over, in bytes; a bigger row goes alone.
+    pub batch_bytes: usize,
+    /// Rows at which a batch is handed over.
+    pub batch_rows: usize,
+    /// The returned `low` must hold *exactly* the transactions on this table that the rows show:
+    /// for tables without a row key, whose changes can't be applied twice.
+    pub exact: bool,
+}
+
+/// Takes the rows of a read, in any order.
+#[async_trait]
+pub trait BatchSink: Send {
+    /// Takes a batch; returns when there is room for the next.
+    async fn push(&mut self, batch: Batch) -> Result<()>;
+}
+
+/// A connection that reads chunks, one after the other.
+#[async_trait]
+pub trait Reader: Send {
+    /// Reads one chunk in one statement or one consistent read, pushing every row of it exactly
+    /// once, and says what the read contains. A broken connection is an error, never an early end.
+    async fn read(&mut self, request: &ReadRequest, sink: &mut dyn BatchSink) -> Result<Watermarks>;
+}
+
+/// A table whose changes are wanted.
+#[derive(Debug, Clone)]
+pub struct StreamTable {
+    /// The table as it was when the stream's first position was taken.
+    pub schema: Arc<TableSchema>,
+    /// Ordinals of the columns wanted, in the order wanted; the same as the snapshot's.
+    pub columns: Arc<[usize]>,
+    /// Changes of transactions in this position are left out: an exact read had them.
+    pub since: Option<Position>,
+}
+
+/// What to follow.
+#[derive(Debug, Clone)]
+pub struct StreamRequest {
+    /// Where to begin: the first transaction that this position doesn't hold.
+    pub from: Position,
+    /// The tables.
+    pub tables: Vec<StreamTable>,
+    /// Tables that belong to the task: a change of one that is not in `tables` is an error, as is
+    /// not knowing; tables outside the selection are passed over.
+    pub selection: Selection,
+    /// Tables of the selection that the plan leaves out.
+    pub skipped: Vec<crate::schema::TableName>,
+    /// Size at which a set is handed over even inside a transaction, in bytes.
+    pub set_bytes: usize,
+    /// Row changes at which a set is handed over at the next end of a transaction.
+    pub set_rows: usize,
+}
+
+/// The changes of a source, in commit order.
+#[async_trait]
+pub trait ChangeStream: Send {
+    /// Waits for the next set. An idle source yields sets without changes from time to time, whose
+    /// position has moved on. Cancel-safe: a dropped call loses nothing.
+    ///
+    /// Sets gather transactions for a few milliseconds while more is already on the wire, so that
+    /// a busy stream is cheap and a quiet one quick.
+    async fn next(&mut self) -> Result<ChangeSet>;
+}
+
+/// A database that rows and changes are read from.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// What it says it is.
+    fn endpoint(&self) -> &Endpoint;
+
+    /// Checks account and settings; `online` asks for what following changes needs. Writes
+    /// nothing. A [`Failed`](crate::finding::Severity::Failed) finding means that a task can't run.
+    async fn check(&self, online: bool) -> Result<Vec<Finding>>;
+
+    /// The base tables of the selection, by name.
+    async fn catalog(&self, selection: &Selection) -> Result<Vec<TableSchema>>;
+
+    /// A position every transaction in which is visible to a read that begins after this call.
+    async fn low_watermark(&self) -> Result<Position>;
+
+    /// A position that holds every transaction that a read ended before this call can have seen.
+    async fn high_watermark(&self) -> Result<Position>;
+
+    /// Whether a stream that reached `reached` has delivered everything in `wanted`.
+    fn covers(&self, reached: &Position, wanted: &Position) -> Result<bool>;
+
+    /// Why changes can't be followed from `from` any more (purged, another server), if they can't.
+    async fn check_position(&self, from: &Position) -> Result<()>;
+
+    /// Whether the table can be read in ranges of a key.
+    fn can_chunk(&self, table: &TableSchema) -> bool;
+
+    /// The upper bound of a chunk of about `rows` rows after `after`; `None` when fewer are left.
+    async fn chunk_end(
+        &self,
+        table: &TableSchema,
+        after: Option<&KeyBound>,
+        rows: u64,
+    ) -> Result<Option<KeyBound>>;
+
+    /// Opens a connection for chunks.
+    async fn open_reader(&self) -> Result<Box<dyn Reader>>;
+
+    /// Opens the stream.
+    async fn open_stream(&self, request: StreamRequest) -> Result<Box<dyn ChangeStream>>;
+}

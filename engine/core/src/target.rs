@@ -1,0 +1,162 @@
+//! What a connector does to be written to.
+//!
+//! The target holds the truth about a task: which chunks it has and which source position its rows
+//! stand at, each committed in the same transaction as the rows. What the engine keeps on disk
+//! beside that is a cache.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use crate::batch::Batch;
+use crate::change::Op;
+use crate::endpoint::Endpoint;
+use crate::error::Result;
+use crate::finding::Finding;
+use crate::plan::TargetTable;
+use crate::position::{Position, Watermarks};
+use crate::schema::TableName;
+use crate::source::ChunkRange;
+
+/// A chunk that the target holds completely.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkRecord {
+    /// Source table.
+    pub table: TableName,
+    /// Number within the table. Chunks are cut one after the other, so that `range.after` of
+    /// number n + 1 is `range.to` of number n.
+    pub number: u64,
+    /// Its keys.
+    pub range: ChunkRange,
+    /// Rows read from the source.
+    pub rows: u64,
+    /// What the read contains.
+    pub watermarks: Watermarks,
+}
+
+/// What the target knows of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// Digest of the plan that the task was begun with.
+    pub plan_digest: String,
+    /// Where the stream begins: a low watermark from before the first chunk; empty for a task
+    /// that copies and does not follow.
+    pub start: Option<Position>,
+    /// The position at which the target's rows stand; `start` until changes were applied.
+    pub position: Option<Position>,
+    /// The finished chunks.
+    pub chunks: Vec<ChunkRecord>,
+}
+
+/// Which objects to build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuildStep {
+    /// The row key: primary key, or the unique key in its place. Needed before changes are applied.
+    RowKeys,
+    /// Every other index.
+    Indexes,
+    /// Foreign keys, validated.
+    ForeignKeys,
+}
+
+/// One object to build, independent of the others of its step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildJob {
+    /// Target table.
+    pub table: TableName,
+    /// For progress: `primary key of shop.orders`.
+    pub label: String,
+    /// The statements, which do nothing when the object is already there.
+    pub statements: Vec<String>,
+}
+
+/// The net effect of consecutive changes on one table.
+///
+/// Applied as: delete `deletes`, then write `upserts`. A row whose key or whose value under another
+/// unique key moved is in both, so that no order of writes can collide with a value not yet freed.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct NetChanges {
+    /// Row keys, the key's columns in key order.
+    pub deletes: Batch,
+    /// Whole rows, all written columns; each key once.
+    pub upserts: Batch,
+}
+
+/// Changes of a table without a row key, in source order: whole rows.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct OrderedChanges {
+    /// One entry per row of `rows`.
+    pub ops: Vec<Op>,
+    /// New image of an insert or update, old image of a delete.
+    pub rows: Batch,
+    /// Old image of each update, in order.
+    pub before: Batch,
+}
+
+/// Loads chunks over one connection.
+#[async_trait]
+pub trait Loader: Send {
+    /// Starts a transaction for rows of `table`; an unfinished one is rolled back first.
+    async fn begin(&mut self, table: &Arc<TargetTable>) -> Result<()>;
+    /// Writes rows: exactly the table's written columns. A value that has no representation is an
+    /// error that names table, key, column and value; nothing of the chunk remains then.
+    async fn write(&mut self, batch: &Batch) -> Result<()>;
+    /// Commits the rows together with the record of the chunk.
+    async fn commit(&mut self, record: &ChunkRecord) -> Result<()>;
+    /// Gives the chunk up.
+    async fn abort(&mut self) -> Result<()>;
+}
+
+/// Applies changes over one connection. Foreign keys and triggers of the target stay silent.
+#[async_trait]
+pub trait Applier: Send {
+    /// Applies net changes of a table with a row key, in the open transaction (begun if need be).
+    async fn apply(&mut self, table: &Arc<TargetTable>, changes: &NetChanges) -> Result<()>;
+    /// Applies changes of a table without one.
+    async fn apply_ordered(&mut self, table: &Arc<TargetTable>, changes: &OrderedChanges) -> Result<()>;
+    /// Commits what was applied together with the position. With nothing applied, only the
+    /// position moves. After a broken connection the target is asked whether the commit happened.
+    async fn commit(&mut self, position: &Position) -> Result<()>;
+}
+
+/// A database that rows are written to.
+#[async_trait]
+pub trait Target: Send + Sync {
+    /// What it says it is.
+    fn endpoint(&self) -> &Endpoint;
+
+    /// Checks account and settings against the plan. Writes nothing.
+    async fn check(&self, tables: &[Arc<TargetTable>], online: bool) -> Result<Vec<Finding>>;
+
+    /// The statements that create schema and table, in order; pure.
+    fn render_table(&self, table: &TargetTable) -> Result<Vec<String>>;
+
+    /// The objects of one step over all tables; pure.
+    fn render_step(&self, step: BuildStep, tables: &[Arc<TargetTable>]) -> Result<Vec<BuildJob>>;
+
+    /// Reads what the target knows of task `name`; `None` when it knows nothing. Writes nothing.
+    async fn task(&self, name: &str) -> Result<Option<TaskRecord>>;
+
+    /// Registers the task, or takes it over: an engine that had it before can't commit any more.
+    /// `start` is kept from the first time. Everything below needs it done.
+    async fn claim(&self, name: &str, plan_digest: &str, start: Option<&Position>) -> Result<()>;
+
+    /// Creates the tables that aren't there. A table that exists and isn't the task's own is an
+    /// error and nothing is touched.
+    async fn create_tables(&self, tables: &[Arc<TargetTable>]) -> Result<()>;
+
+    /// Runs one job.
+    async fn build(&self, job: &BuildJob) -> Result<()>;
+
+    /// Sets the identity columns to go on after the greatest of the table's value and `next`.
+    async fn set_identity(&self, table: &TargetTable, next: Option<u64>) -> Result<()>;
+
+    /// Gathers statistics, so that the first queries after the move are planned well.
+    async fn analyze(&self, table: &TargetTable) -> Result<()>;
+
+    /// Opens a connection for chunks.
+    async fn open_loader(&self) -> Result<Box<dyn Loader>>;
+
+    /// Opens a connection for changes.
+    async fn open_applier(&self) -> Result<Box<dyn Applier>>;
+}
