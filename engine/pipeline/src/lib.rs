@@ -1,1 +1,19 @@
-//! (crate docs)
+//! The phases of a task, written against the connector traits alone: no database is named here.
+//!
+//! [`run()`](run::run) drives them: check, plan (plugins decide, [`compose`] joins their decisions),
+//! create, copy in chunks ([`snapshot`]), apply what changed meanwhile ([`follow`]), build indexes,
+//! go on following. Rows pass through a [`route`], which runs native operations and plugin code over
+//! columns. The target says what is done; [`state`] is the engine's own memory of the rest.
+
+pub mod compose;
+pub mod dead_letter;
+pub mod follow;
+pub mod merge;
+pub mod ops;
+pub mod plan;
+pub mod progress;
+pub mod route;
+pub mod run;
+pub mod snapshot;
+pub mod state;
+pub mod task;

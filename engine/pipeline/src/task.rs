@@ -1,0 +1,62 @@
+//! What a task is asked to do.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use engine_core::selection::Selection;
+use engine_core::source::Source;
+use engine_core::target::Target;
+
+/// Whether the source keeps taking writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Copy once; the source is expected to stand still.
+    Offline,
+    /// Copy, then follow.
+    Online,
+}
+
+/// When an online task ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// It goes on until it is stopped.
+    Stopped,
+    /// Once the source position read when the copy was complete is applied.
+    CaughtUp,
+}
+
+/// A plugin of the chain.
+#[derive(Debug, Clone)]
+pub struct PluginSpec {
+    /// The component.
+    pub path: PathBuf,
+}
+
+/// Everything a task needs. Later runs of the same task pass the same.
+#[derive(Clone)]
+pub struct TaskSpec {
+    /// Name; also the name of its directory under `state_dir`.
+    pub name: String,
+    /// Where rows come from.
+    pub source: Arc<dyn Source>,
+    /// Where they go.
+    pub target: Arc<dyn Target>,
+    /// The source for people: a URL without password.
+    pub source_label: String,
+    /// The target for people.
+    pub target_label: String,
+    /// Which tables.
+    pub selection: Selection,
+    /// Offline or online.
+    pub mode: Mode,
+    /// When it ends.
+    pub until: Until,
+    /// The chain, in order.
+    pub plugins: Vec<PluginSpec>,
+    /// Configuration by plugin name; a name that no plugin of the chain has is an error.
+    pub plugin_config: serde_json::Map<String, serde_json::Value>,
+    /// Connections to source and target that copy at the same time, and indexes built at once.
+    pub parallelism: usize,
+    /// Where tasks keep their state.
+    pub state_dir: PathBuf,
+}
