@@ -21,11 +21,11 @@ pub enum Op {
 pub struct TableChanges {
     /// Index into [`StreamRequest::tables`](crate::source::StreamRequest::tables).
     pub table: usize,
-    /// One entry per row of `rows`.
+    /// The changes, in source order.
     pub ops: Vec<Op>,
-    /// New image of an insert or update, old image of a delete: the requested columns.
-    pub rows: Batch,
-    /// Old image of each update, in order: as many rows as `ops` has updates.
+    /// New images, the requested columns: one row for each insert and each update, in order.
+    pub after: Batch,
+    /// Old images, the requested columns: one row for each update and each delete, in order.
     pub before: Batch,
 }
 

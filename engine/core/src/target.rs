@@ -85,11 +85,11 @@ pub struct NetChanges {
 /// Changes of a table without a row key, in source order: whole rows.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct OrderedChanges {
-    /// One entry per row of `rows`.
+    /// The changes, in order.
     pub ops: Vec<Op>,
-    /// New image of an insert or update, old image of a delete.
-    pub rows: Batch,
-    /// Old image of each update, in order.
+    /// New images: one row for each insert and each update, in order.
+    pub after: Batch,
+    /// Old images: one row for each update and each delete, in order.
     pub before: Batch,
 }
 
