@@ -12,6 +12,7 @@ pub mod merge;
 pub mod ops;
 pub mod plan;
 pub mod progress;
+mod retry;
 pub mod route;
 pub mod run;
 pub mod snapshot;

@@ -1,0 +1,37 @@
+//! Waiting between attempts.
+
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+use engine_core::error::{Error, ErrorKind, Result};
+
+const FIRST: Duration = Duration::from_millis(200);
+const LONGEST: Duration = Duration::from_secs(10);
+const MOST: u32 = 12;
+
+/// Waits that double up to ten seconds, a dozen of them.
+pub(crate) struct Backoff {
+    attempts: u32,
+}
+
+impl Backoff {
+    /// Before the first attempt.
+    pub(crate) fn new() -> Self {
+        Self { attempts: 0 }
+    }
+
+    /// Waits before the next attempt; gives the error back when there were enough of them, and
+    /// `Interrupted` when the task is being stopped.
+    pub(crate) async fn wait(&mut self, error: Error, stop: &CancellationToken) -> Result<()> {
+        self.attempts += 1;
+        if self.attempts > MOST {
+            return Err(error);
+        }
+        let pause = FIRST.saturating_mul(1 << self.attempts.min(10)).min(LONGEST);
+        tracing::warn!(attempt = self.attempts, pause_ms = pause.as_millis() as u64, "trying again: {error}");
+        tokio::select! {
+            () = stop.cancelled() => Err(Error::new(ErrorKind::Interrupted, "stopped while waiting to try again")),
+            () = tokio::time::sleep(pause) => Ok(()),
+        }
+    }
+}

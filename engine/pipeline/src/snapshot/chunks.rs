@@ -1,0 +1,211 @@
+//! Which chunk comes next.
+//!
+//! A table is cut from its first key to its last: the end of a chunk is looked up when the chunk is
+//! handed out, so that its size follows what the chunks before it turned out to weigh. Chunks that
+//! an earlier run finished are known from the target; what lies between them is copied again.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex as BlockingMutex, PoisonError};
+use tokio::sync::Mutex;
+
+use engine_core::error::Result;
+use engine_core::schema::TableSchema;
+use engine_core::source::{ChunkRange, KeyBound, Source};
+use engine_core::target::ChunkRecord;
+
+use crate::route::Route;
+
+/// What a chunk should weigh.
+const CHUNK_BYTES: u64 = 16 << 20;
+const FEWEST_ROWS: u64 = 500;
+const MOST_ROWS: u64 = 2_000_000;
+
+/// A chunk to copy.
+#[derive(Debug, Clone)]
+pub(super) struct Chunk {
+    /// Number of the table in the task.
+    pub(super) table: usize,
+    /// Number within the table.
+    pub(super) number: u64,
+    /// Its keys.
+    pub(super) range: ChunkRange,
+}
+
+/// Hands out chunks.
+pub(super) struct ChunkQueue {
+    source: Arc<dyn Source>,
+    tables: Vec<TableCursor>,
+    closed: AtomicBool,
+}
+
+struct TableCursor {
+    index: usize,
+    schema: Arc<TableSchema>,
+    chunkable: bool,
+    state: Mutex<CursorState>,
+    /// Rows that should make a chunk of [`CHUNK_BYTES`].
+    rows_per_chunk: BlockingMutex<u64>,
+    rows_done: u64,
+}
+
+struct CursorState {
+    /// Holes that an interrupted run left.
+    gaps: VecDeque<(u64, ChunkRange)>,
+    /// Where the uncut rest begins; `None` once everything is cut.
+    rest: Option<(u64, Option<KeyBound>)>,
+}
+
+impl ChunkQueue {
+    /// A queue over the tables that have rows to copy, less the chunks in `done`.
+    pub(super) fn new(source: Arc<dyn Source>, routes: &[Arc<Route>], done: &[ChunkRecord]) -> Self {
+        let mut tables = Vec::new();
+        for (index, route) in routes.iter().enumerate() {
+            let composed = route.composed();
+            if !composed.target.with_rows {
+                continue;
+            }
+            let mut records: Vec<&ChunkRecord> =
+                done.iter().filter(|record| record.table == composed.schema.name).collect();
+            records.sort_by_key(|record| record.number);
+            let schema = Arc::new(composed.schema.clone());
+            tables.push(TableCursor {
+                index,
+                chunkable: composed.target.row_key.is_some() && source.can_chunk(&schema),
+                rows_per_chunk: BlockingMutex::new(first_guess(&schema)),
+                rows_done: records.iter().map(|record| record.rows).sum(),
+                state: Mutex::new(remaining(&records)),
+                schema,
+            });
+        }
+        // The biggest first, so that the last to finish is not the longest.
+        tables.sort_by_key(|table| std::cmp::Reverse(table.schema.byte_estimate.unwrap_or(0)));
+        Self { source, tables, closed: AtomicBool::new(false) }
+    }
+
+    /// Rows of finished chunks, by number of the table.
+    pub(super) fn rows_done(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        self.tables.iter().map(|table| (table.index, table.rows_done))
+    }
+
+    /// Hands out no more chunks.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`ChunkQueue::close`] was called.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// The next chunk; `None` when there is none left to hand out.
+    pub(super) async fn next(&self) -> Result<Option<Chunk>> {
+        for table in &self.tables {
+            if self.is_closed() {
+                return Ok(None);
+            }
+            let mut state = table.state.lock().await;
+            if let Some((number, range)) = state.gaps.pop_front() {
+                return Ok(Some(Chunk { table: table.index, number, range }));
+            }
+            let Some((number, after)) = state.rest.clone() else { continue };
+            let to = if table.chunkable {
+                let rows = *table.rows_per_chunk.lock().unwrap_or_else(PoisonError::into_inner);
+                self.source.chunk_end(&table.schema, after.as_ref(), rows).await?
+            } else {
+                None
+            };
+            state.rest = to.clone().map(|to| (number + 1, Some(to)));
+            return Ok(Some(Chunk { table: table.index, number, range: ChunkRange { after, to } }));
+        }
+        Ok(None)
+    }
+
+    /// Learns from a finished chunk how many rows the next ones should have.
+    pub(super) fn learn(&self, table: usize, rows: u64, bytes: u64) {
+        let Some(cursor) = self.tables.iter().find(|cursor| cursor.index == table) else { return };
+        if rows == 0 || bytes == 0 {
+            return;
+        }
+        let wanted = u128::from(CHUNK_BYTES) * u128::from(rows) / u128::from(bytes);
+        let mut rows_per_chunk = cursor.rows_per_chunk.lock().unwrap_or_else(PoisonError::into_inner);
+        // Growth is slow, so that one chunk of small rows does not make the next one huge.
+        let most = (*rows_per_chunk).saturating_mul(3) / 2;
+        *rows_per_chunk = u64::try_from(wanted).unwrap_or(MOST_ROWS).min(most).clamp(FEWEST_ROWS, MOST_ROWS);
+    }
+}
+
+fn first_guess(schema: &TableSchema) -> u64 {
+    match (schema.row_estimate, schema.byte_estimate) {
+        (Some(rows), Some(bytes)) if rows > 0 && bytes > 0 => {
+            let wanted = u128::from(CHUNK_BYTES) * u128::from(rows) / u128::from(bytes);
+            u64::try_from(wanted).unwrap_or(MOST_ROWS).clamp(FEWEST_ROWS, MOST_ROWS)
+        }
+        _ => 20_000,
+    }
+}
+
+/// What the finished chunks leave to do. They are compared by equality alone: only the source
+/// orders keys.
+fn remaining(done: &[&ChunkRecord]) -> CursorState {
+    let mut gaps = VecDeque::new();
+    let mut number = 0;
+    let mut end: Option<KeyBound> = None;
+    let mut complete = false;
+    for record in done {
+        if record.range.after != end {
+            gaps.push_back((number, ChunkRange { after: end.clone(), to: record.range.after.clone() }));
+        }
+        number = record.number + 1;
+        end.clone_from(&record.range.to);
+        complete = end.is_none();
+    }
+    CursorState { gaps, rest: if complete { None } else { Some((number, end)) } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine_core::position::{Position, Watermarks};
+    use engine_core::schema::TableName;
+
+    fn record(number: u64, after: Option<u8>, to: Option<u8>) -> ChunkRecord {
+        let bound = |key: Option<u8>| key.map(|key| KeyBound(vec![key]));
+        let position = Position(String::new());
+        ChunkRecord {
+            table: TableName::new("a", "b"),
+            number,
+            range: ChunkRange { after: bound(after), to: bound(to) },
+            rows: 1,
+            watermarks: Watermarks { low: position.clone(), high: position },
+        }
+    }
+
+    fn left(records: &[ChunkRecord]) -> (Vec<(u64, Option<u8>, Option<u8>)>, Option<(u64, Option<u8>)>) {
+        let key = |bound: &Option<KeyBound>| bound.as_ref().and_then(|bound| bound.0.first().copied());
+        let state = remaining(&records.iter().collect::<Vec<_>>());
+        let gaps = state.gaps.iter().map(|(n, range)| (*n, key(&range.after), key(&range.to))).collect();
+        (gaps, state.rest.map(|(number, after)| (number, key(&after))))
+    }
+
+    #[test]
+    fn nothing_done_leaves_everything() {
+        assert_eq!(left(&[]), (vec![], Some((0, None))));
+    }
+
+    #[test]
+    fn holes_are_filled_and_the_rest_is_cut_on() {
+        let records = [record(1, Some(10), Some(20)), record(4, Some(40), Some(50))];
+        assert_eq!(
+            left(&records),
+            (vec![(0, None, Some(10)), (2, Some(20), Some(40))], Some((5, Some(50))))
+        );
+    }
+
+    #[test]
+    fn the_last_chunk_ends_the_table() {
+        assert_eq!(left(&[record(0, None, Some(9)), record(1, Some(9), None)]), (vec![], None));
+        assert_eq!(left(&[record(0, None, None)]), (vec![], None));
+        assert_eq!(left(&[record(1, Some(9), None)]), (vec![(0, None, Some(9))], None));
+    }
+}

@@ -1,0 +1,205 @@
+//! One worker of the copy: a connection to each side, chunk after chunk.
+
+use async_trait::async_trait;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+use engine_core::batch::Batch;
+use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::plan::TargetTable;
+use engine_core::source::{BatchSink, ReadRequest, Reader, Source};
+use engine_core::target::{ChunkRecord, Loader, Target};
+
+use crate::progress::Progress;
+use crate::retry::Backoff;
+use crate::route::{Origin, Route};
+use crate::state::Store;
+
+use super::chunks::{Chunk, ChunkQueue};
+
+/// Batches of this size keep the plugin crossing cheap and the memory small.
+const BATCH_BYTES: usize = 768 << 10;
+const BATCH_ROWS: usize = 4096;
+
+pub(super) struct Worker {
+    pub(super) source: Arc<dyn Source>,
+    pub(super) target: Arc<dyn Target>,
+    pub(super) routes: Vec<Arc<Route>>,
+    pub(super) queue: Arc<ChunkQueue>,
+    pub(super) store: Store,
+    pub(super) progress: Arc<Progress>,
+    pub(super) online: bool,
+    pub(super) stop: CancellationToken,
+}
+
+struct Connections {
+    reader: Box<dyn Reader>,
+    loader: Box<dyn Loader>,
+}
+
+impl Worker {
+    pub(super) async fn run(self) -> Result<()> {
+        let mut connections = None;
+        while !self.stop.is_cancelled() {
+            let Some(chunk) = self.next_chunk().await? else { break };
+            self.copy(&chunk, &mut connections).await?;
+        }
+        Ok(())
+    }
+
+    async fn next_chunk(&self) -> Result<Option<Chunk>> {
+        let mut backoff = Backoff::new();
+        loop {
+            match self.queue.next().await {
+                Err(error) if error.kind() == ErrorKind::Transient => backoff.wait(error, &self.stop).await?,
+                result => return result,
+            }
+        }
+    }
+
+    /// Copies a chunk. A broken connection costs the chunk's work, which is done again over new ones.
+    async fn copy(&self, chunk: &Chunk, connections: &mut Option<Connections>) -> Result<()> {
+        let mut backoff = Backoff::new();
+        loop {
+            match self.attempt(chunk, connections).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Transient => {
+                    *connections = None;
+                    backoff.wait(error, &self.stop).await?;
+                    if self.committed(chunk).await? {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether the target has the chunk after all: its commit may have happened unheard.
+    async fn committed(&self, chunk: &Chunk) -> Result<bool> {
+        let Some(route) = self.routes.get(chunk.table) else { return Ok(false) };
+        let table = &route.composed().schema.name;
+        match self.target.task(self.store.task()).await {
+            Ok(Some(task)) => {
+                Ok(task.chunks.iter().any(|record| record.table == *table && record.number == chunk.number))
+            }
+            Ok(None) => Ok(false),
+            Err(error) if error.kind() == ErrorKind::Transient => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn attempt(&self, chunk: &Chunk, connections: &mut Option<Connections>) -> Result<()> {
+        let route = self
+            .routes
+            .get(chunk.table)
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "a chunk names a table that the task does not have"))?;
+        let composed = route.composed();
+        if connections.is_none() {
+            let (reader, loader) = tokio::try_join!(self.source.open_reader(), self.target.open_loader())?;
+            *connections = Some(Connections { reader, loader });
+        }
+        let Some(Connections { reader, loader }) = connections else {
+            return Err(Error::new(ErrorKind::Internal, "there is no connection"));
+        };
+        let request = ReadRequest {
+            table: Arc::new(composed.schema.clone()),
+            columns: composed.reads.clone().into(),
+            range: chunk.range.clone(),
+            batch_bytes: BATCH_BYTES,
+            batch_rows: BATCH_ROWS,
+            exact: self.online && composed.target.row_key.is_none(),
+        };
+        let target = Arc::new(composed.target.clone());
+        loader.begin(&target).await?;
+        let mut sink = RouteSink {
+            route,
+            loader: loader.as_mut(),
+            target: &target,
+            progress: &self.progress,
+            queue: &self.queue,
+            index: chunk.table,
+            stop: &self.stop,
+            counts: Counts::default(),
+        };
+        let read = reader.read(&request, &mut sink).await;
+        let counts = sink.counts;
+        let watermarks = match read {
+            Ok(watermarks) => watermarks,
+            Err(error) => {
+                self.progress.update_table(chunk.table, |table| counts.take_back(table));
+                loader.abort().await.ok();
+                // A reader that was stopped half-way is in the middle of a result.
+                *connections = None;
+                return Err(error);
+            }
+        };
+        let record = ChunkRecord {
+            table: composed.schema.name.clone(),
+            number: chunk.number,
+            range: chunk.range.clone(),
+            rows: counts.rows,
+            watermarks,
+        };
+        if let Err(error) = loader.commit(&record).await {
+            self.progress.update_table(chunk.table, |table| counts.take_back(table));
+            return Err(error);
+        }
+        self.queue.learn(chunk.table, counts.rows, counts.bytes);
+        self.store.put_chunk(&record)
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    rows: u64,
+    bytes: u64,
+    filtered: u64,
+    dead: u64,
+}
+
+impl Counts {
+    fn take_back(&self, table: &mut crate::progress::TableProgress) {
+        table.rows_copied = table.rows_copied.saturating_sub(self.rows);
+        table.bytes_copied = table.bytes_copied.saturating_sub(self.bytes);
+        table.rows_filtered = table.rows_filtered.saturating_sub(self.filtered);
+        table.rows_dead = table.rows_dead.saturating_sub(self.dead);
+    }
+}
+
+/// Sends what is read through the route into the loader.
+struct RouteSink<'a> {
+    route: &'a Route,
+    loader: &'a mut dyn Loader,
+    target: &'a TargetTable,
+    progress: &'a Progress,
+    queue: &'a ChunkQueue,
+    index: usize,
+    stop: &'a CancellationToken,
+    counts: Counts,
+}
+
+#[async_trait]
+impl BatchSink for RouteSink<'_> {
+    async fn push(&mut self, batch: Batch) -> Result<()> {
+        if self.stop.is_cancelled() || self.queue.is_closed() {
+            return Err(Error::new(ErrorKind::Interrupted, "stopped during the copy"));
+        }
+        let (rows, bytes) = (batch.rows as u64, batch.size() as u64);
+        let routed = self.route.run(batch, Origin::Snapshot).await?;
+        if routed.batch.rows > 0 {
+            self.loader.write(&routed.batch).await.map_err(|error| error.at("table", &self.target.source))?;
+        }
+        self.counts.rows += rows;
+        self.counts.bytes += bytes;
+        self.counts.filtered += routed.filtered;
+        self.counts.dead += routed.dead;
+        self.progress.update_table(self.index, |table| {
+            table.rows_copied += rows;
+            table.bytes_copied += bytes;
+            table.rows_filtered += routed.filtered;
+            table.rows_dead += routed.dead;
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! The sled store of a task. Everything that touches sled or bincode is here and in `envelope`.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+
+use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::position::Position;
+use engine_core::target::ChunkRecord;
+
+use super::envelope;
+use super::records::TaskPlanRecord;
+
+const PLAN_VERSION: u16 = 1;
+const POSITION_VERSION: u16 = 1;
+const CHUNK_VERSION: u16 = 1;
+
+/// The store. What the target could not tell again is flushed before a write returns.
+#[derive(Debug, Clone)]
+pub struct Store {
+    db: sled::Db,
+    path: PathBuf,
+    task: String,
+}
+
+impl Store {
+    /// Opens the store of the task whose directory is `directory`.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let path = directory.join("store");
+        // sled checks what it finds while it opens; a damaged store is an error here, or a panic
+        // inside sled, which must not take the engine along.
+        let opened = std::panic::catch_unwind(|| sled::Config::new().path(&path).cache_capacity(8 << 20).open());
+        let db = match opened {
+            Ok(Ok(db)) => db,
+            Ok(Err(error)) => return Err(damaged(&path).caused_by(error)),
+            Err(_) => return Err(damaged(&path)),
+        };
+        let task = directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Self { db, path, task })
+    }
+
+    /// Name of the task.
+    pub fn task(&self) -> &str {
+        &self.task
+    }
+
+    /// The plan that the task was begun with.
+    pub fn plan(&self) -> Result<Option<TaskPlanRecord>> {
+        self.get("plan", PLAN_VERSION)
+    }
+
+    /// Stores the plan.
+    pub fn put_plan(&self, plan: &TaskPlanRecord) -> Result<()> {
+        self.put("plan", PLAN_VERSION, plan)
+    }
+
+    /// Notes the position last committed in the target. Not flushed: the target has it.
+    pub fn note_position(&self, position: &Position) -> Result<()> {
+        self.insert("position", POSITION_VERSION, position)
+    }
+
+    /// Notes a chunk committed in the target.
+    pub fn put_chunk(&self, chunk: &ChunkRecord) -> Result<()> {
+        let key = format!("chunk/{}/{:012}", chunk.table, chunk.number);
+        self.put(&key, CHUNK_VERSION, chunk)
+    }
+
+    fn get<T: DeserializeOwned>(&self, key: &str, version: u16) -> Result<Option<T>> {
+        let bytes = self.db.get(key).map_err(|error| damaged(&self.path).caused_by(error))?;
+        bytes
+            .map(|bytes| envelope::open(version, &bytes))
+            .transpose()
+            .map_err(|error| damaged(&self.path).at("record", key).caused_by(error))
+    }
+
+    fn put<T: Serialize>(&self, key: &str, version: u16, record: &T) -> Result<()> {
+        self.insert(key, version, record)?;
+        self.db.flush().map_err(|error| self.unwritable(error))?;
+        Ok(())
+    }
+
+    fn insert<T: Serialize>(&self, key: &str, version: u16, record: &T) -> Result<()> {
+        self.db.insert(key, envelope::seal(version, record)?).map_err(|error| self.unwritable(error))?;
+        Ok(())
+    }
+
+    fn unwritable(&self, error: sled::Error) -> Error {
+        Error::new(ErrorKind::State, "the task's store can't be written")
+            .at("directory", self.path.display())
+            .caused_by(error)
+            .help("free some space or mend the disk, then run the same command again")
+    }
+}
+
+fn damaged(path: &Path) -> Error {
+    Error::new(ErrorKind::State, "the task's store is damaged").at("directory", path.display()).help(
+        "delete that directory and run the same command again: the target knows what it has, so nothing is lost",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine_core::position::Watermarks;
+    use engine_core::schema::TableName;
+    use engine_core::source::ChunkRange;
+
+    #[test]
+    fn a_damaged_store_is_one_clear_error() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        {
+            let store = Store::open(directory.path()).expect("a new store");
+            let position = Position("p".into());
+            store
+                .put_chunk(&ChunkRecord {
+                    table: TableName::new("a", "b"),
+                    number: 0,
+                    range: ChunkRange { after: None, to: None },
+                    rows: 1,
+                    watermarks: Watermarks { low: position.clone(), high: position.clone() },
+                })
+                .expect("a writable store");
+            store.note_position(&position).expect("a writable store");
+            assert!(store.plan().expect("a readable store").is_none());
+        }
+        std::fs::write(directory.path().join("store/conf"), b"not sled").expect("a writable file");
+        let error = Store::open(directory.path()).expect_err("a damaged store");
+        assert!(error.to_string().contains("delete that directory"), "{error}");
+    }
+}
