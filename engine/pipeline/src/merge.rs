@@ -202,3 +202,138 @@ fn encode_key(batch: &Batch, row: usize, places: &[usize], out: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine_core::bitmap::Bitmap;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    const KEYS: [usize; 1] = [0];
+    const UNIQUE: [usize; 1] = [1];
+
+    /// `id`, a unique and nullable `code`, and `note`.
+    type Row = (i64, Option<i64>, i64);
+
+    fn batch(rows: &[Row]) -> Batch {
+        let codes = Column {
+            values: Vector::I64(rows.iter().map(|row| row.1.unwrap_or_default()).collect()),
+            validity: Some(rows.iter().map(|row| row.1.is_some()).collect::<Bitmap>()),
+        };
+        Batch {
+            rows: rows.len(),
+            columns: vec![
+                Column::new(Vector::I64(rows.iter().map(|row| row.0).collect())),
+                codes,
+                Column::new(Vector::I64(rows.iter().map(|row| row.2).collect())),
+            ],
+        }
+    }
+
+    fn rows(batch: &Batch) -> Vec<Row> {
+        let number = |place: usize, row: usize| match &batch.columns[place].values {
+            Vector::I64(values) => values[row],
+            other => panic!("not integers: {other:?}"),
+        };
+        (0..batch.rows)
+            .map(|row| (number(0, row), (!batch.columns[1].is_null(row)).then(|| number(1, row)), number(2, row)))
+            .collect()
+    }
+
+    /// A source table that changes row by row and never breaks its unique key.
+    #[derive(Default)]
+    struct Source {
+        table: BTreeMap<i64, Row>,
+        after: Vec<Row>,
+        before: Vec<Row>,
+        entries: Vec<Entry>,
+    }
+
+    impl Source {
+        fn write(&mut self, old: Option<i64>, new: Option<Row>) {
+            let old = old.and_then(|id| self.table.get(&id).copied());
+            let collides = |row: &Row| {
+                self.table.values().any(|other| {
+                    Some(other.0) != old.map(|old| old.0) && (other.0 == row.0 || (row.1.is_some() && other.1 == row.1))
+                })
+            };
+            if new.as_ref().is_some_and(collides) || (old.is_none() && new.is_none()) {
+                return;
+            }
+            let before = old.map(|old| {
+                self.table.remove(&old.0);
+                self.before.push(old);
+                self.before.len() - 1
+            });
+            let after = new.map(|new| {
+                self.table.insert(new.0, new);
+                self.after.push(new);
+                self.after.len() - 1
+            });
+            self.entries.push(Entry { after, before });
+        }
+    }
+
+    /// What a target with immediate unique checks does with the net effect.
+    fn apply(table: &mut BTreeMap<i64, Row>, net: &NetChanges) {
+        let Vector::I64(deleted) = &net.deletes.columns[0].values else { panic!("integer keys") };
+        deleted.iter().for_each(|id| {
+            table.remove(id);
+        });
+        for row in rows(&net.upserts) {
+            let taken = table.values().any(|other| other.0 != row.0 && row.1.is_some() && other.1 == row.1);
+            assert!(!taken, "{row:?} collides in {table:?}");
+            table.insert(row.0, row);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_net_effect_is_the_effect(
+            start in proptest::collection::vec((0_i64..6, proptest::option::of(0_i64..6), 0_i64..3), 0..6),
+            writes in proptest::collection::vec(
+                (proptest::option::of(0_i64..6), proptest::option::of((0_i64..6, proptest::option::of(0_i64..6), 0_i64..3))),
+                1..40,
+            ),
+        ) {
+            let mut source = Source::default();
+            start.into_iter().for_each(|row| source.write(None, Some(row)));
+            let mut target = source.table.clone();
+            source = Source { table: source.table, ..Source::default() };
+            writes.into_iter().for_each(|(old, new)| source.write(old, new));
+            let changes = RoutedChanges {
+                entries: source.entries.clone(),
+                after: batch(&source.after),
+                before: batch(&source.before),
+            };
+            let net = merge(&changes, &MergeKeys { key: KEYS.to_vec(), unique: UNIQUE.to_vec() });
+            apply(&mut target, &net);
+            prop_assert_eq!(&target, &source.table);
+            // The target may hold the changes already, when they are taken again after a crash.
+            apply(&mut target, &net);
+            prop_assert_eq!(&target, &source.table);
+        }
+    }
+
+    #[test]
+    fn swapped_values_are_freed_before_they_are_taken() {
+        let mut source = Source::default();
+        source.write(None, Some((1, Some(10), 0)));
+        source.write(None, Some((2, Some(20), 0)));
+        let mut target = source.table.clone();
+        source = Source { table: source.table, ..Source::default() };
+        source.write(Some(1), Some((1, None, 0)));
+        source.write(Some(2), Some((2, Some(10), 0)));
+        source.write(Some(1), Some((1, Some(20), 0)));
+        let changes = RoutedChanges {
+            entries: source.entries.clone(),
+            after: batch(&source.after),
+            before: batch(&source.before),
+        };
+        let net = merge(&changes, &MergeKeys { key: KEYS.to_vec(), unique: UNIQUE.to_vec() });
+        assert_eq!((net.deletes.rows, net.upserts.rows), (2, 2));
+        apply(&mut target, &net);
+        assert_eq!(target, source.table);
+    }
+}

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::target::ChunkRecord;
 
+use crate::compose::Composed;
 use crate::progress::Progress;
 use crate::route::Route;
 use crate::state::Store;
@@ -17,6 +18,11 @@ use crate::task::TaskSpec;
 
 use chunks::ChunkQueue;
 use worker::Worker;
+
+/// Whether the chunks in `done` are all there are.
+pub fn is_complete(tables: &[Composed], done: &[ChunkRecord]) -> bool {
+    tables.iter().filter(|table| table.target.with_rows).all(|table| chunks::is_complete(&table.schema.name, done))
+}
 
 /// Copies every table that has rows to copy, going on after the chunks in `done`.
 pub async fn copy(

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex as BlockingMutex, PoisonError};
 use tokio::sync::Mutex;
 
 use engine_core::error::Result;
-use engine_core::schema::TableSchema;
+use engine_core::schema::{TableName, TableSchema};
 use engine_core::source::{ChunkRange, KeyBound, Source};
 use engine_core::target::ChunkRecord;
 
@@ -65,9 +65,7 @@ impl ChunkQueue {
             if !composed.target.with_rows {
                 continue;
             }
-            let mut records: Vec<&ChunkRecord> =
-                done.iter().filter(|record| record.table == composed.schema.name).collect();
-            records.sort_by_key(|record| record.number);
+            let records = of_table(&composed.schema.name, done);
             let schema = Arc::new(composed.schema.clone());
             tables.push(TableCursor {
                 index,
@@ -135,6 +133,18 @@ impl ChunkQueue {
     }
 }
 
+/// Whether the chunks in `done` are all of the table's.
+pub(super) fn is_complete(table: &TableName, done: &[ChunkRecord]) -> bool {
+    let left = remaining(&of_table(table, done));
+    left.gaps.is_empty() && left.rest.is_none()
+}
+
+fn of_table<'a>(table: &TableName, done: &'a [ChunkRecord]) -> Vec<&'a ChunkRecord> {
+    let mut records: Vec<&ChunkRecord> = done.iter().filter(|record| record.table == *table).collect();
+    records.sort_by_key(|record| record.number);
+    records
+}
+
 fn first_guess(schema: &TableSchema) -> u64 {
     match (schema.row_estimate, schema.byte_estimate) {
         (Some(rows), Some(bytes)) if rows > 0 && bytes > 0 => {
@@ -167,7 +177,6 @@ fn remaining(done: &[&ChunkRecord]) -> CursorState {
 mod tests {
     use super::*;
     use engine_core::position::{Position, Watermarks};
-    use engine_core::schema::TableName;
 
     fn record(number: u64, after: Option<u8>, to: Option<u8>) -> ChunkRecord {
         let bound = |key: Option<u8>| key.map(|key| KeyBound(vec![key]));

@@ -1,8 +1,10 @@
 //! What is stored.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::compose::Composed;
+use crate::progress::now_ms;
 
 /// What plugins get in place of a clock and of chance; the same for the whole life of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +15,15 @@ pub struct RunContext {
     pub started_at_us: i64,
     /// Derived from the task's name.
     pub seed: u64,
+}
+
+impl RunContext {
+    /// The context of a task that begins now. The seed depends on the name alone.
+    pub fn of_task(name: &str) -> Self {
+        let digest = Sha256::digest(name.as_bytes());
+        let seed = digest.iter().take(8).fold(0_u64, |seed, &byte| seed << 8 | u64::from(byte));
+        Self { run_id: name.to_owned(), started_at_us: (now_ms() * 1000) as i64, seed }
+    }
 }
 
 /// A plugin that the task was begun with.

@@ -1,0 +1,111 @@
+//! The plugins of a task: loaded, configured, asked for plans, and run over rows.
+
+use async_trait::async_trait;
+use std::sync::Arc;
+
+use engine_core::bitmap::Bitmap;
+use engine_core::endpoint::Endpoint;
+use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::logical::LogicalType;
+use engine_core::schema::{TableName, TableSchema};
+use engine_plugin::{Control, Limits, Plugin, PluginEngine, Settings};
+
+use crate::compose::{self, Composed};
+use crate::route::{Call, Origin, RowCode, RowFailure, Transformed};
+use crate::state::{PluginRecord, RunContext};
+use crate::task::TaskSpec;
+
+/// The loaded plugins of a task, in order.
+pub(crate) struct Chain {
+    links: Vec<Link>,
+}
+
+#[derive(Clone)]
+struct Link {
+    plugin: Arc<Plugin>,
+    settings: Settings,
+}
+
+impl Chain {
+    /// Loads the components and finds each one's configuration.
+    pub(crate) async fn load(spec: &TaskSpec, context: &RunContext) -> Result<Self> {
+        let (paths, mut configs) = (spec.plugins.clone(), spec.plugin_config.clone());
+        let cache = spec.state_dir.join("compiled-plugins");
+        let context = engine_plugin::RunContext {
+            run_id: context.run_id.clone(),
+            started_at_us: context.started_at_us,
+            seed: context.seed,
+            attributes: Vec::new(),
+        };
+        blocking(move || {
+            let engine = PluginEngine::new(Some(&cache), Limits::default())?;
+            let mut links: Vec<Link> = Vec::with_capacity(paths.len());
+            for path in &paths {
+                let plugin = Plugin::load(&engine, &path.path)?;
+                if links.iter().any(|link| link.plugin.name() == plugin.name()) {
+                    return Err(Error::new(ErrorKind::Usage, "a plugin is given twice").at("plugin", plugin.name()));
+                }
+                let config = configs.remove(plugin.name()).map(|value| value.to_string()).unwrap_or_default();
+                let settings = Settings { context: context.clone(), config };
+                links.push(Link { plugin: Arc::new(plugin), settings });
+            }
+            if let Some(name) = configs.keys().next() {
+                let known: Vec<&str> = links.iter().map(|link| link.plugin.name()).collect();
+                return Err(Error::new(ErrorKind::Usage, "the configuration names a plugin that is not in the chain")
+                    .at("plugin", name)
+                    .help(format!("the chain has: {}", known.join(", "))));
+            }
+            Ok(Self { links })
+        })
+        .await
+    }
+
+    /// What identifies the chain.
+    pub(crate) fn records(&self) -> Vec<PluginRecord> {
+        self.links
+            .iter()
+            .map(|link| PluginRecord {
+                name: link.plugin.name().to_owned(),
+                version: link.plugin.description().version.clone(),
+                digest: link.plugin.digest().to_owned(),
+                config: link.settings.config.clone(),
+            })
+            .collect()
+    }
+
+    /// Takes every table through the plugins. The second list has the tables that they leave out.
+    pub(crate) async fn plan(
+        &self,
+        schemas: Vec<TableSchema>,
+        source: &Endpoint,
+        target: &Endpoint,
+    ) -> Result<(Vec<Composed>, Vec<(TableName, String)>)> {
+        let links = self.links.clone();
+        let (source, target) = (source.clone(), target.clone());
+        blocking(move || {
+            let mut controls = links
+                .iter()
+                .map(|link| Control::new(&link.plugin, &link.settings))
+                .collect::<Result<Vec<Control>>>()?;
+            let (mut tables, mut skipped) = (Vec::new(), Vec::new());
+            for schema in schemas {
+                let planned = compose::compose(&schema, controls.len(), |place, shown| {
+                    let missing = || Error::new(ErrorKind::Internal, "the chain has no such plugin");
+                    controls.get_mut(place).ok_or_else(missing)?.plan_table(shown, &source, &target)
+                })?;
+                match planned {
+                    Ok(table) => tables.push(table),
+                    Err(reason) => skipped.push((schema.name, reason)),
+                }
+            }
+            Ok((tables, skipped))
+        })
+        .await
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Error::new(ErrorKind::Internal, "planning ended unexpectedly").caused_by(error)))
+}

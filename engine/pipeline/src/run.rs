@@ -1,0 +1,314 @@
+//! A task from beginning to end, and on from wherever it was.
+
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::finding::{Finding, Severity};
+use engine_core::plan::TargetTable;
+use engine_core::schema::TableName;
+use engine_core::target::{BuildStep, TaskRecord};
+
+use crate::chain::Chain;
+use crate::dead_letter::DeadLetters;
+use crate::follow::Follower;
+use crate::plan::{self, TaskPlan};
+use crate::progress::{Phase, Progress, TableProgress};
+use crate::route::Route;
+use crate::snapshot;
+use crate::state::{self, RunContext, Store, TaskDirectory, TaskPlanRecord};
+use crate::task::{Mode, TaskSpec, Until};
+
+/// Runs a task until it is done, fails, or `stop` is cancelled: then it ends with an
+/// [`ErrorKind::Interrupted`] error, and the same call later goes on where it was.
+pub async fn run(spec: TaskSpec, progress: Arc<Progress>, stop: CancellationToken) -> Result<()> {
+    let directory = TaskDirectory::open(&spec.state_dir, &spec.name)?;
+    let store = Store::open(directory.path())?;
+    let status = {
+        let (path, progress) = (directory.path().to_owned(), Arc::clone(&progress));
+        tokio::spawn(async move {
+            let mut every_second = tokio::time::interval(Duration::from_secs(1));
+            loop {
+                every_second.tick().await;
+                if let Err(error) = state::write_status(&path, &progress.report()) {
+                    tracing::warn!("{error}");
+                }
+            }
+        })
+    };
+    let task = Task { spec, store, directory, progress, stop };
+    let result = task.phases().await;
+    status.abort();
+    task.progress.update(|report| {
+        report.pid = None;
+        report.error = result.as_ref().err().map(ToString::to_string);
+    });
+    let written = state::write_status(task.directory.path(), &task.progress.report());
+    result.and(written)
+}
+
+struct Task {
+    spec: TaskSpec,
+    store: Store,
+    directory: TaskDirectory,
+    progress: Arc<Progress>,
+    stop: CancellationToken,
+}
+
+/// What the schema phase leaves to the others.
+struct Prepared {
+    routes: Vec<Arc<Route>>,
+    targets: Vec<Arc<TargetTable>>,
+    skipped: Vec<TableName>,
+    record: TaskRecord,
+    /// Whether an earlier run had finished the copy.
+    copied_before: bool,
+}
+
+impl Task {
+    async fn phases(&self) -> Result<()> {
+        let online = self.spec.mode == Mode::Online;
+        self.progress.enter(Phase::Precheck);
+        self.note(self.spec.source.check(online).await?)?;
+        self.progress.enter(Phase::Schema);
+        let prepared = self.prepare(online).await?;
+        self.progress.enter(Phase::Snapshot);
+        self.copy(&prepared, online).await?;
+        if online {
+            self.progress.enter(Phase::CatchUp);
+            self.build(BuildStep::RowKeys, &prepared.targets).await?;
+            // Indexes other than row keys must wait until no row can be both in an old and a new place.
+            let copied = self.spec.source.high_watermark().await?;
+            self.follower(&prepared).follow(Some(&copied)).await?;
+        }
+        self.progress.enter(Phase::Indexes);
+        self.finish(&prepared, online).await?;
+        if online {
+            self.progress.enter(Phase::Streaming);
+            match self.spec.until {
+                Until::CaughtUp => {
+                    let now = self.spec.source.high_watermark().await?;
+                    self.follower(&prepared).follow(Some(&now)).await?;
+                    self.set_identities(&prepared.targets).await?;
+                }
+                Until::Stopped => self.follower(&prepared).follow(None).await?,
+            }
+        }
+        self.progress.enter(Phase::Done);
+        Ok(())
+    }
+
+    /// Keeps findings for whoever watches, and fails when one of them says so.
+    fn note(&self, findings: Vec<Finding>) -> Result<()> {
+        let failed: Vec<&Finding> = findings.iter().filter(|finding| finding.severity == Severity::Failed).collect();
+        let error = failed.first().map(|first| {
+            let mut error = Error::new(ErrorKind::Precondition, "the task can't run as things are")
+                .at("check", &first.subject)
+                .because(failed.iter().map(|finding| finding.message.as_str()).collect::<Vec<_>>().join("; "));
+            let fixes: Vec<&str> = failed.iter().filter_map(|finding| finding.fix.as_deref()).collect();
+            if !fixes.is_empty() {
+                error = error.help(fixes.join("; "));
+            }
+            error
+        });
+        self.progress.update(|report| report.findings.extend(findings));
+        error.map_or(Ok(()), Err)
+    }
+
+    async fn prepare(&self, online: bool) -> Result<Prepared> {
+        let (spec, store) = (&self.spec, &self.store);
+        let stored = store.plan()?;
+        let context = stored.as_ref().map_or_else(|| RunContext::of_task(&spec.name), |plan| plan.context.clone());
+        let chain = Chain::load(spec, &context).await?;
+        let task_plan = plan::build(spec, &chain).await?;
+        let targets: Vec<Arc<TargetTable>> =
+            task_plan.tables.iter().map(|table| Arc::new(table.target.clone())).collect();
+        let plan_findings = task_plan.tables.iter().flat_map(|table| table.findings.clone()).collect();
+        self.note(plan_findings)?;
+        self.note(spec.target.check(&targets, online).await?)?;
+
+        let known = spec.target.task(&spec.name).await?;
+        self.accept(known.as_ref(), stored.as_ref(), &chain, &task_plan)?;
+        let start = match &known {
+            Some(record) if online && record.start.is_none() => {
+                return Err(Error::new(ErrorKind::Usage, "the task was begun offline and can't go on online")
+                    .at("task", &spec.name)
+                    .help("run it with --mode offline, or begin another task with --name"));
+            }
+            Some(record) => record.start.clone(),
+            None if online => Some(spec.source.low_watermark().await?),
+            None => None,
+        };
+        let record = TaskPlanRecord {
+            digest: task_plan.digest.clone(),
+            plugins: chain.records(),
+            context,
+            tables: task_plan.tables.clone(),
+        };
+        store.put_plan(&record)?;
+        spec.target.claim(&spec.name, &task_plan.digest, start.as_ref()).await?;
+        spec.target.create_tables(&targets).await?;
+
+        let record = known.unwrap_or(TaskRecord {
+            plan_digest: task_plan.digest.clone(),
+            start: start.clone(),
+            position: start,
+            chunks: Vec::new(),
+        });
+        let resumed = !record.chunks.is_empty();
+        let copied_before = resumed && snapshot::is_complete(&task_plan.tables, &record.chunks);
+        self.progress.update(|report| {
+            report.resumed = resumed;
+            report.position = record.position.as_ref().map(ToString::to_string);
+            report.tables = task_plan.tables.iter().map(line).collect();
+        });
+        let dead_letters = Arc::new(DeadLetters::at(&self.directory.dead_letters()));
+        let code = chain.row_code(&task_plan.tables, spec.parallelism)?;
+        let routes = task_plan
+            .tables
+            .into_iter()
+            .enumerate()
+            .map(|(index, table)| {
+                Arc::new(Route::new(index, Arc::new(table), Arc::clone(&code), Arc::clone(&dead_letters)))
+            })
+            .collect();
+        let skipped = task_plan.skipped.into_iter().map(|(table, _)| table).collect();
+        Ok(Prepared { routes, targets, skipped, record, copied_before })
+    }
+
+    /// Refuses to go on under another plan than the task was begun with.
+    fn accept(
+        &self,
+        known: Option<&TaskRecord>,
+        stored: Option<&TaskPlanRecord>,
+        chain: &Chain,
+        plan: &TaskPlan,
+    ) -> Result<()> {
+        // A plan that was stored but never registered with the target bound nothing yet.
+        let Some(known) = known else { return Ok(()) };
+        if known.plan_digest == plan.digest {
+            return Ok(());
+        }
+        let what = plan::difference(stored, &chain.records(), plan);
+        Err(Error::new(ErrorKind::State, "the plan is not the one that the task was begun with")
+            .at("task", &self.spec.name)
+            .because(what)
+            .help(
+                "rows already copied followed the old plan: go back to the same plugins and configuration, \
+                 or begin a new task with another --name after dropping this task's target tables",
+            ))
+    }
+
+    async fn copy(&self, prepared: &Prepared, online: bool) -> Result<()> {
+        let (spec, done) = (&self.spec, &prepared.record.chunks);
+        // A source without a log can't tell; then nothing is said about it.
+        let before = if online { None } else { spec.source.high_watermark().await.ok() };
+        snapshot::copy(spec, &prepared.routes, done, online, &self.store, &self.progress, &self.stop).await?;
+        self.progress.update(|report| report.tables.iter_mut().for_each(|table| table.copied = true));
+        if let Some(before) = before
+            && spec.source.high_watermark().await.ok().is_some_and(|after| after != before)
+        {
+            self.note(vec![Finding {
+                severity: Severity::Warning,
+                subject: "source".into(),
+                message: "it was written to while it was copied offline, so tables may be from different moments"
+                    .into(),
+                fix: Some("stop writes and copy again, or use --mode online".into()),
+            }])?;
+        }
+        Ok(())
+    }
+
+    fn follower<'a>(&'a self, prepared: &'a Prepared) -> Follower<'a> {
+        Follower {
+            spec: &self.spec,
+            routes: &prepared.routes,
+            skipped: &prepared.skipped,
+            store: &self.store,
+            progress: &self.progress,
+            stop: &self.stop,
+        }
+    }
+
+    async fn finish(&self, prepared: &Prepared, online: bool) -> Result<()> {
+        if !online {
+            self.build(BuildStep::RowKeys, &prepared.targets).await?;
+        }
+        self.build(BuildStep::Indexes, &prepared.targets).await?;
+        self.build(BuildStep::ForeignKeys, &prepared.targets).await?;
+        self.set_identities(&prepared.targets).await?;
+        if !prepared.copied_before {
+            for target in prepared.targets.iter().filter(|target| target.with_rows) {
+                self.unless_stopped(self.spec.target.analyze(target)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn build(&self, step: BuildStep, targets: &[Arc<TargetTable>]) -> Result<()> {
+        let jobs = self.spec.target.render_step(step, targets)?;
+        self.progress.update(|report| report.builds_total += jobs.len() as u64);
+        let slots = Arc::new(Semaphore::new(self.spec.parallelism.max(1)));
+        let mut running = JoinSet::new();
+        for job in jobs {
+            let (target, progress) = (Arc::clone(&self.spec.target), Arc::clone(&self.progress));
+            let slots = Arc::clone(&slots);
+            running.spawn(async move {
+                let _slot = slots.acquire_owned().await;
+                progress.update(|report| report.building.push(job.label.clone()));
+                let result = target.build(&job).await;
+                progress.update(|report| {
+                    report.building.retain(|label| *label != job.label);
+                    report.builds_done += u64::from(result.is_ok());
+                });
+                result
+            });
+        }
+        let all = async {
+            while let Some(ended) = running.join_next().await {
+                ended.map_err(|error| {
+                    Error::new(ErrorKind::Internal, "building an index ended unexpectedly").caused_by(error)
+                })??;
+            }
+            Ok(())
+        };
+        self.unless_stopped(all).await
+    }
+
+    async fn set_identities(&self, targets: &[Arc<TargetTable>]) -> Result<()> {
+        if targets.iter().all(|target| target.columns.iter().all(|column| !column.identity)) {
+            return Ok(());
+        }
+        let now = self.spec.source.catalog(&self.spec.selection).await?;
+        for target in targets.iter().filter(|target| target.columns.iter().any(|column| column.identity)) {
+            let next = now.iter().find(|schema| schema.name == target.source).and_then(|schema| schema.next_identity);
+            self.unless_stopped(self.spec.target.set_identity(target, next)).await?;
+        }
+        Ok(())
+    }
+
+    async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Error::new(ErrorKind::Interrupted, "stopped between two phases")),
+            result = work => result,
+        }
+    }
+}
+
+fn line(table: &crate::compose::Composed) -> TableProgress {
+    TableProgress {
+        table: table.schema.name.to_string(),
+        target: table.target.name.to_string(),
+        rows_estimate: table.schema.row_estimate.filter(|_| table.target.with_rows),
+        rows_copied: 0,
+        bytes_copied: 0,
+        copied: false,
+        changes_applied: 0,
+        rows_filtered: 0,
+        rows_dead: 0,
+    }
+}
