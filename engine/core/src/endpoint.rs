@@ -49,7 +49,7 @@ impl EndpointUrl {
         let decode = |part: &str| {
             percent_decode_str(part)
                 .decode_utf8()
-                .map(|text| text.into_owned())
+                .map(std::borrow::Cow::into_owned)
                 .map_err(|_| bad("a %-escape is not UTF-8"))
         };
         let host = match url.host_str() {

@@ -9,8 +9,9 @@ use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::finding::{Finding, Severity};
 use engine_core::logical::LogicalType;
 use engine_core::plan::{
-    Calls, ColumnMapping, ColumnRule, ConflictPolicy, Disposition, ExtraSource, NativeOp, RowErrorPolicy, Scalar,
-    StagePlan, TargetColumn, TargetForeignKey, TargetIndex, TargetIndexPart, TargetTable, WriteColumn,
+    Calls, ColumnMapping, ColumnRule, ConflictPolicy, Disposition, ExtraSource, NativeOp, RowErrorPolicy,
+    Scalar, StagePlan, TargetColumn, TargetForeignKey, TargetIndex, TargetIndexPart, TargetTable,
+    WriteColumn,
 };
 use engine_core::schema::{ColumnSchema, IndexKind, TableName, TableSchema};
 
@@ -175,9 +176,12 @@ impl<'a> Chain<'a> {
         self.findings.extend(plan.findings.iter().cloned());
         self.with_rows &= plan.disposition == Disposition::Migrate;
         if plan.on_conflict != ConflictPolicy::Fail {
-            return Err(Error::new(ErrorKind::Plugin, "the plan asks for a key-conflict policy other than 'fail'")
-                .because("this target loads into tables of its own, where a conflict is a fault in the plan")
-                .help("let the plugin answer on-conflict = fail"));
+            return Err(Error::new(
+                ErrorKind::Plugin,
+                "the plan asks for a key-conflict policy other than 'fail'",
+            )
+            .because("this target loads into tables of its own, where a conflict is a fault in the plan")
+            .help("let the plugin answer on-conflict = fail"));
         }
         if plan.on_row_error == RowErrorPolicy::DeadLetter {
             self.on_row_error = RowErrorPolicy::DeadLetter;
@@ -194,7 +198,9 @@ impl<'a> Chain<'a> {
         };
         for write in &plan.transform_writes {
             let logical = match *write {
-                WriteColumn::Input(place) => self.columns.get(place).map(|column| column.schema.logical.clone()),
+                WriteColumn::Input(place) => {
+                    self.columns.get(place).map(|column| column.schema.logical.clone())
+                }
                 WriteColumn::Extra(place) => plan.extra_columns.get(place).map(|extra| extra.logical.clone()),
             };
             stage.transform_writes.push(logical.ok_or_else(|| out_of_range("transform-writes"))?);
@@ -212,7 +218,8 @@ impl<'a> Chain<'a> {
                 ColumnRule::Keep => &keep,
                 ColumnRule::Remap(mapping) => mapping,
             };
-            let source = written(WriteColumn::Input(place)).map_or(StageSource::Input(place), StageSource::Transformed);
+            let source = written(WriteColumn::Input(place))
+                .map_or(StageSource::Input(place), StageSource::Transformed);
             let (working, stage_column) = remap(column, mapping, source)?;
             kept.push(working);
             stage.columns.push(stage_column);
@@ -236,13 +243,21 @@ impl<'a> Chain<'a> {
                 ExtraSource::Computed => match written(WriteColumn::Extra(place)) {
                     Some(place) => StageSource::Transformed(place),
                     None => {
-                        return Err(Error::new(ErrorKind::Plugin, "an extra column is computed but not written")
-                            .at("column", &extra.name)
-                            .help("name it in transform-writes"));
+                        return Err(Error::new(
+                            ErrorKind::Plugin,
+                            "an extra column is computed but not written",
+                        )
+                        .at("column", &extra.name)
+                        .help("name it in transform-writes"));
                     }
                 },
                 ExtraSource::Generated(expression) => {
-                    self.generated.push(target_column(&schema, None, Some(expression.clone()), extra.name.clone()));
+                    self.generated.push(target_column(
+                        &schema,
+                        None,
+                        Some(expression.clone()),
+                        extra.name.clone(),
+                    ));
                     continue;
                 }
             };
@@ -340,14 +355,16 @@ impl<'a> Chain<'a> {
                 .parts
                 .iter()
                 .map(|part| {
-                    let column = part
-                        .column
-                        .and_then(|ordinal| self.columns.iter().position(|column| column.origin == Some(ordinal)))?;
+                    let column = part.column.and_then(|ordinal| {
+                        self.columns.iter().position(|column| column.origin == Some(ordinal))
+                    })?;
                     Some(TargetIndexPart { column, prefix: part.prefix, descending: part.descending })
                 })
                 .collect();
             match parts {
-                Some(parts) => indexes.push(TargetIndex { name: index.name.clone(), kind: index.kind, parts }),
+                Some(parts) => {
+                    indexes.push(TargetIndex { name: index.name.clone(), kind: index.kind, parts })
+                }
                 None if index.parts.iter().any(|part| part.column.is_none()) => {
                     leave_out("it is built on an expression in the source's SQL");
                 }
@@ -430,7 +447,8 @@ fn remap(column: &Working, mapping: &ColumnMapping, source: StageSource) -> Resu
     let mut ops = Vec::with_capacity(mapping.ops.len());
     for op in &mapping.ops {
         let before = working.schema.logical.clone();
-        working.schema.logical = ops::result_type(op, &before).map_err(|error| error.at("column", &column.schema.name))?;
+        working.schema.logical =
+            ops::result_type(op, &before).map_err(|error| error.at("column", &column.schema.name))?;
         ops.push((op.clone(), before));
     }
     if let Some(name) = &mapping.name {
@@ -481,14 +499,17 @@ fn project(source_columns: usize, mut stages: Vec<Stage>) -> (Vec<usize>, Vec<St
         StageSource::Input(place) => Some(place),
         _ => None,
     });
-    let reads: Vec<usize> =
-        inputs.chain(first.filter_reads.iter().copied()).chain(first.transform_reads.iter().copied()).collect();
+    let reads: Vec<usize> = inputs
+        .chain(first.filter_reads.iter().copied())
+        .chain(first.transform_reads.iter().copied())
+        .collect();
     for place in reads {
         if let Some(slot) = needed.get_mut(place) {
             *slot = true;
         }
     }
-    let reads: Vec<usize> = (0..source_columns).filter(|&ordinal| needed.get(ordinal) == Some(&true)).collect();
+    let reads: Vec<usize> =
+        (0..source_columns).filter(|&ordinal| needed.get(ordinal) == Some(&true)).collect();
     let renumber = |ordinal: usize| reads.iter().position(|&read| read == ordinal).unwrap_or(usize::MAX);
     for column in &mut first.columns {
         if let StageSource::Input(place) = &mut column.source {

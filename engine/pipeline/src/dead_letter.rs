@@ -39,10 +39,13 @@ impl DeadLetters {
     /// Appends a row. It is on disk when this returns.
     pub fn write(&self, row: &DeadRow) -> Result<()> {
         let failed = |error: std::io::Error| {
-            Error::new(ErrorKind::State, "a row can't be set aside").at("file", self.path.display()).caused_by(error)
+            Error::new(ErrorKind::State, "a row can't be set aside")
+                .at("file", self.path.display())
+                .caused_by(error)
         };
-        let mut line = serde_json::to_vec(row)
-            .map_err(|error| Error::new(ErrorKind::Internal, "a dead row can't be written").caused_by(error))?;
+        let mut line = serde_json::to_vec(row).map_err(|error| {
+            Error::new(ErrorKind::Internal, "a dead row can't be written").caused_by(error)
+        })?;
         line.push(b'\n');
         let mut slot = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.is_none() {

@@ -86,7 +86,8 @@ impl Follower<'_> {
             }
         });
         let _abort = AbortOnDrop(reader);
-        let mut tables: Vec<Table> = places.iter().filter_map(|&place| self.routes.get(place)).map(Table::new).collect();
+        let mut tables: Vec<Table> =
+            places.iter().filter_map(|&place| self.routes.get(place)).map(Table::new).collect();
         loop {
             let set = tokio::select! {
                 biased;
@@ -95,7 +96,9 @@ impl Follower<'_> {
                 }
                 set = sets.recv() => set,
             };
-            let set = set.unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, "the change stream ended unexpectedly")))?;
+            let set = set.unwrap_or_else(|| {
+                Err(Error::new(ErrorKind::Internal, "the change stream ended unexpectedly"))
+            })?;
             let changes = set.rows();
             for table_changes in set.tables {
                 let place = places.get(table_changes.table).copied();
@@ -108,7 +111,10 @@ impl Follower<'_> {
                         line.rows_dead += done.dead;
                     });
                 } else {
-                    return Err(Error::new(ErrorKind::Internal, "the change stream names a table that was not asked for"));
+                    return Err(Error::new(
+                        ErrorKind::Internal,
+                        "the change stream names a table that was not asked for",
+                    ));
                 }
             }
             if let Some(change) = &set.schema_change {
@@ -181,9 +187,10 @@ impl Drop for AbortOnDrop {
 
 fn refuse(change: &SchemaChange, position: Option<&Position>) -> Error {
     let table = change.table.as_ref().map_or_else(|| change.namespace.clone(), ToString::to_string);
-    let mut error = Error::new(ErrorKind::Precondition, "the source's structure changed while it was followed")
-        .at("table", table)
-        .because(&change.statement);
+    let mut error =
+        Error::new(ErrorKind::Precondition, "the source's structure changed while it was followed")
+            .at("table", table)
+            .because(&change.statement);
     if let Some(position) = position {
         error = error.at("position", position);
     }
@@ -218,7 +225,8 @@ impl Table {
         let entries = entries(&changes.ops, after.kept.as_ref(), before.kept.as_ref());
         match &self.keys {
             Some(keys) => {
-                let net = merge::merge(&RoutedChanges { entries, after: after.batch, before: before.batch }, keys);
+                let net =
+                    merge::merge(&RoutedChanges { entries, after: after.batch, before: before.batch }, keys);
                 if net.deletes.rows > 0 || net.upserts.rows > 0 {
                     applier.apply(&self.target, &net).await?;
                 }

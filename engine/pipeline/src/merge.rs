@@ -170,7 +170,8 @@ fn same_value(left: &Column, left_row: usize, right: &Column, right_row: usize) 
             (Vector::I64(left), Vector::I64(right)) => left.get(left_row) == right.get(right_row),
             (Vector::U64(left), Vector::U64(right)) => left.get(left_row) == right.get(right_row),
             (Vector::F64(left), Vector::F64(right)) => {
-                left.get(left_row).map(|value| value.to_bits()) == right.get(right_row).map(|value| value.to_bits())
+                left.get(left_row).map(|value| value.to_bits())
+                    == right.get(right_row).map(|value| value.to_bits())
             }
             (Vector::Varlen(left), Vector::Varlen(right)) => left.get(left_row) == right.get(right_row),
             _ => false,
@@ -191,9 +192,15 @@ fn encode_key(batch: &Batch, row: usize, places: &[usize], out: &mut Vec<u8>) {
         out.push(1);
         match &column.values {
             Vector::Bits(values) => out.push(u8::from(values.get(row))),
-            Vector::I64(values) => out.extend_from_slice(&values.get(row).copied().unwrap_or_default().to_le_bytes()),
-            Vector::U64(values) => out.extend_from_slice(&values.get(row).copied().unwrap_or_default().to_le_bytes()),
-            Vector::F64(values) => out.extend_from_slice(&values.get(row).copied().unwrap_or_default().to_le_bytes()),
+            Vector::I64(values) => {
+                out.extend_from_slice(&values.get(row).copied().unwrap_or_default().to_le_bytes())
+            }
+            Vector::U64(values) => {
+                out.extend_from_slice(&values.get(row).copied().unwrap_or_default().to_le_bytes())
+            }
+            Vector::F64(values) => {
+                out.extend_from_slice(&values.get(row).copied().unwrap_or_default().to_le_bytes())
+            }
             Vector::Varlen(values) => {
                 let value = values.get(row);
                 out.extend_from_slice(&(value.len() as u32).to_le_bytes());
@@ -237,7 +244,9 @@ mod tests {
             other => panic!("not integers: {other:?}"),
         };
         (0..batch.rows)
-            .map(|row| (number(0, row), (!batch.columns[1].is_null(row)).then(|| number(1, row)), number(2, row)))
+            .map(|row| {
+                (number(0, row), (!batch.columns[1].is_null(row)).then(|| number(1, row)), number(2, row))
+            })
             .collect()
     }
 
@@ -255,7 +264,8 @@ mod tests {
             let old = old.and_then(|id| self.table.get(&id).copied());
             let collides = |row: &Row| {
                 self.table.values().any(|other| {
-                    Some(other.0) != old.map(|old| old.0) && (other.0 == row.0 || (row.1.is_some() && other.1 == row.1))
+                    Some(other.0) != old.map(|old| old.0)
+                        && (other.0 == row.0 || (row.1.is_some() && other.1 == row.1))
                 })
             };
             if new.as_ref().is_some_and(collides) || (old.is_none() && new.is_none()) {

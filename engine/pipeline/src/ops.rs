@@ -39,11 +39,9 @@ pub fn result_type(op: &NativeOp, logical: &LogicalType) -> Result<LogicalType> 
             logical if logical.is_text() => Ok(logical.clone()),
             _ => refuse("a text or binary column"),
         },
-        NativeOp::NullTo(value) => {
-            constant(value, logical, 1).map(|_| logical.clone()).ok_or_else(|| {
-                Error::new(ErrorKind::Plugin, format!("{value:?} is no value of a {logical:?} column"))
-            })
-        }
+        NativeOp::NullTo(value) => constant(value, logical, 1).map(|_| logical.clone()).ok_or_else(|| {
+            Error::new(ErrorKind::Plugin, format!("{value:?} is no value of a {logical:?} column"))
+        }),
         NativeOp::IrregularDateToNull | NativeOp::IrregularDateTo(_) => match logical {
             LogicalType::Date | LogicalType::Timestamp { .. } => Ok(logical.clone()),
             _ => refuse("a date or timestamp column"),
@@ -57,19 +55,28 @@ pub fn result_type(op: &NativeOp, logical: &LogicalType) -> Result<LogicalType> 
             _ => refuse("an integer column"),
         },
         NativeOp::BitToInteger => match logical {
-            LogicalType::Bit { width } if *width <= 64 => Ok(LogicalType::Integer { bits: 64, signed: false }),
+            LogicalType::Bit { width } if *width <= 64 => {
+                Ok(LogicalType::Integer { bits: 64, signed: false })
+            }
             _ => refuse("a bit column of at most 64 bits"),
         },
         NativeOp::ToText => match logical {
-            LogicalType::Bytes { .. } | LogicalType::Other(_) | LogicalType::Uuid => refuse("a column with a text form"),
+            LogicalType::Bytes { .. } | LogicalType::Other(_) | LogicalType::Uuid => {
+                refuse("a column with a text form")
+            }
             _ => Ok(text()),
         },
         NativeOp::Hex | NativeOp::Base64 => match logical {
-            LogicalType::Bytes { .. } | LogicalType::Other(_) | LogicalType::Uuid | LogicalType::Bit { .. } => Ok(text()),
+            LogicalType::Bytes { .. }
+            | LogicalType::Other(_)
+            | LogicalType::Uuid
+            | LogicalType::Bit { .. } => Ok(text()),
             _ => refuse("a binary column"),
         },
         NativeOp::GeometryToEwkb => match logical {
-            LogicalType::Other(name) if name == "geometry" => Ok(LogicalType::Bytes { max_bytes: None, fixed: false }),
+            LogicalType::Other(name) if name == "geometry" => {
+                Ok(LogicalType::Bytes { max_bytes: None, fixed: false })
+            }
             _ => refuse("a geometry column"),
         },
     }
@@ -89,8 +96,12 @@ pub fn apply(op: &NativeOp, column: Column, logical: &LogicalType, failures: &mu
             let end = value.iter().rposition(|&byte| byte != b' ').map_or(0, |last| last + 1);
             out.extend_from_slice(value.get(..end).unwrap_or(value));
         }),
-        NativeOp::Lowercase => map_str(column, |text, out| out.extend_from_slice(text.to_lowercase().as_bytes())),
-        NativeOp::Uppercase => map_str(column, |text, out| out.extend_from_slice(text.to_uppercase().as_bytes())),
+        NativeOp::Lowercase => {
+            map_str(column, |text, out| out.extend_from_slice(text.to_lowercase().as_bytes()))
+        }
+        NativeOp::Uppercase => {
+            map_str(column, |text, out| out.extend_from_slice(text.to_uppercase().as_bytes()))
+        }
         NativeOp::TruncateChars(limit) => map_str(column, |text, out| {
             let end = text.char_indices().nth(*limit as usize).map_or(text.len(), |(index, _)| index);
             out.extend_from_slice(text.get(..end).unwrap_or(text).as_bytes());
@@ -123,7 +134,9 @@ pub fn apply(op: &NativeOp, column: Column, logical: &LogicalType, failures: &mu
         NativeOp::BitToInteger => bit_to_integer(&column),
         NativeOp::ToText => to_text(&column, logical),
         NativeOp::Hex => map_text(column, |value, out| out.extend_from_slice(hex::encode(value).as_bytes())),
-        NativeOp::Base64 => map_text(column, |value, out| out.extend_from_slice(BASE64_STANDARD.encode(value).as_bytes())),
+        NativeOp::Base64 => {
+            map_text(column, |value, out| out.extend_from_slice(BASE64_STANDARD.encode(value).as_bytes()))
+        }
         NativeOp::GeometryToEwkb => geometry_to_ewkb(column, failures),
     }
 }
@@ -160,7 +173,8 @@ fn repeat(value: &[u8], rows: usize) -> Vector {
 
 fn map_text(column: Column, mut convert: impl FnMut(&[u8], &mut Vec<u8>)) -> Column {
     let Vector::Varlen(from) = &column.values else { return column };
-    let mut to = Varlen { offsets: Vec::with_capacity(from.offsets.len()), data: Vec::with_capacity(from.data.len()) };
+    let mut to =
+        Varlen { offsets: Vec::with_capacity(from.offsets.len()), data: Vec::with_capacity(from.data.len()) };
     to.offsets.push(0);
     for row in 0..from.len() {
         convert(from.get(row), &mut to.data);
@@ -187,7 +201,9 @@ fn empty_to_null(mut column: Column) -> Column {
 }
 
 fn null_to(column: Column, value: &Scalar, logical: &LogicalType) -> Column {
-    let Some(replacement) = constant(value, logical, 1).filter(|_| column.validity.is_some()) else { return column };
+    let Some(replacement) = constant(value, logical, 1).filter(|_| column.validity.is_some()) else {
+        return column;
+    };
     let mut filled = Column::new(column.values.empty_like());
     for row in 0..column.len() {
         if column.is_null(row) {
@@ -201,19 +217,26 @@ fn null_to(column: Column, value: &Scalar, logical: &LogicalType) -> Column {
 
 fn irregular_rows(column: &Column) -> Vec<usize> {
     match &column.values {
-        Vector::I64(values) => {
-            values.iter().enumerate().filter(|(_, value)| temporal::is_irregular(**value)).map(|(row, _)| row).collect()
-        }
+        Vector::I64(values) => values
+            .iter()
+            .enumerate()
+            .filter(|(_, value)| temporal::is_irregular(**value))
+            .map(|(row, _)| row)
+            .collect(),
         _ => Vec::new(),
     }
 }
 
 fn shift(mut column: Column, seconds: i32, failures: &mut Vec<OpFailure>) -> Column {
     if let Vector::I64(values) = &mut column.values {
-        for (row, value) in values.iter_mut().enumerate().filter(|(_, value)| !temporal::is_irregular(**value)) {
+        for (row, value) in
+            values.iter_mut().enumerate().filter(|(_, value)| !temporal::is_irregular(**value))
+        {
             match value.checked_add(i64::from(seconds) * 1_000_000) {
                 Some(shifted) => *value = shifted,
-                None => failures.push(OpFailure { row, reason: "the shifted timestamp is out of range".into() }),
+                None => {
+                    failures.push(OpFailure { row, reason: "the shifted timestamp is out of range".into() })
+                }
             }
         }
     }
@@ -235,7 +258,10 @@ fn integer_to_boolean(column: &Column, failures: &mut Vec<OpFailure>) -> Column 
                 bits.push(false);
                 if !column.is_null(row) {
                     let value = value.map_or_else(String::new, |value| value.to_string());
-                    failures.push(OpFailure { row, reason: format!("{value} is neither 0 nor 1, so no boolean") });
+                    failures.push(OpFailure {
+                        row,
+                        reason: format!("{value} is neither 0 nor 1, so no boolean"),
+                    });
                 }
             }
         }
@@ -280,15 +306,22 @@ pub fn text_of(column: &Column, row: usize, logical: &LogicalType) -> String {
             }
         }
         (Vector::U64(values), _) => values.get(row).copied().unwrap_or_default().to_string(),
-        (Vector::F64(values), LogicalType::Float32) => (values.get(row).copied().unwrap_or_default() as f32).to_string(),
+        (Vector::F64(values), LogicalType::Float32) => {
+            (values.get(row).copied().unwrap_or_default() as f32).to_string()
+        }
         (Vector::F64(values), _) => values.get(row).copied().unwrap_or_default().to_string(),
         (Vector::Varlen(values), LogicalType::Bit { width }) => {
             let bytes = values.get(row);
-            let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
+            let bits: String = bytes
+                .iter()
+                .flat_map(|byte| (0..8).rev().map(move |bit| if byte >> bit & 1 == 1 { '1' } else { '0' }))
+                .collect();
             bits.chars().skip(bits.len().saturating_sub(*width as usize)).collect()
         }
         (Vector::Varlen(values), logical) => match std::str::from_utf8(values.get(row)) {
-            Ok(text) if logical.is_text() || matches!(logical, LogicalType::Decimal { .. }) => text.to_owned(),
+            Ok(text) if logical.is_text() || matches!(logical, LogicalType::Decimal { .. }) => {
+                text.to_owned()
+            }
             _ => format!("0x{}", hex::encode(values.get(row))),
         },
     }
@@ -325,12 +358,14 @@ fn geometry_to_ewkb(column: Column, failures: &mut Vec<OpFailure>) -> Column {
             }
             out.extend_from_slice(body);
         } else if present.get(row) == Some(&true) {
-            failures.push(OpFailure { row, reason: "the geometry is not little-endian WKB behind an SRID".into() });
+            failures.push(OpFailure {
+                row,
+                reason: "the geometry is not little-endian WKB behind an SRID".into(),
+            });
         }
         row += 1;
     })
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -355,7 +390,8 @@ mod tests {
         (column, failures)
     }
 
-    const TEXT: LogicalType = LogicalType::Text { max_chars: None, fixed: false, charset: None, collation: None };
+    const TEXT: LogicalType =
+        LogicalType::Text { max_chars: None, fixed: false, charset: None, collation: None };
 
     #[test]
     fn text_operations() {
@@ -425,7 +461,8 @@ mod tests {
         raw.extend(20_f64.to_le_bytes());
         varlen.push(&raw);
         let logical = LogicalType::Other("geometry".into());
-        let (column, failures) = run(&NativeOp::GeometryToEwkb, Column::new(Vector::Varlen(varlen)), &logical);
+        let (column, failures) =
+            run(&NativeOp::GeometryToEwkb, Column::new(Vector::Varlen(varlen)), &logical);
         assert!(failures.is_empty());
         let Vector::Varlen(values) = &column.values else { panic!("bytes stay bytes") };
         assert_eq!(hex::encode(values.get(0)), "0101000020e610000000000000000024400000000000003440");

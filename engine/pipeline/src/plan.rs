@@ -77,7 +77,8 @@ pub async fn plan(spec: &TaskSpec) -> Result<PlanReport> {
     let chain = Chain::load(spec, &context).await?;
     let plan = build(spec, &chain).await?;
     let mut findings = spec.source.check(spec.mode == Mode::Online).await?;
-    let targets: Vec<Arc<TargetTable>> = plan.tables.iter().map(|table| Arc::new(table.target.clone())).collect();
+    let targets: Vec<Arc<TargetTable>> =
+        plan.tables.iter().map(|table| Arc::new(table.target.clone())).collect();
     findings.extend(spec.target.check(&targets, spec.mode == Mode::Online).await?);
     let (before_load, after_load) = statements(spec.target.as_ref(), &targets)?;
     Ok(PlanReport {
@@ -152,12 +153,20 @@ fn digest(plugins: &[PluginRecord], tables: &[Composed]) -> Result<String> {
 }
 
 /// Why a task can't go on under this plan, in a sentence.
-pub(crate) fn difference(stored: Option<&TaskPlanRecord>, plugins: &[PluginRecord], plan: &TaskPlan) -> String {
+pub(crate) fn difference(
+    stored: Option<&TaskPlanRecord>,
+    plugins: &[PluginRecord],
+    plan: &TaskPlan,
+) -> String {
     let Some(stored) = stored else {
         return "the plugins, their configuration, or the structure of the source's tables".to_owned();
     };
     if stored.plugins.len() != plugins.len() {
-        return format!("it was begun with {} plugins, now there are {}", stored.plugins.len(), plugins.len());
+        return format!(
+            "it was begun with {} plugins, now there are {}",
+            stored.plugins.len(),
+            plugins.len()
+        );
     }
     for (old, new) in stored.plugins.iter().zip(plugins) {
         if old.name != new.name {
@@ -167,7 +176,10 @@ pub(crate) fn difference(stored: Option<&TaskPlanRecord>, plugins: &[PluginRecor
             return format!("the configuration of plugin {} changed", new.name);
         }
         if old.digest != new.digest {
-            return format!("plugin {} is another build (version {}, it was {})", new.name, new.version, old.version);
+            return format!(
+                "plugin {} is another build (version {}, it was {})",
+                new.name, new.version, old.version
+            );
         }
     }
     for old in &stored.tables {
@@ -193,8 +205,11 @@ fn describe(table: Composed) -> PlannedTable {
         .columns
         .iter()
         .map(|column| {
-            let target =
-                table.target.columns.iter().find(|target| target.source_name == column.name && target.generated.is_none());
+            let target = table
+                .target
+                .columns
+                .iter()
+                .find(|target| target.source_name == column.name && target.generated.is_none());
             ColumnDecision {
                 column: column.name.clone(),
                 native: column.native.clone(),

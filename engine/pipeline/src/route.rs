@@ -91,7 +91,12 @@ pub struct Route {
 
 impl Route {
     /// The way for table number `table` of the task.
-    pub fn new(table: usize, composed: Arc<Composed>, code: Arc<dyn RowCode>, dead_letters: Arc<DeadLetters>) -> Self {
+    pub fn new(
+        table: usize,
+        composed: Arc<Composed>,
+        code: Arc<dyn RowCode>,
+        dead_letters: Arc<DeadLetters>,
+    ) -> Self {
         Self { table, composed, code, dead_letters }
     }
 
@@ -124,24 +129,31 @@ impl Route {
             failures.extend(transformed.failures.into_iter().map(|failure| (failure, None)));
             written = transformed.columns.into_iter().map(Some).collect();
         } else if !stage.transform_writes.is_empty() {
-            written = stage.transform_writes.iter().map(|logical| Some(logical.layout().empty_column())).collect();
+            written =
+                stage.transform_writes.iter().map(|logical| Some(logical.layout().empty_column())).collect();
         }
 
         let rows = routed.batch.rows;
         // Kept whole only while something may still have to be said about a row of it.
-        let described = self.needs_description(stage).then(|| routed.batch.clone());
+        let described = can_fail(stage).then(|| routed.batch.clone());
         let mut inputs: Vec<Option<Column>> =
             std::mem::take(&mut routed.batch.columns).into_iter().map(Some).collect();
         let mut columns = Vec::with_capacity(stage.columns.len());
         for output in &stage.columns {
             let missing = || Error::new(ErrorKind::Internal, "a column of the plan is not in the batch");
             let mut column = match &output.source {
-                StageSource::Input(place) => inputs.get_mut(*place).and_then(Option::take).ok_or_else(missing)?,
-                StageSource::Transformed(place) => written.get_mut(*place).and_then(Option::take).ok_or_else(missing)?,
-                StageSource::Constant(value) => ops::constant(value, &output.logical, rows).ok_or_else(|| {
-                    Error::new(ErrorKind::Plugin, "a constant does not fit its column's type")
-                        .at("column", &output.source_name)
-                })?,
+                StageSource::Input(place) => {
+                    inputs.get_mut(*place).and_then(Option::take).ok_or_else(missing)?
+                }
+                StageSource::Transformed(place) => {
+                    written.get_mut(*place).and_then(Option::take).ok_or_else(missing)?
+                }
+                StageSource::Constant(value) => {
+                    ops::constant(value, &output.logical, rows).ok_or_else(|| {
+                        Error::new(ErrorKind::Plugin, "a constant does not fit its column's type")
+                            .at("column", &output.source_name)
+                    })?
+                }
             };
             for (op, logical) in &output.ops {
                 let mut failed = Vec::new();
@@ -159,10 +171,6 @@ impl Route {
             self.set_aside(number, stage, &failures, described.as_ref(), routed)?;
         }
         Ok(())
-    }
-
-    fn needs_description(&self, stage: &Stage) -> bool {
-        stage.calls.transform || stage.columns.iter().any(|column| !column.ops.is_empty())
     }
 
     fn call(&self, stage: &Stage, origin: Origin, batch: &Batch, reads: &[usize]) -> Call {
@@ -212,7 +220,10 @@ impl Route {
 
     /// The values of a stage's input row by column name.
     fn describe(&self, number: usize, batch: &Batch, row: usize) -> Vec<(String, Option<String>)> {
-        let columns: Vec<(&str, &LogicalType)> = match number.checked_sub(1).and_then(|n| self.composed.stages.get(n)) {
+        let columns: Vec<(&str, &LogicalType)> = match number
+            .checked_sub(1)
+            .and_then(|n| self.composed.stages.get(n))
+        {
             Some(previous) => {
                 previous.columns.iter().map(|column| (column.source_name.as_str(), &column.logical)).collect()
             }
@@ -235,8 +246,11 @@ impl Route {
 
     fn key_text(&self, row: &[(String, Option<String>)]) -> String {
         let key = self.composed.schema.row_key().unwrap_or_default();
-        let names: Vec<&str> =
-            key.iter().filter_map(|&ordinal| self.composed.schema.columns.get(ordinal)).map(|c| c.name.as_str()).collect();
+        let names: Vec<&str> = key
+            .iter()
+            .filter_map(|&ordinal| self.composed.schema.columns.get(ordinal))
+            .map(|c| c.name.as_str())
+            .collect();
         let parts: Vec<String> = row
             .iter()
             .filter(|(name, _)| names.contains(&name.as_str()))
@@ -244,6 +258,11 @@ impl Route {
             .collect();
         if parts.is_empty() { "(the table has none)".to_owned() } else { parts.join(",") }
     }
+}
+
+/// Whether the stage may find fault with a row.
+fn can_fail(stage: &Stage) -> bool {
+    stage.calls.transform || stage.columns.iter().any(|column| !column.ops.is_empty())
 }
 
 /// Drops the rows whose bit is clear, and remembers which of the first input's rows are left.

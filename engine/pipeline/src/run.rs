@@ -103,11 +103,14 @@ impl Task {
 
     /// Keeps findings for whoever watches, and fails when one of them says so.
     fn note(&self, findings: Vec<Finding>) -> Result<()> {
-        let failed: Vec<&Finding> = findings.iter().filter(|finding| finding.severity == Severity::Failed).collect();
+        let failed: Vec<&Finding> =
+            findings.iter().filter(|finding| finding.severity == Severity::Failed).collect();
         let error = failed.first().map(|first| {
             let mut error = Error::new(ErrorKind::Precondition, "the task can't run as things are")
                 .at("check", &first.subject)
-                .because(failed.iter().map(|finding| finding.message.as_str()).collect::<Vec<_>>().join("; "));
+                .because(
+                    failed.iter().map(|finding| finding.message.as_str()).collect::<Vec<_>>().join("; "),
+                );
             let fixes: Vec<&str> = failed.iter().filter_map(|finding| finding.fix.as_deref()).collect();
             if !fixes.is_empty() {
                 error = error.help(fixes.join("; "));
@@ -121,7 +124,8 @@ impl Task {
     async fn prepare(&self, online: bool) -> Result<Prepared> {
         let (spec, store) = (&self.spec, &self.store);
         let stored = store.plan()?;
-        let context = stored.as_ref().map_or_else(|| RunContext::of_task(&spec.name), |plan| plan.context.clone());
+        let context =
+            stored.as_ref().map_or_else(|| RunContext::of_task(&spec.name), |plan| plan.context.clone());
         let chain = Chain::load(spec, &context).await?;
         let task_plan = plan::build(spec, &chain).await?;
         let targets: Vec<Arc<TargetTable>> =
@@ -134,9 +138,12 @@ impl Task {
         self.accept(known.as_ref(), stored.as_ref(), &chain, &task_plan)?;
         let start = match &known {
             Some(record) if online && record.start.is_none() => {
-                return Err(Error::new(ErrorKind::Usage, "the task was begun offline and can't go on online")
-                    .at("task", &spec.name)
-                    .help("run it with --mode offline, or begin another task with --name"));
+                return Err(Error::new(
+                    ErrorKind::Usage,
+                    "the task was begun offline and can't go on online",
+                )
+                .at("task", &spec.name)
+                .help("run it with --mode offline, or begin another task with --name"));
             }
             Some(record) => record.start.clone(),
             None if online => Some(spec.source.low_watermark().await?),
@@ -214,8 +221,9 @@ impl Task {
             self.note(vec![Finding {
                 severity: Severity::Warning,
                 subject: "source".into(),
-                message: "it was written to while it was copied offline, so tables may be from different moments"
-                    .into(),
+                message:
+                    "it was written to while it was copied offline, so tables may be from different moments"
+                        .into(),
                 fix: Some("stop writes and copy again, or use --mode online".into()),
             }])?;
         }
@@ -284,7 +292,10 @@ impl Task {
         }
         let now = self.spec.source.catalog(&self.spec.selection).await?;
         for target in targets.iter().filter(|target| target.columns.iter().any(|column| column.identity)) {
-            let next = now.iter().find(|schema| schema.name == target.source).and_then(|schema| schema.next_identity);
+            let next = now
+                .iter()
+                .find(|schema| schema.name == target.source)
+                .and_then(|schema| schema.next_identity);
             self.unless_stopped(self.spec.target.set_identity(target, next)).await?;
         }
         Ok(())

@@ -21,7 +21,10 @@ use worker::Worker;
 
 /// Whether the chunks in `done` are all there are.
 pub fn is_complete(tables: &[Composed], done: &[ChunkRecord]) -> bool {
-    tables.iter().filter(|table| table.target.with_rows).all(|table| chunks::is_complete(&table.schema.name, done))
+    tables
+        .iter()
+        .filter(|table| table.target.with_rows)
+        .all(|table| chunks::is_complete(&table.schema.name, done))
 }
 
 /// Copies every table that has rows to copy, going on after the chunks in `done`.

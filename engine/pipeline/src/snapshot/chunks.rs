@@ -190,7 +190,9 @@ mod tests {
         }
     }
 
-    fn left(records: &[ChunkRecord]) -> (Vec<(u64, Option<u8>, Option<u8>)>, Option<(u64, Option<u8>)>) {
+    type Gap = (u64, Option<u8>, Option<u8>);
+
+    fn left(records: &[ChunkRecord]) -> (Vec<Gap>, Option<(u64, Option<u8>)>) {
         let key = |bound: &Option<KeyBound>| bound.as_ref().and_then(|bound| bound.0.first().copied());
         let state = remaining(&records.iter().collect::<Vec<_>>());
         let gaps = state.gaps.iter().map(|(n, range)| (*n, key(&range.after), key(&range.to))).collect();
@@ -205,10 +207,7 @@ mod tests {
     #[test]
     fn holes_are_filled_and_the_rest_is_cut_on() {
         let records = [record(1, Some(10), Some(20)), record(4, Some(40), Some(50))];
-        assert_eq!(
-            left(&records),
-            (vec![(0, None, Some(10)), (2, Some(20), Some(40))], Some((5, Some(50))))
-        );
+        assert_eq!(left(&records), (vec![(0, None, Some(10)), (2, Some(20), Some(40))], Some((5, Some(50)))));
     }
 
     #[test]

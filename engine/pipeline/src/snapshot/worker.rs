@@ -90,10 +90,9 @@ impl Worker {
     }
 
     async fn attempt(&self, chunk: &Chunk, connections: &mut Option<Connections>) -> Result<()> {
-        let route = self
-            .routes
-            .get(chunk.table)
-            .ok_or_else(|| Error::new(ErrorKind::Internal, "a chunk names a table that the task does not have"))?;
+        let route = self.routes.get(chunk.table).ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "a chunk names a table that the task does not have")
+        })?;
         let composed = route.composed();
         if connections.is_none() {
             let (reader, loader) = tokio::try_join!(self.source.open_reader(), self.target.open_loader())?;

@@ -22,7 +22,9 @@ impl TaskDirectory {
         if !well_formed {
             return Err(Error::new(ErrorKind::Usage, "the task's name can't be used")
                 .at("name", task)
-                .because("it also names a directory: letters, digits, '.', '_' and '-', not beginning with '.'")
+                .because(
+                    "it also names a directory: letters, digits, '.', '_' and '-', not beginning with '.'",
+                )
                 .help("give another one with --name"));
         }
         let path = state_dir.join(task);
@@ -44,7 +46,9 @@ impl TaskDirectory {
             Ok(true) => Ok(Self { path, _lock: lock }),
             Ok(false) => Err(Error::new(ErrorKind::State, "another engine is running this task")
                 .at("task", task)
-                .help(format!("see what it does with: engine status {task}; or begin another task with --name"))),
+                .help(format!(
+                    "see what it does with: engine status {task}; or begin another task with --name"
+                ))),
             Err(error) => Err(failed("the state directory can't be locked", error)),
         }
     }

@@ -16,8 +16,9 @@ const LONGEST: usize = 1 << 30;
 pub(super) fn seal<T: Serialize>(version: u16, record: &T) -> Result<Vec<u8>> {
     let body = bincode::serde::encode_to_vec(record, bincode::config::standard())
         .map_err(|error| Error::new(ErrorKind::Internal, "a record can't be written").caused_by(error))?;
-    let length = u32::try_from(body.len())
-        .map_err(|error| Error::new(ErrorKind::Internal, "a record is too long to be written").caused_by(error))?;
+    let length = u32::try_from(body.len()).map_err(|error| {
+        Error::new(ErrorKind::Internal, "a record is too long to be written").caused_by(error)
+    })?;
     let mut sealed = Vec::with_capacity(HEADER + body.len());
     sealed.extend_from_slice(&MAGIC);
     sealed.extend_from_slice(&version.to_le_bytes());
@@ -49,7 +50,8 @@ pub(super) fn open<T: DeserializeOwned>(version: u16, sealed: &[u8]) -> Result<T
         return Err(damaged("its checksum does not agree"));
     }
     let config = bincode::config::standard().with_limit::<LONGEST>();
-    let (record, used) = bincode::serde::decode_from_slice(body, config).map_err(|error| damaged(&error.to_string()))?;
+    let (record, used) =
+        bincode::serde::decode_from_slice(body, config).map_err(|error| damaged(&error.to_string()))?;
     if used == body.len() { Ok(record) } else { Err(damaged("something follows it")) }
 }
 

@@ -45,7 +45,9 @@ pub fn status(state_dir: &Path, task: Option<&str>) -> Result<Vec<Report>> {
             }
         };
         let mut report: Report = serde_json::from_slice(&text).map_err(|error| {
-            Error::new(ErrorKind::State, "the status file can't be read").at("file", path.display()).caused_by(error)
+            Error::new(ErrorKind::State, "the status file can't be read")
+                .at("file", path.display())
+                .caused_by(error)
         })?;
         if report.pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
             report.pid = None;
@@ -65,8 +67,9 @@ fn task_names(state_dir: &Path) -> Result<Vec<String>> {
                 .caused_by(error));
         }
     };
-    let mut names: Vec<String> =
-        entries.filter_map(|entry| entry.ok().and_then(|entry| entry.file_name().into_string().ok())).collect();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok().and_then(|entry| entry.file_name().into_string().ok()))
+        .collect();
     names.sort();
     Ok(names)
 }

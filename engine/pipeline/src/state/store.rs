@@ -29,7 +29,8 @@ impl Store {
         let path = directory.join("store");
         // sled checks what it finds while it opens; a damaged store is an error here, or a panic
         // inside sled, which must not take the engine along.
-        let opened = std::panic::catch_unwind(|| sled::Config::new().path(&path).cache_capacity(8 << 20).open());
+        let opened =
+            std::panic::catch_unwind(|| sled::Config::new().path(&path).cache_capacity(8 << 20).open());
         let db = match opened {
             Ok(Ok(db)) => db,
             Ok(Err(error)) => return Err(damaged(&path).caused_by(error)),
@@ -106,25 +107,28 @@ mod tests {
     use engine_core::source::ChunkRange;
 
     #[test]
-    fn a_damaged_store_is_one_clear_error() {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        {
-            let store = Store::open(directory.path()).expect("a new store");
-            let position = Position("p".into());
-            store
-                .put_chunk(&ChunkRecord {
-                    table: TableName::new("a", "b"),
-                    number: 0,
-                    range: ChunkRange { after: None, to: None },
-                    rows: 1,
-                    watermarks: Watermarks { low: position.clone(), high: position.clone() },
-                })
-                .expect("a writable store");
-            store.note_position(&position).expect("a writable store");
-            assert!(store.plan().expect("a readable store").is_none());
+    fn a_cut_or_overwritten_store_opens_or_says_what_to_do() {
+        let position = Position("p".into());
+        for (cut, fill) in [(0, 0), (100, 0), (5000, 0), (20, 4000)] {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            {
+                let store = Store::open(directory.path()).expect("a new store");
+                let watermarks = Watermarks { low: position.clone(), high: position.clone() };
+                let range = ChunkRange { after: None, to: None };
+                let table = TableName::new("a", "b");
+                store
+                    .put_chunk(&ChunkRecord { table, number: 0, range, rows: 1, watermarks })
+                    .expect("a writable store");
+            }
+            let file = directory.path().join("store/db");
+            let mut bytes = std::fs::read(&file).expect("sled's file");
+            bytes.truncate(cut);
+            bytes.extend(std::iter::repeat_n(b'x', fill));
+            std::fs::write(&file, bytes).expect("a writable file");
+            let told = Store::open(directory.path()).and_then(|store| store.plan());
+            if let Err(error) = told {
+                assert!(error.to_string().contains("delete that directory"), "{error}");
+            }
         }
-        std::fs::write(directory.path().join("store/conf"), b"not sled").expect("a writable file");
-        let error = Store::open(directory.path()).expect_err("a damaged store");
-        assert!(error.to_string().contains("delete that directory"), "{error}");
     }
 }
