@@ -11,7 +11,7 @@ const SHOWN_FRAMES: usize = 8;
 
 /// What class of failure; its name is the code of a row error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailureKind {
+pub(crate) enum FailureKind {
     /// It trapped: a panic, a division by zero, an access out of bounds.
     Trap,
     /// It used up its CPU time.
@@ -24,7 +24,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// The code: `trap`, `timeout`, `memory` or `malformed`.
-    pub fn code(self) -> &'static str {
+    pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Trap => "trap",
             Self::Timeout => "timeout",

@@ -100,7 +100,9 @@ fn writes(plan: &StagePlan, table: &TableSchema) -> Result<(), String> {
             WriteColumn::Extra(extra) => {
                 match plan.extra_columns.get(extra) {
                     None => {
-                        return Err(format!("transform-writes names extra column {extra}, which isn't there"));
+                        return Err(format!(
+                            "transform-writes names extra column {extra}, which isn't there"
+                        ));
                     }
                     Some(column) if column.source != ExtraSource::Computed => {
                         return Err(format!(
