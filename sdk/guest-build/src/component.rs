@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-use wit_component::ComponentEncoder;
+use anyhow::{Context, Result, ensure};
+use wit_component::{ComponentEncoder, DecodedWasm};
 
 use crate::package::Package;
 
@@ -24,6 +24,11 @@ pub(crate) fn encode(package: &Package) -> Result<PathBuf> {
                 package.name
             )
         })?;
+    ensure!(
+        exports_a_plan(&component)?,
+        "{} exports no plugin: it has to call migration_sdk::export_plugin!",
+        package.name
+    );
     let path = package.component();
     if fs::read(&path).is_ok_and(|existing| existing == component) {
         return Ok(path);
@@ -36,4 +41,12 @@ pub(crate) fn encode(package: &Package) -> Result<PathBuf> {
         .and_then(|()| fs::rename(&unfinished, &path))
         .with_context(|| format!("{} can't be written", path.display()))?;
     Ok(path)
+}
+
+/// Whether the component exports the planning interface, which no plugin is without. A module that
+/// says nothing of its world becomes an empty component, and not an error.
+fn exports_a_plan(component: &[u8]) -> Result<bool> {
+    let DecodedWasm::Component(resolve, world) = wit_component::decode(component)? else { return Ok(false) };
+    let world = resolve.worlds.get(world).context("a component has a world")?;
+    Ok(world.exports.keys().any(|key| resolve.name_world_key(key).starts_with("migration:plugin/planning@")))
 }
