@@ -1,0 +1,231 @@
+//! The plan of one table.
+
+use migration_sdk::{
+    ColumnMapping, ColumnRule, ColumnSchema, Disposition, Endpoint, Finding, LogicalType, NativeOp, PluginError,
+    TablePlan, TableSchema, types::IndexKind,
+};
+
+use crate::config::{ColumnOverride, Config, Operation, ZeroDates};
+use crate::types::{Mapped, TypeSettings};
+use crate::{defaults, naming, types};
+
+/// Plans `table`.
+pub(crate) fn plan(
+    config: &Config,
+    table: &TableSchema,
+    source: &Endpoint,
+    target: &Endpoint,
+) -> Result<TablePlan, PluginError> {
+    let exception = config.tables.get(&format!("{}.{}", table.namespace, table.name)).cloned().unwrap_or_default();
+    if exception.skip || !naming::selected(config, table) {
+        return Ok(TablePlan::skip(table));
+    }
+    for name in exception.columns.keys() {
+        if table.column_index(name).is_none() {
+            return Err(PluginError::InvalidConfig((
+                format!("/tables/{}/columns/{}", pointer(&format!("{}.{}", table.namespace, table.name)), pointer(name)),
+                format!("the table {}.{} has no column {name}", table.namespace, table.name),
+            )));
+        }
+    }
+    let mut plan = TablePlan::unchanged(table);
+    plan.target = naming::target(config, table, &exception);
+    if exception.schema_only {
+        plan.disposition = Disposition::SchemaOnly;
+    }
+    let default_exception = ColumnOverride::default();
+    for (ordinal, column) in table.columns.iter().enumerate() {
+        let planned = PlannedColumn {
+            config,
+            table,
+            ordinal: ordinal as u32,
+            column,
+            exception: exception.columns.get(&column.name).unwrap_or(&default_exception),
+            source,
+            target,
+        };
+        let rule = planned.rule(&mut plan.findings)?;
+        plan.columns.push(rule);
+    }
+    Ok(plan)
+}
+
+struct PlannedColumn<'a> {
+    config: &'a Config,
+    table: &'a TableSchema,
+    ordinal: u32,
+    column: &'a ColumnSchema,
+    exception: &'a ColumnOverride,
+    source: &'a Endpoint,
+    target: &'a Endpoint,
+}
+
+impl PlannedColumn<'_> {
+    fn rule(&self, findings: &mut Vec<Finding>) -> Result<ColumnRule, PluginError> {
+        if self.exception.drop {
+            if self.in_primary_key() {
+                return Err(self.unsupported("it is part of the primary key and can't be dropped"));
+            }
+            findings.push(self.warning("left out, as configured"));
+            return Ok(ColumnRule::Drop);
+        }
+        let Mapped { target_type, mut ops, findings: mut notes } = self.mapped()?;
+        let mut nullable = self.exception.nullable;
+        self.zero_dates(&mut ops, &mut nullable, findings)?;
+        if self.exception.strip_nul.unwrap_or(self.config.strip_nul)
+            && matches!(self.column.logical, LogicalType::Text(_))
+        {
+            ops.push(NativeOp::StripNul);
+        }
+        ops.extend(self.exception.ops.iter().copied().map(native_op));
+        findings.append(&mut notes);
+        let default_expr = self.default(&target_type, findings);
+        if self.column.generated.is_some() {
+            findings.push(self.warning(
+                "the source generates this column; the target gets its values as an ordinary column and does not generate new ones",
+            ).with_fix("make it a generated column after the migration"));
+        }
+        if self.column.on_update_now {
+            findings.push(
+                self.warning("ON UPDATE CURRENT_TIMESTAMP has no counterpart: after cut-over nothing renews the column")
+                    .with_fix("create a BEFORE UPDATE trigger on the target"),
+            );
+        }
+        if self.column.invisible {
+            findings.push(Finding::note(
+                Some(self.ordinal),
+                format!("{}: invisible in the source, visible in the target", self.column.name),
+            ));
+        }
+        let name = self.exception.name.clone().unwrap_or_else(|| naming::cased(self.config, &self.column.name));
+        Ok(ColumnRule::Remap(ColumnMapping {
+            name: (name != self.column.name).then_some(name),
+            target_type: Some(target_type),
+            default_expr,
+            nullable,
+            ops,
+        }))
+    }
+
+    fn mapped(&self) -> Result<Mapped, PluginError> {
+        let settings = TypeSettings {
+            tinyint1: self.exception.tinyint1.unwrap_or(self.config.tinyint1),
+            unsigned_bigint: self.exception.unsigned_bigint.unwrap_or(self.config.unsigned_bigint),
+            json: self.exception.json.or(self.config.json),
+            geometry: self.config.geometry,
+            vector: self.config.vector,
+        };
+        // An earlier plugin's decision stands unless the user overrides it here.
+        let decided = self.exception.target_type.clone().or_else(|| self.column.target_type.clone());
+        match (decided, types::map(self.ordinal, self.column, &settings, self.source, self.target)) {
+            (Some(target_type), mapped) => Ok(Mapped {
+                target_type,
+                ops: match mapped {
+                    // A geometry's own layout is no value of any type.
+                    Ok(mapped) if matches!(self.column.logical, LogicalType::Other(_)) => mapped.ops,
+                    _ => Vec::new(),
+                },
+                findings: Vec::new(),
+            }),
+            (None, Ok(mut mapped)) => {
+                for finding in &mut mapped.findings {
+                    finding.message = format!("{}: {}", self.column.name, finding.message);
+                }
+                Ok(mapped)
+            }
+            (None, Err(reason)) => Err(self.unsupported(&reason)),
+        }
+    }
+
+    fn zero_dates(
+        &self,
+        ops: &mut Vec<NativeOp>,
+        nullable: &mut Option<bool>,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), PluginError> {
+        let is_date = matches!(self.column.logical, LogicalType::Date);
+        if !is_date && !matches!(self.column.logical, LogicalType::Timestamp(_)) {
+            return Ok(());
+        }
+        match self.zero_date_policy() {
+            ZeroDates::Fail => {}
+            ZeroDates::Replace(fields) => {
+                let value = if is_date { fields.to_days() } else { fields.to_micros() };
+                ops.push(NativeOp::IrregularDateTo(value));
+            }
+            ZeroDates::Null => {
+                if self.in_primary_key() {
+                    return Err(self.unsupported(
+                        "it is part of the primary key, where a zero date can't become NULL: give it a date instead",
+                    ));
+                }
+                ops.push(NativeOp::IrregularDateToNull);
+                if !self.column.nullable && nullable.is_none() {
+                    *nullable = Some(true);
+                    findings.push(
+                        self.warning("NOT NULL is given up, since zero dates become NULL")
+                            .with_fix("set zero_dates to a date for this column"),
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn default(&self, target_type: &str, findings: &mut Vec<Finding>) -> Option<String> {
+        if let Some(default) = &self.exception.default {
+            return (!default.is_empty()).then(|| default.clone());
+        }
+        if self.column.generated.is_some() || self.column.identity {
+            return None;
+        }
+        let sql = self.column.default_expr.as_deref()?;
+        match defaults::translate(sql, &self.column.logical, target_type, self.zero_date_policy(), self.target) {
+            Ok(default) => default,
+            Err(reason) => {
+                findings.push(
+                    self.warning(&format!("the default {sql} is left out: {reason}"))
+                        .with_fix("set the column's default in the target's SQL"),
+                );
+                None
+            }
+        }
+    }
+
+    fn zero_date_policy(&self) -> ZeroDates {
+        self.exception.zero_dates.unwrap_or(self.config.zero_dates)
+    }
+
+    fn in_primary_key(&self) -> bool {
+        let primary = self.table.indexes.iter().filter(|index| index.kind == IndexKind::Primary);
+        primary.flat_map(|index| &index.parts).any(|part| part.column == Some(self.ordinal))
+    }
+
+    fn warning(&self, message: &str) -> Finding {
+        Finding::warning(Some(self.ordinal), format!("{}: {message}", self.column.name))
+    }
+
+    fn unsupported(&self, reason: &str) -> PluginError {
+        let Self { table, column, .. } = self;
+        PluginError::Unsupported(format!("{}.{}.{}: {reason}", table.namespace, table.name, column.name))
+    }
+}
+
+fn native_op(operation: Operation) -> NativeOp {
+    match operation {
+        Operation::TrimEnd => NativeOp::TrimEnd,
+        Operation::Lowercase => NativeOp::Lowercase,
+        Operation::Uppercase => NativeOp::Uppercase,
+        Operation::EmptyToNull => NativeOp::EmptyToNull,
+        Operation::IntegerToBoolean => NativeOp::IntegerToBoolean,
+        Operation::BitToInteger => NativeOp::BitToInteger,
+        Operation::ToText => NativeOp::ToText,
+        Operation::Hex => NativeOp::Hex,
+        Operation::Base64 => NativeOp::Base64,
+    }
+}
+
+/// A name as a part of a JSON pointer.
+fn pointer(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
