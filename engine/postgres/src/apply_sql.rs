@@ -15,7 +15,7 @@ fn unnest(layout: &TableLayout, positions: &[usize], alias: &str) -> String {
         })
         .collect();
     let names: Vec<_> = (0..positions.len()).map(|index| format!("c{index}")).collect();
-    format!("pg_catalog.unnest({}) AS {alias}({})", arrays.join(", "), names.join(", "))
+    format!("unnest({}) AS {alias}({})", arrays.join(", "), names.join(", "))
 }
 
 /// A value of `unnest`, cast where it came as text.

@@ -172,7 +172,7 @@ async fn privileges(client: &Client, tables: &[Arc<TargetTable>]) -> Result<Vec<
                          THEN pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') \
                          ELSE pg_catalog.has_schema_privilege(n.oid, 'CREATE') END, \
                     pg_catalog.current_database()::text, current_user::text \
-             FROM pg_catalog.unnest($1::text[]) AS w(name) \
+             FROM unnest($1::text[]) AS w(name) \
              LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = w.name",
             &[&wanted],
         )
@@ -207,7 +207,7 @@ async fn triggers(client: &Client, server: &Server, tables: &[Arc<TargetTable>])
         .query_one(
             "SELECT count(*) FROM pg_catalog.pg_trigger t \
              JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-             JOIN pg_catalog.unnest($1::text[], $2::text[]) AS w(namespace, name) \
+             JOIN unnest($1::text[], $2::text[]) AS w(namespace, name) \
                ON w.namespace = n.nspname AND w.name = c.relname \
              WHERE t.tgenabled <> 'D'",
             &[&namespaces, &table_names],

@@ -212,7 +212,7 @@ async fn create_tables(client: &mut Client, claim: &Claim, tables: &[Arc<TargetT
     let rows = transaction
         .query(
             "SELECT w.namespace, w.name, COALESCE(o.task = $3 AND c.relkind = 'r', false) \
-             FROM pg_catalog.unnest($1::text[], $2::text[]) AS w(namespace, name) \
+             FROM unnest($1::text[], $2::text[]) AS w(namespace, name) \
              JOIN pg_catalog.pg_namespace n ON n.nspname = w.namespace \
              JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name \
              LEFT JOIN _migration.owned_table o ON o.namespace = w.namespace AND o.name = w.name",
