@@ -208,37 +208,40 @@ impl Applier for PostgresApplier {
                 .at("table", &table.name));
         };
         let all = layout.all();
-        let updates = changes.ops.iter().filter(|&&op| op == Op::Update).count();
-        if changes.ops.len() != changes.rows.rows || updates != changes.before.rows {
-            return Err(Error::new(ErrorKind::Internal, "changes and their rows differ in number")
+        let inserts = changes.ops.iter().filter(|&&op| op == Op::Insert).count();
+        let deletes = changes.ops.iter().filter(|&&op| op == Op::Delete).count();
+        let images = (changes.ops.len() - deletes, changes.ops.len() - inserts);
+        if images != (changes.after.rows, changes.before.rows) {
+            return Err(Error::new(ErrorKind::Internal, "changes and their images differ in number")
                 .at("table", &table.name));
         }
-        layout.check_shape(&changes.rows, &all)?;
-        layout.check_columns(&changes.rows, &all)?;
-        if updates > 0 {
-            layout.check_shape(&changes.before, &all)?;
-            layout.check_columns(&changes.before, &all)?;
+        for batch in [&changes.after, &changes.before].into_iter().filter(|batch| batch.rows > 0) {
+            layout.check_shape(batch, &all)?;
+            layout.check_columns(batch, &all)?;
         }
         self.begin().await?;
-        let (mut row, mut old) = (0, 0);
-        while let Some(op) = changes.ops.get(row) {
+        let (mut change, mut new, mut old) = (0, 0, 0);
+        while let Some(op) = changes.ops.get(change) {
             match op {
                 Op::Insert => {
-                    let run = changes.ops.iter().skip(row).take(INSERTED_AT_ONCE);
-                    let end = row + run.take_while(|&&op| op == Op::Insert).count();
-                    self.insert(&prepared, &changes.rows, row..end).await?;
-                    row = end;
+                    let run = changes.ops.iter().skip(change).take(INSERTED_AT_ONCE);
+                    let length = run.take_while(|&&op| op == Op::Insert).count();
+                    self.insert(&prepared, &changes.after, new..new + length).await?;
+                    change += length;
+                    new += length;
                 }
                 Op::Delete => {
-                    let image = array::row(layout, &changes.rows, &all, row)?;
-                    self.change_one(layout, &prepared.delete, &image, (&changes.rows, row)).await?;
-                    row += 1;
+                    let image = array::row(layout, &changes.before, &all, old)?;
+                    self.change_one(layout, &prepared.delete, &image, (&changes.before, old)).await?;
+                    change += 1;
+                    old += 1;
                 }
                 Op::Update => {
-                    let mut images = array::row(layout, &changes.rows, &all, row)?;
+                    let mut images = array::row(layout, &changes.after, &all, new)?;
                     images.extend(array::row(layout, &changes.before, &all, old)?);
                     self.change_one(layout, update, &images, (&changes.before, old)).await?;
-                    row += 1;
+                    change += 1;
+                    new += 1;
                     old += 1;
                 }
             }
