@@ -1,1 +1,42 @@
-//! (crate docs)
+//! PostgreSQL 12–18 as a target: tables are created from the plan, filled by binary `COPY`, and
+//! kept up by set-wise deletes and upserts.
+//!
+//! # From a batch to rows
+//! A [`TableLayout`](layout) fixes, once per table, which [`Encoder`](cell) writes which column: it
+//! follows from the logical type of the values and the type of the target column. `copy` runs the
+//! encoders row by row into one buffer; `array` runs the same encoders column by column into array
+//! parameters for `applier`. So a value has one binary form, whichever way it comes.
+//!
+//! A value that the column can't hold exactly is an error that names table, key, column and value:
+//! a number too large, digits or microseconds the column has no room for, a date no calendar has,
+//! U+0000 in text. The server would round some of these in silence.
+//!
+//! # What the target remembers
+//! Schema `_migration` holds the truth about each task; see `control` for its tables and for how
+//! an engine that was replaced is kept from writing.
+//!
+//! # openGauss
+//! An openGauss server is recognised and described, which is enough to plan for it. Running against
+//! one is refused.
+
+mod applier;
+mod apply_sql;
+mod array;
+mod cell;
+mod check;
+mod connect;
+mod control;
+mod copy;
+mod ddl;
+mod failure;
+mod identifier;
+mod index;
+mod layout;
+mod loader;
+mod message;
+mod numeric;
+mod pg_type;
+mod target;
+mod tls;
+
+pub use target::PostgresTarget;

@@ -1,0 +1,274 @@
+//! Applies changes: sets of deletes and upserts, one transaction at a time.
+
+use async_trait::async_trait;
+use engine_core::batch::Batch;
+use engine_core::change::Op;
+use engine_core::plan::TargetTable;
+use engine_core::position::Position;
+use engine_core::schema::TableName;
+use engine_core::target::{Applier, NetChanges, OrderedChanges};
+use engine_core::{Error, ErrorKind, Result};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Statement};
+
+use crate::array::{self, Encoded};
+use crate::connect::Connector;
+use crate::control::{self, Claim};
+use crate::failure::translate;
+use crate::layout::TableLayout;
+use crate::{apply_sql, check};
+
+/// What the session of an applier sets. The changes are joined to the table through the index of
+/// its row key, whatever statistics a freshly loaded table has or lacks.
+const SESSION: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
+    SET jit = off; SET plan_cache_mode = force_generic_plan";
+
+/// Rows inserted at a time into a table without a key.
+const INSERTED_AT_ONCE: usize = 4096;
+
+/// A connection that applies changes.
+pub(crate) struct PostgresApplier {
+    connector: Connector,
+    client: Client,
+    claim: Claim,
+    tables: HashMap<TableName, Arc<Prepared>>,
+    in_transaction: bool,
+    /// Something failed or was dropped half-way; what the transaction holds is not known.
+    failed: bool,
+}
+
+/// A table's layout and statements.
+struct Prepared {
+    layout: TableLayout,
+    insert: Statement,
+    /// By key; by whole row where there is none.
+    delete: Statement,
+    /// Only without a key.
+    update: Option<Statement>,
+}
+
+impl PostgresApplier {
+    /// An applier over an open connection, which it sets up.
+    pub(crate) async fn new(connector: Connector, client: Client, claim: Claim) -> Result<Self> {
+        set_up(&client).await?;
+        Ok(Self { connector, client, claim, tables: HashMap::new(), in_transaction: false, failed: false })
+    }
+
+    async fn prepared(&mut self, table: &Arc<TargetTable>) -> Result<Arc<Prepared>> {
+        if let Some(prepared) = self.tables.get(&table.name)
+            && (Arc::ptr_eq(&prepared.layout.table, table) || prepared.layout.table == *table)
+        {
+            return Ok(Arc::clone(prepared));
+        }
+        let layout = TableLayout::resolve(&self.client, table).await?;
+        let client = &self.client;
+        let prepare = async |sql: String| {
+            client
+                .prepare(&sql)
+                .await
+                .map_err(|error| translate(error, "changes can't be prepared").at("table", &table.name))
+        };
+        let (insert, delete, update) = match &layout.key {
+            Some(key) => (
+                prepare(apply_sql::insert_rows(&layout, Some(key))).await?,
+                prepare(apply_sql::delete_keys(&layout, key)).await?,
+                None,
+            ),
+            None => (
+                prepare(apply_sql::insert_rows(&layout, None)).await?,
+                prepare(apply_sql::delete_row(&layout)).await?,
+                Some(prepare(apply_sql::update_row(&layout)).await?),
+            ),
+        };
+        let prepared = Arc::new(Prepared { layout, insert, delete, update });
+        self.tables.insert(table.name.clone(), Arc::clone(&prepared));
+        Ok(prepared)
+    }
+
+    /// Refuses to go on after a failure; else counts as failed until [`Self::succeed`].
+    fn enter(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.failed, true) {
+            return Err(Error::new(ErrorKind::Internal, "an applier was used after it had failed"));
+        }
+        Ok(())
+    }
+
+    fn succeed(&mut self) {
+        self.failed = false;
+    }
+
+    async fn begin(&mut self) -> Result<()> {
+        if !self.in_transaction {
+            self.client
+                .batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+                .await
+                .map_err(|error| translate(error, "a transaction can't be begun"))?;
+            self.in_transaction = true;
+        }
+        Ok(())
+    }
+
+    async fn insert(&self, prepared: &Prepared, batch: &Batch, rows: std::ops::Range<usize>) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let layout = &prepared.layout;
+        let expected = rows.len() as u64;
+        let arrays = array::columns(layout, batch, &layout.all(), rows)?;
+        let written = execute(&self.client, &prepared.insert, &arrays)
+            .await
+            .map_err(|error| translate(error, "rows can't be written").at("table", &layout.table.name))?;
+        if written == expected {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Divergence, "the target kept a different number of rows than were written")
+            .at("table", &layout.table.name)
+            .because(format_args!("{written} of {expected} rows: a trigger or a rule of the table changes them")))
+    }
+
+    /// Applies a change of one row that its whole old image, `before[row]`, must find.
+    async fn change_one(
+        &self,
+        layout: &TableLayout,
+        statement: &Statement,
+        parameters: &[Encoded],
+        (before, row): (&Batch, usize),
+    ) -> Result<()> {
+        let place = |error: Error| {
+            error.at("table", &layout.table.name).at("key", layout.key_text(before, &layout.all(), row))
+        };
+        match execute(&self.client, statement, parameters).await {
+            Err(error) => Err(place(translate(error, "a row can't be changed"))),
+            Ok(1) => Ok(()),
+            Ok(_) => Err(place(
+                Error::new(ErrorKind::Divergence, "the target does not have a row that the source changed")
+                    .because("no row equals the old one in every column; somebody else writes to the table")
+                    .help("compare the table with the source's, stop the other writer, and copy the table again"),
+            )),
+        }
+    }
+}
+
+async fn set_up(client: &Client) -> Result<()> {
+    let failed = |error| translate(error, "the session of an applier can't be set up");
+    client.batch_execute(SESSION).await.map_err(failed)?;
+    // Silences foreign keys and triggers. An account that may not do so goes on without: `check`
+    // has refused it where that matters.
+    if check::may_silence_triggers(client).await? {
+        client.batch_execute("SET session_replication_role = replica").await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+async fn execute(
+    client: &Client,
+    statement: &Statement,
+    parameters: &[Encoded],
+) -> Result<u64, tokio_postgres::Error> {
+    client.execute_raw(statement, parameters.iter().map(|parameter| parameter as &dyn ToSql)).await
+}
+
+#[async_trait]
+impl Applier for PostgresApplier {
+    async fn apply(&mut self, table: &Arc<TargetTable>, changes: &NetChanges) -> Result<()> {
+        self.enter()?;
+        let prepared = self.prepared(table).await?;
+        let layout = &prepared.layout;
+        let Some(key) = &layout.key else {
+            return Err(Error::new(ErrorKind::Internal, "net changes of a table without a row key")
+                .at("table", &table.name));
+        };
+        self.begin().await?;
+        if changes.deletes.rows > 0 {
+            layout.check_shape(&changes.deletes, key)?;
+            layout.check_columns(&changes.deletes, key)?;
+            let arrays = array::columns(layout, &changes.deletes, key, 0..changes.deletes.rows)?;
+            execute(&self.client, &prepared.delete, &arrays)
+                .await
+                .map_err(|error| translate(error, "rows can't be deleted").at("table", &table.name))?;
+        }
+        if changes.upserts.rows > 0 {
+            let all = layout.all();
+            layout.check_shape(&changes.upserts, &all)?;
+            layout.check_columns(&changes.upserts, &all)?;
+            self.insert(&prepared, &changes.upserts, 0..changes.upserts.rows).await?;
+        }
+        self.succeed();
+        Ok(())
+    }
+
+    async fn apply_ordered(&mut self, table: &Arc<TargetTable>, changes: &OrderedChanges) -> Result<()> {
+        self.enter()?;
+        let prepared = self.prepared(table).await?;
+        let layout = &prepared.layout;
+        let Some(update) = &prepared.update else {
+            return Err(Error::new(ErrorKind::Internal, "ordered changes of a table with a row key")
+                .at("table", &table.name));
+        };
+        let all = layout.all();
+        let inserts = changes.ops.iter().filter(|&&op| op == Op::Insert).count();
+        let deletes = changes.ops.iter().filter(|&&op| op == Op::Delete).count();
+        let images = (changes.ops.len() - deletes, changes.ops.len() - inserts);
+        if images != (changes.after.rows, changes.before.rows) {
+            return Err(Error::new(ErrorKind::Internal, "changes and their images differ in number")
+                .at("table", &table.name));
+        }
+        for batch in [&changes.after, &changes.before].into_iter().filter(|batch| batch.rows > 0) {
+            layout.check_shape(batch, &all)?;
+            layout.check_columns(batch, &all)?;
+        }
+        self.begin().await?;
+        let (mut change, mut new, mut old) = (0, 0, 0);
+        while let Some(op) = changes.ops.get(change) {
+            match op {
+                Op::Insert => {
+                    let run = changes.ops.iter().skip(change).take(INSERTED_AT_ONCE);
+                    let length = run.take_while(|&&op| op == Op::Insert).count();
+                    self.insert(&prepared, &changes.after, new..new + length).await?;
+                    change += length;
+                    new += length;
+                }
+                Op::Delete => {
+                    let image = array::row(layout, &changes.before, &all, old)?;
+                    self.change_one(layout, &prepared.delete, &image, (&changes.before, old)).await?;
+                    change += 1;
+                    old += 1;
+                }
+                Op::Update => {
+                    let mut images = array::row(layout, &changes.after, &all, new)?;
+                    images.extend(array::row(layout, &changes.before, &all, old)?);
+                    self.change_one(layout, update, &images, (&changes.before, old)).await?;
+                    change += 1;
+                    new += 1;
+                    old += 1;
+                }
+            }
+        }
+        self.succeed();
+        Ok(())
+    }
+
+    async fn commit(&mut self, position: &Position) -> Result<()> {
+        self.enter()?;
+        self.begin().await?;
+        control::move_position(&self.client, &self.claim, position).await?;
+        if let Err(error) = self.client.batch_execute("COMMIT").await {
+            let refused = error.as_db_error().is_some_and(|error| !error.code().code().starts_with("57"));
+            let broken = translate(error, "changes can't be committed").at("position", position);
+            if refused {
+                return Err(broken);
+            }
+            self.tables.clear();
+            self.client = self.connector.connect().await?;
+            set_up(&self.client).await?;
+            if !control::is_at(&self.client, &self.claim, position).await? {
+                return Err(broken);
+            }
+        }
+        self.in_transaction = false;
+        self.succeed();
+        Ok(())
+    }
+}

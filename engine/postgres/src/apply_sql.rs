@@ -1,0 +1,138 @@
+//! The statements that apply changes.
+
+use crate::identifier;
+use crate::layout::{TableLayout, WrittenColumn};
+use crate::pg_type::PgType;
+
+/// `unnest($1::int8[], …) AS n(c0, …)` over the columns at `positions`.
+fn unnest(layout: &TableLayout, positions: &[usize], alias: &str) -> String {
+    let columns = positions.iter().filter_map(|&position| layout.columns.get(position));
+    let arrays: Vec<_> = columns
+        .enumerate()
+        .map(|(index, column)| {
+            let element = column.pg_type.array_element().unwrap_or("pg_catalog.text");
+            format!("${}::{element}[]", index + 1)
+        })
+        .collect();
+    let names: Vec<_> = (0..positions.len()).map(|index| format!("c{index}")).collect();
+    format!("unnest({}) AS {alias}({})", arrays.join(", "), names.join(", "))
+}
+
+/// A value of `unnest`, cast where it came as text.
+fn unnested(column: &WrittenColumn, alias: &str, index: usize) -> String {
+    match column.pg_type.array_element() {
+        Some(_) => format!("{alias}.c{index}"),
+        None => format!("{alias}.c{index}::{}", column.type_text),
+    }
+}
+
+/// Deletes the rows with the given keys, one array per column of the key.
+pub(crate) fn delete_keys(layout: &TableLayout, key: &[usize]) -> String {
+    let conditions: Vec<_> = key
+        .iter()
+        .enumerate()
+        .filter_map(|(index, &position)| {
+            let column = layout.columns.get(position)?;
+            Some(format!("t.{} = {}", column.name, unnested(column, "k", index)))
+        })
+        .collect();
+    format!(
+        "DELETE FROM {} AS t USING {} WHERE {}",
+        identifier::qualified(&layout.table.name),
+        unnest(layout, key, "k"),
+        conditions.join(" AND ")
+    )
+}
+
+/// Inserts whole rows, one array per written column; `key` given, a row that is already there
+/// takes the new values.
+pub(crate) fn insert_rows(layout: &TableLayout, key: Option<&[usize]>) -> String {
+    let all = layout.all();
+    let names: Vec<_> = layout.columns.iter().map(|column| column.name.as_str()).collect();
+    let values: Vec<_> =
+        layout.columns.iter().enumerate().map(|(index, column)| unnested(column, "n", index)).collect();
+    let mut sql = format!(
+        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}",
+        identifier::qualified(&layout.table.name),
+        names.join(", "),
+        values.join(", "),
+        unnest(layout, &all, "n"),
+    );
+    if let Some(key) = key {
+        let name = |&position: &usize| layout.columns.get(position).map(|column| column.name.as_str());
+        let columns: Vec<_> = key.iter().filter_map(name).collect();
+        let others: Vec<_> = all
+            .iter()
+            .filter(|position| !key.contains(position))
+            .filter_map(name)
+            .map(|column| format!("{column} = EXCLUDED.{column}"))
+            .collect();
+        sql.push_str(&format!(" ON CONFLICT ({}) DO ", columns.join(", ")));
+        if others.is_empty() {
+            // Writes the key over itself, so that every row counts as affected.
+            let column = columns.first().copied().unwrap_or_default();
+            sql.push_str(&format!("UPDATE SET {column} = EXCLUDED.{column}"));
+        } else {
+            sql.push_str(&format!("UPDATE SET {}", others.join(", ")));
+        }
+    }
+    sql
+}
+
+/// The condition that a row is the one whose image parameters `$first` and on hold.
+fn same_row(layout: &TableLayout, first: usize) -> String {
+    let conditions: Vec<_> = layout
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(index, column)| {
+            let number = first + index;
+            let operator = if column.nullable { "IS NOT DISTINCT FROM" } else { "=" };
+            let name = &column.name;
+            match &column.pg_type {
+                // Without an equality of their own, or one that means something else.
+                PgType::Json | PgType::Xml | PgType::Geometry => {
+                    let value = scalar(column, number);
+                    format!("t.{name}::pg_catalog.text {operator} {value}::pg_catalog.text")
+                }
+                _ => format!("t.{name} {operator} {}", scalar(column, number)),
+            }
+        })
+        .collect();
+    let table = identifier::qualified(&layout.table.name);
+    // One row of those that are alike in every column.
+    format!("(SELECT t.ctid FROM {table} AS t WHERE {} LIMIT 1)", conditions.join(" AND "))
+}
+
+/// Parameter `number` as a value of the column.
+fn scalar(column: &WrittenColumn, number: usize) -> String {
+    match column.pg_type.array_element() {
+        Some(element) => format!("${number}::{element}"),
+        None => format!("${number}::pg_catalog.text::{}", column.type_text),
+    }
+}
+
+/// Deletes one row by its whole image.
+pub(crate) fn delete_row(layout: &TableLayout) -> String {
+    format!(
+        "DELETE FROM {} WHERE ctid = {}",
+        identifier::qualified(&layout.table.name),
+        same_row(layout, 1)
+    )
+}
+
+/// Updates one row by its whole old image: first the new values, then the old ones.
+pub(crate) fn update_row(layout: &TableLayout) -> String {
+    let values: Vec<_> = layout
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(index, column)| format!("{} = {}", column.name, scalar(column, index + 1)))
+        .collect();
+    format!(
+        "UPDATE {} SET {} WHERE ctid = {}",
+        identifier::qualified(&layout.table.name),
+        values.join(", "),
+        same_row(layout, layout.columns.len() + 1)
+    )
+}

@@ -1,0 +1,173 @@
+//! Opening connections.
+
+use engine_core::endpoint::{Endpoint, EndpointUrl};
+use engine_core::{Error, ErrorKind, Result};
+use std::time::Duration;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Client, Config};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::failure;
+
+/// Opens connections to one server, all alike.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    url: EndpointUrl,
+    config: Config,
+    tls: MakeRustlsConnect,
+}
+
+/// What a session starts with. A role's or database's own limits on time don't apply: a long load
+/// is what this connection is for. `pg_settings` knows which of them the version has.
+const SESSION: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; \
+    SET extra_float_digits = 3; SET standard_conforming_strings = on; \
+    SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN \
+    ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', \
+     'transaction_timeout')";
+
+impl Connector {
+    /// Reads what the URL asks for; connects to nothing.
+    pub(crate) fn new(url: &EndpointUrl) -> Result<Self> {
+        let (ssl_mode, tls) = crate::tls::from_url(url)?;
+        let mut config = Config::new();
+        config
+            .host(&url.host)
+            .port(url.port)
+            .user(&url.user)
+            .ssl_mode(ssl_mode)
+            .application_name("migration engine")
+            .connect_timeout(Duration::from_secs(10))
+            .keepalives_idle(Duration::from_secs(30))
+            .keepalives_interval(Duration::from_secs(10))
+            .keepalives_retries(3);
+        if let Some(password) = url.password() {
+            config.password(password);
+        }
+        config.dbname(url.database.as_deref().unwrap_or("postgres"));
+        Ok(Self { url: url.clone(), config, tls })
+    }
+
+    /// The URL, which displays without its password.
+    pub(crate) fn url(&self) -> &EndpointUrl {
+        &self.url
+    }
+
+    /// Opens a connection and sets its session up.
+    pub(crate) async fn connect(&self) -> Result<Client> {
+        let (client, connection) =
+            self.config.connect(self.tls.clone()).await.map_err(|error| self.refused(error))?;
+        tokio::spawn(async move {
+            // Whoever uses the connection gets an error of its own; this is the reason behind it.
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to the target ended");
+            }
+        });
+        client
+            .batch_execute(SESSION)
+            .await
+            .map_err(|error| failure::translate(error, "a session can't be set up on the target"))?;
+        Ok(client)
+    }
+
+    fn refused(&self, error: tokio_postgres::Error) -> Error {
+        let at = |error: Error| error.at("target", &self.url);
+        if let Some(server) = error.as_db_error() {
+            let code = server.code().code().to_owned();
+            let what = match code.as_str() {
+                "28P01" => "the target refused the password",
+                "28000" => "the target refused the login",
+                "3D000" => "the target has no such database",
+                "42501" => "the account may not connect to the target's database",
+                _ => "the target refused the connection",
+            };
+            let help = match code.as_str() {
+                "28P01" => Some("check user and password of the target URL; a % in a password is written %25"),
+                "28000" => Some("check the user, and the server's pg_hba.conf for this host, user and sslmode"),
+                "3D000" => Some("create the database first, or name another one in the target URL"),
+                "42501" => Some("GRANT CONNECT ON DATABASE to the account"),
+                _ => None,
+            };
+            let translated = failure::translate(error, what);
+            return at(match help {
+                Some(help) => translated.help(help),
+                None => translated,
+            });
+        }
+        let why = causes(&error);
+        if why.contains("password missing") {
+            return at(Error::new(ErrorKind::Connection, "the target asks for a password")
+                .help("put one into the target URL, or into ${ENV} of a task file"));
+        }
+        let unreachable = Error::new(ErrorKind::Connection, "the target can't be reached").because(why);
+        at(if self.config.get_ssl_mode() == SslMode::Require {
+            unreachable.help("check host and port, whether the server speaks TLS, and sslmode and sslrootcert")
+        } else {
+            unreachable.help("check host and port, and whether the server runs and listens there")
+        })
+    }
+}
+
+/// An error with everything that lies behind it.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+/// What the server says it is.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// For plugins.
+    pub(crate) endpoint: Endpoint,
+    /// `server_version_num`, e.g. 150018.
+    pub(crate) version: u32,
+}
+
+impl Server {
+    /// Whether it is openGauss (or another of its family) rather than PostgreSQL.
+    pub(crate) fn is_opengauss(&self) -> bool {
+        self.endpoint.engine == "opengauss"
+    }
+}
+
+/// Asks the server what it is.
+pub(crate) async fn describe(client: &Client) -> Result<Server> {
+    let failed = |error| failure::translate(error, "the target can't be asked for its version");
+    let row = client
+        .query_one(
+            "SELECT pg_catalog.version(), pg_catalog.current_setting('server_version'), \
+             pg_catalog.current_setting('server_version_num'), pg_catalog.current_setting('server_encoding'), \
+             (SELECT datcollate::text FROM pg_catalog.pg_database \
+              WHERE datname = pg_catalog.current_database()), \
+             (SELECT pg_catalog.string_agg(extname::text, ',' ORDER BY extname) FROM pg_catalog.pg_extension)",
+            &[],
+        )
+        .await
+        .map_err(failed)?;
+    let banner: String = row.get(0);
+    let setting = |index: usize| row.get::<_, Option<String>>(index).unwrap_or_default();
+    let is_opengauss = banner.contains("openGauss") || banner.contains("GaussDB");
+    let version = if is_opengauss {
+        let (_, rest) = banner.split_once("openGauss ").unwrap_or(("", ""));
+        rest.split_whitespace().next().unwrap_or_default().to_owned()
+    } else {
+        setting(1).split_whitespace().next().unwrap_or_default().to_owned()
+    };
+    Ok(Server {
+        endpoint: Endpoint {
+            engine: if is_opengauss { "opengauss" } else { "postgres" }.to_owned(),
+            version,
+            attributes: vec![
+                ("server_version_num".to_owned(), setting(2)),
+                ("server_encoding".to_owned(), setting(3)),
+                ("collation".to_owned(), setting(4)),
+                ("extensions".to_owned(), setting(5)),
+            ],
+        },
+        version: setting(2).parse().unwrap_or(0),
+    })
+}

@@ -1,0 +1,333 @@
+//! What the target remembers of tasks, in schema `_migration`.
+//!
+//! | table | one row per | holds |
+//! |---|---|---|
+//! | `format` | (one) | version of these tables |
+//! | `task` | task | plan digest, start position, `epoch` |
+//! | `position` | task | the source position at which the rows stand, `epoch` |
+//! | `chunk` | finished chunk | range, rows, watermarks |
+//! | `owned_table` | table created | the task that created it |
+//!
+//! # Fencing
+//! [`claim`] adds one to the task's `epoch`. Every commit proves in its own transaction that the
+//! epoch is still the one it claimed: a chunk's record is inserted only while the task's row is
+//! locked `FOR SHARE` at that epoch, and a position moves by an `UPDATE … WHERE epoch = …`. Both wait
+//! for a claim in progress and then fail, and a claim waits for both. Chunks of many loaders share
+//! their lock; only the position has a writer of its own, in a row of its own.
+//!
+//! So what a claimant reads of the task *after* its claim is final; read before, it may be
+//! outdated by a last commit of the engine it replaced.
+//!
+//! # Durability
+//! `task`, `owned_table` and `position` are written with the server's own `synchronous_commit`. Chunk
+//! transactions run with it off: a crash of the server may lose the newest of them, and then rows and
+//! record are gone together, so the chunk is simply copied again. The write-ahead log is sequential,
+//! so any later durable commit makes them durable too.
+
+use engine_core::position::{Position, Watermarks};
+use engine_core::schema::TableName;
+use engine_core::source::{ChunkRange, KeyBound};
+use engine_core::target::{ChunkRecord, TaskRecord};
+use engine_core::{Error, ErrorKind, Result};
+use sha2::{Digest, Sha256};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Transaction};
+
+use crate::failure::translate;
+
+/// Version of the tables below.
+const FORMAT: i32 = 1;
+
+/// Serialises engines that create the tables at the same time; an arbitrary number.
+const SETUP_LOCK: i64 = 0x6d69_6772_6174_696f;
+
+const TABLES: &str = "
+CREATE SCHEMA IF NOT EXISTS _migration;
+COMMENT ON SCHEMA _migration IS 'State of migration tasks. Drop it when no task goes on any more.';
+CREATE TABLE IF NOT EXISTS _migration.format (version integer NOT NULL);
+CREATE TABLE IF NOT EXISTS _migration.task (
+    name text PRIMARY KEY,
+    epoch bigint NOT NULL,
+    plan_digest text NOT NULL,
+    start_position text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    claimed_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE IF NOT EXISTS _migration.position (
+    task text PRIMARY KEY REFERENCES _migration.task (name) ON DELETE CASCADE,
+    epoch bigint NOT NULL,
+    position text,
+    moved_at timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 10);
+CREATE TABLE IF NOT EXISTS _migration.chunk (
+    task text NOT NULL,
+    namespace text NOT NULL,
+    name text NOT NULL,
+    number bigint NOT NULL,
+    range_after bytea,
+    range_to bytea,
+    row_count bigint NOT NULL,
+    low text NOT NULL,
+    high text NOT NULL,
+    finished_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (task, namespace, name, number)
+);
+CREATE TABLE IF NOT EXISTS _migration.owned_table (
+    namespace text NOT NULL,
+    name text NOT NULL,
+    task text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (namespace, name)
+);";
+
+/// The right to write for a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// Task.
+    pub(crate) task: String,
+    /// Its epoch at the time.
+    pub(crate) epoch: i64,
+}
+
+impl Claim {
+    /// The error of an engine whose claim was taken over.
+    pub(crate) fn lost(&self) -> Error {
+        Error::new(ErrorKind::Divergence, "another engine has taken over this task")
+            .at("task", &self.task)
+            .because(format_args!("the target's epoch is no longer {}; nothing of this commit was kept", self.epoch))
+            .help("see which other engine runs a task of this name, and let only one of them go on")
+    }
+}
+
+/// Creates the tables, and registers the task or takes it over.
+pub(crate) async fn claim(
+    client: &mut Client,
+    name: &str,
+    plan_digest: &str,
+    start: Option<&Position>,
+) -> Result<Claim> {
+    let failed = |error| translate(error, "the task can't be registered in the target").at("task", name);
+    let transaction = client.transaction().await.map_err(failed)?;
+    // Whoever configured commits to be lost lightly didn't mean these.
+    transaction
+        .batch_execute(&format!(
+            "SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
+             WHERE pg_catalog.current_setting('synchronous_commit') = 'off'; \
+             SELECT pg_catalog.pg_advisory_xact_lock({SETUP_LOCK})"
+        ))
+        .await
+        .map_err(failed)?;
+    if !exists(&transaction).await? {
+        transaction.batch_execute(TABLES).await.map_err(|error| {
+            translate(error, "the schema _migration can't be created in the target")
+                .help("GRANT CREATE ON DATABASE to the account")
+        })?;
+        transaction
+            .execute("INSERT INTO _migration.format VALUES ($1)", &[&FORMAT])
+            .await
+            .map_err(failed)?;
+    }
+    check_format(&transaction).await?;
+    let start = start.map(|position| position.0.as_str());
+    let row = transaction
+        .query_one(
+            "INSERT INTO _migration.task AS t (name, epoch, plan_digest, start_position) VALUES ($1, 1, $2, $3) \
+             ON CONFLICT (name) DO UPDATE SET epoch = t.epoch + 1, plan_digest = EXCLUDED.plan_digest, \
+             start_position = COALESCE(t.start_position, EXCLUDED.start_position), claimed_at = now() \
+             RETURNING epoch",
+            &[&name, &plan_digest, &start],
+        )
+        .await
+        .map_err(failed)?;
+    let epoch: i64 = row.get(0);
+    transaction
+        .execute(
+            "INSERT INTO _migration.position AS p (task, epoch, position) \
+             SELECT name, epoch, start_position FROM _migration.task WHERE name = $1 \
+             ON CONFLICT (task) DO UPDATE SET epoch = EXCLUDED.epoch, \
+             position = COALESCE(p.position, EXCLUDED.position)",
+            &[&name],
+        )
+        .await
+        .map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(Claim { task: name.to_owned(), epoch })
+}
+
+async fn exists(transaction: &Transaction<'_>) -> Result<bool> {
+    let row = transaction
+        .query_one("SELECT pg_catalog.to_regclass('_migration.format') IS NOT NULL", &[])
+        .await
+        .map_err(|error| translate(error, "the target's record of tasks can't be read"))?;
+    Ok(row.get(0))
+}
+
+async fn check_format(transaction: &Transaction<'_>) -> Result<()> {
+    let rows = transaction
+        .query("SELECT version FROM _migration.format", &[])
+        .await
+        .map_err(|error| translate(error, "the target's record of tasks can't be read"))?;
+    let versions: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+    if versions == [FORMAT] {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::State, "schema _migration in the target was made by another version of the engine")
+        .because(format_args!("it has format {versions:?}, this engine writes {FORMAT}"))
+        .help("go on with the version that began the task, or finish it, DROP SCHEMA _migration CASCADE, and begin anew"))
+}
+
+/// Reads what the target knows of a task, all of it at one moment.
+pub(crate) async fn task(client: &mut Client, name: &str) -> Result<Option<TaskRecord>> {
+    let failed = |error| translate(error, "the target's record of the task can't be read").at("task", name);
+    let transaction = client
+        .build_transaction()
+        .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()
+        .await
+        .map_err(failed)?;
+    if !exists(&transaction).await? {
+        return Ok(None);
+    }
+    check_format(&transaction).await?;
+    let row = transaction
+        .query_opt(
+            "SELECT t.plan_digest, t.start_position, p.position FROM _migration.task t \
+             LEFT JOIN _migration.position p ON p.task = t.name WHERE t.name = $1",
+            &[&name],
+        )
+        .await
+        .map_err(failed)?;
+    let Some(row) = row else { return Ok(None) };
+    let chunks = transaction
+        .query(
+            "SELECT namespace, name, number, range_after, range_to, row_count, low, high FROM _migration.chunk \
+             WHERE task = $1 ORDER BY namespace, name, number",
+            &[&name],
+        )
+        .await
+        .map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(Some(TaskRecord {
+        plan_digest: row.get(0),
+        start: row.get::<_, Option<String>>(1).map(Position),
+        position: row.get::<_, Option<String>>(2).map(Position),
+        chunks: chunks.iter().map(chunk).collect(),
+    }))
+}
+
+fn chunk(row: &tokio_postgres::Row) -> ChunkRecord {
+    ChunkRecord {
+        table: TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)),
+        number: row.get::<_, i64>(2) as u64,
+        range: ChunkRange {
+            after: row.get::<_, Option<Vec<u8>>>(3).map(KeyBound),
+            to: row.get::<_, Option<Vec<u8>>>(4).map(KeyBound),
+        },
+        rows: row.get::<_, i64>(5) as u64,
+        watermarks: Watermarks { low: Position(row.get(6)), high: Position(row.get(7)) },
+    }
+}
+
+/// Inserts a chunk's record in the open transaction, while the claim holds.
+pub(crate) async fn insert_chunk(client: &Client, claim: &Claim, record: &ChunkRecord) -> Result<()> {
+    let (number, rows) = (record.number as i64, record.rows as i64);
+    let bound = |bound: &Option<KeyBound>| bound.as_ref().map(|bound| bound.0.clone());
+    let (after, to) = (bound(&record.range.after), bound(&record.range.to));
+    let lock = chunk_lock(claim, record);
+    let parameters: [&(dyn ToSql + Sync); 11] = [
+        &claim.task,
+        &claim.epoch,
+        &record.table.namespace,
+        &record.table.name,
+        &number,
+        &after,
+        &to,
+        &rows,
+        &record.watermarks.low.0,
+        &record.watermarks.high.0,
+        &lock,
+    ];
+    let inserted = client
+        .execute(
+            "WITH claim AS (SELECT name FROM _migration.task WHERE name = $1 AND epoch = $2 FOR SHARE) \
+             INSERT INTO _migration.chunk \
+             (task, namespace, name, number, range_after, range_to, row_count, low, high) \
+             SELECT name, $3, $4, $5, $6, $7, $8, $9, $10 \
+             FROM claim, pg_catalog.pg_advisory_xact_lock($11)",
+            &parameters,
+        )
+        .await
+        .map_err(|error| {
+            if error.code().is_some_and(|state| state.code() == "23505") {
+                // Most likely a commit of this very chunk whose answer was lost.
+                return Error::new(ErrorKind::State, "the target already has this chunk")
+                    .at("table", &record.table)
+                    .at("chunk", record.number)
+                    .help("run the same command again: it goes on from what the target has");
+            }
+            translate(error, "a chunk's record can't be written").at("table", &record.table)
+        })?;
+    if inserted == 1 { Ok(()) } else { Err(claim.lost()) }
+}
+
+/// The advisory lock that the transaction of a chunk holds to its end.
+fn chunk_lock(claim: &Claim, record: &ChunkRecord) -> i64 {
+    let digest = Sha256::new()
+        .chain_update(&claim.task)
+        .chain_update([0])
+        .chain_update(&record.table.namespace)
+        .chain_update([0])
+        .chain_update(&record.table.name)
+        .chain_update(record.number.to_be_bytes())
+        .finalize();
+    digest.iter().take(8).fold(0, |number, &byte| number << 8 | i64::from(byte))
+}
+
+/// Whether the target holds `record`, asked over a new connection after a `COMMIT` whose answer was
+/// lost. Waits until the transaction in doubt has ended.
+pub(crate) async fn has_chunk(client: &Client, claim: &Claim, record: &ChunkRecord) -> Result<bool> {
+    let failed = |error| translate(error, "the target can't be asked about a chunk").at("table", &record.table);
+    client
+        .query("SELECT pg_catalog.pg_advisory_xact_lock($1)", &[&chunk_lock(claim, record)])
+        .await
+        .map_err(failed)?;
+    let row = client
+        .query_opt(
+            "SELECT namespace, name, number, range_after, range_to, row_count, low, high FROM _migration.chunk \
+             WHERE task = $1 AND namespace = $2 AND name = $3 AND number = $4",
+            &[&claim.task, &record.table.namespace, &record.table.name, &(record.number as i64)],
+        )
+        .await
+        .map_err(failed)?;
+    Ok(row.is_some_and(|row| chunk(&row) == *record))
+}
+
+/// Moves the position, while the claim holds.
+pub(crate) async fn move_position(client: &Client, claim: &Claim, position: &Position) -> Result<()> {
+    let moved = client
+        .execute(
+            "UPDATE _migration.position SET position = $1, moved_at = now() WHERE task = $2 AND epoch = $3",
+            &[&position.0, &claim.task, &claim.epoch],
+        )
+        .await
+        .map_err(|error| translate(error, "the position can't be written").at("task", &claim.task))?;
+    if moved == 1 { Ok(()) } else { Err(claim.lost()) }
+}
+
+/// Whether the rows stand at `position`, asked over a new connection after a `COMMIT` whose answer
+/// was lost. The row's lock is had only once the transaction in doubt has ended.
+pub(crate) async fn is_at(client: &Client, claim: &Claim, position: &Position) -> Result<bool> {
+    let row = client
+        .query_opt(
+            "SELECT position, epoch FROM _migration.position WHERE task = $1 FOR UPDATE",
+            &[&claim.task],
+        )
+        .await
+        .map_err(|error| translate(error, "the target can't be asked for its position"))?;
+    let Some(row) = row else { return Err(claim.lost()) };
+    if row.get::<_, i64>(1) != claim.epoch {
+        return Err(claim.lost());
+    }
+    Ok(row.get::<_, Option<String>>(0).as_deref() == Some(position.0.as_str()))
+}

@@ -1,0 +1,145 @@
+//! What a server's or driver's error means for a task.
+
+use engine_core::{Error, ErrorKind};
+use tokio_postgres::error::SqlState;
+
+/// Sorts an SQLSTATE into a class of error.
+///
+/// Class 08 and 57P0x, 40001, 40P01 and 53300 pass by themselves; classes 22 and 23 are about
+/// values; 42501, class 53, 54, 55 and 25 are about the account or the server.
+pub(crate) fn kind_of(state: &SqlState) -> ErrorKind {
+    let code = state.code();
+    match code {
+        "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "57P05" | "53300" | "55P03" | "25P03" => {
+            ErrorKind::Transient
+        }
+        "28P01" | "28000" | "3D000" => ErrorKind::Connection,
+        "57014" => ErrorKind::Transient,
+        _ => match code.get(..2) {
+            Some("08") => ErrorKind::Transient,
+            Some("22" | "23") => ErrorKind::Unrepresentable,
+            Some("42" | "53" | "54" | "55" | "25" | "0A" | "3F" | "58") => ErrorKind::Precondition,
+            _ => ErrorKind::Internal,
+        },
+    }
+}
+
+/// The error for a statement that failed; `what` says what was being done.
+pub(crate) fn translate(error: tokio_postgres::Error, what: impl Into<String>) -> Error {
+    let Some(server) = error.as_db_error() else {
+        let broken = error.is_closed() || is_io(&error);
+        let kind = if broken { ErrorKind::Transient } else { ErrorKind::Internal };
+        let why = match std::error::Error::source(&error) {
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        };
+        return Error::new(kind, what).because(why).caused_by(error);
+    };
+    let mut why = format!("{} (SQLSTATE {})", server.message(), server.code().code());
+    // DETAIL of classes 22 and 23 shows values of rows ("Key (email)=(…)"); the names in it are
+    // given as constraint and column instead.
+    if !matches!(server.code().code().get(..2), Some("22" | "23"))
+        && let Some(detail) = server.detail()
+    {
+        why.push_str(": ");
+        why.push_str(detail);
+    }
+    let mut translated = Error::new(kind_of(server.code()), what).because(why);
+    if let (Some(schema), Some(table)) = (server.schema(), server.table()) {
+        translated = translated.at("table", format_args!("{schema}.{table}"));
+    }
+    if let Some(column) = server.column() {
+        translated = translated.at("column", column);
+    }
+    if let Some(constraint) = server.constraint() {
+        translated = translated.at("constraint", constraint);
+    }
+    if let Some(help) = remedy(server.code()) {
+        translated = translated.help(help);
+    }
+    translated
+}
+
+fn is_io(error: &tokio_postgres::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>())
+}
+
+fn remedy(state: &SqlState) -> Option<&'static str> {
+    Some(match state.code() {
+        "42501" => "grant the account the privilege named, or use one that has it",
+        "53100" => "free disk space on the target, then run the same command again",
+        "53200" => "the server ran out of memory; lower its work_mem or the number of parallel connections",
+        "53300" => "raise max_connections on the target or lower --parallelism",
+        "25006" => "the target is read-only: a standby, or default_transaction_read_only is on",
+        "22P05" => {
+            "the target's text types can't hold U+0000: map the column to json, bytea, or set strip_nul for it"
+        }
+        "23505" => "the rows are not unique under the target's rules: compare the collations of the key",
+        "23503" => "a row refers to a parent that isn't there: see to the source's rows, or leave the key out",
+        "57P01" | "57P02" | "57P03" => "run the same command again when the server is up",
+        _ => return None,
+    })
+}
+
+/// The line and column of a failed `COPY`, from the context that the server gives.
+pub(crate) fn copy_place(error: &tokio_postgres::Error) -> Option<CopyPlace> {
+    parse_copy_context(error.as_db_error()?.where_()?)
+}
+
+/// Where in a `COPY` the server stopped.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct CopyPlace {
+    /// Row, counted from 1.
+    pub(crate) line: u64,
+    /// Column name, when one value was at fault.
+    pub(crate) column: Option<String>,
+}
+
+/// Reads `COPY orders, line 12, column total`, which may be one of several lines of context.
+fn parse_copy_context(context: &str) -> Option<CopyPlace> {
+    context.lines().find_map(|entry| {
+        let rest = entry.strip_prefix("COPY ")?;
+        let (_, rest) = rest.rsplit_once(", line ")?;
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, rest) = rest.split_at(digits);
+        let column = rest.strip_prefix(", column ").map(|name| {
+            // Text formats append the value: `column a: "x"`.
+            name.split_once(": ").map_or(name, |(name, _)| name).to_owned()
+        });
+        Some(CopyPlace { line: number.parse().ok()?, column })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sorts_states() {
+        for (code, kind) in [
+            ("40P01", ErrorKind::Transient),
+            ("08006", ErrorKind::Transient),
+            ("57P01", ErrorKind::Transient),
+            ("22003", ErrorKind::Unrepresentable),
+            ("23502", ErrorKind::Unrepresentable),
+            ("42501", ErrorKind::Precondition),
+            ("53100", ErrorKind::Precondition),
+            ("25006", ErrorKind::Precondition),
+            ("28P01", ErrorKind::Connection),
+            ("XX000", ErrorKind::Internal),
+        ] {
+            assert_eq!(kind_of(&SqlState::from_code(code)), kind, "{code}");
+        }
+    }
+
+    #[test]
+    fn finds_the_row_of_a_failed_copy() {
+        let context = "JSON data, line 1: {\"a\": \"\\u0000...\nCOPY my, line 2 table, line 17, column doc";
+        assert_eq!(
+            parse_copy_context(context),
+            Some(CopyPlace { line: 17, column: Some("doc".to_owned()) })
+        );
+        assert_eq!(parse_copy_context("COPY t, line 3"), Some(CopyPlace { line: 3, column: None }));
+        assert_eq!(parse_copy_context("SQL statement \"COPY\""), None);
+    }
+}

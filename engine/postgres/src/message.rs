@@ -1,0 +1,113 @@
+//! Rows and values as error messages show them.
+
+use engine_core::batch::Batch;
+use engine_core::column::{Column, Vector};
+use engine_core::logical::LogicalType;
+use engine_core::temporal::{Fields, MICROS_PER_DAY};
+use std::fmt::Write;
+
+/// Longest part of a value that is shown, in characters.
+const SHOWN: usize = 60;
+
+/// One value.
+pub(crate) fn value(column: &Column, row: usize, logical: &LogicalType) -> String {
+    if column.is_null(row) {
+        return "NULL".to_owned();
+    }
+    match &column.values {
+        Vector::Bits(bits) => bits.get(row).to_string(),
+        Vector::I64(values) => {
+            let value = values.get(row).copied().unwrap_or_default();
+            match logical {
+                LogicalType::Date => {
+                    Fields::from_date(value).to_string().split(' ').next().unwrap_or_default().to_owned()
+                }
+                LogicalType::Timestamp { .. } => timestamp(value),
+                LogicalType::Time { .. } => time(value),
+                _ => value.to_string(),
+            }
+        }
+        Vector::U64(values) => values.get(row).copied().unwrap_or_default().to_string(),
+        Vector::F64(values) => values.get(row).copied().unwrap_or_default().to_string(),
+        Vector::Varlen(values) => bytes(values.get(row), logical),
+    }
+}
+
+fn bytes(value: &[u8], logical: &LogicalType) -> String {
+    let is_text = logical.is_text() || matches!(logical, LogicalType::Decimal { .. });
+    if is_text && let Ok(text) = std::str::from_utf8(value) {
+        let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
+        if text.chars().nth(SHOWN).is_some() {
+            shown.push('…');
+        }
+        return if matches!(logical, LogicalType::Decimal { .. }) { shown } else { format!("'{shown}'") };
+    }
+    let mut shown = String::from("0x");
+    for byte in value.iter().take(SHOWN / 2) {
+        let _ = write!(shown, "{byte:02x}");
+    }
+    if value.len() > SHOWN / 2 {
+        shown.push('…');
+    }
+    shown
+}
+
+fn timestamp(value: i64) -> String {
+    // Values far outside of four-digit years (a plugin may write them) have no fields.
+    let years = 9999 * 366;
+    if engine_core::temporal::is_irregular(value) || (value / MICROS_PER_DAY).abs() < years {
+        Fields::from_timestamp(value).to_string()
+    } else {
+        format!("{value} µs")
+    }
+}
+
+fn time(micros: i64) -> String {
+    let (sign, magnitude) = (if micros < 0 { "-" } else { "" }, micros.unsigned_abs());
+    let seconds = magnitude / 1_000_000;
+    let whole = format!("{sign}{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match magnitude % 1_000_000 {
+        0 => whole,
+        fraction => format!("{whole}.{fraction:06}"),
+    }
+}
+
+/// A row's key: `id=5, name='x'`. `columns` are position in the batch, name and type.
+pub(crate) fn key<'a>(
+    batch: &Batch,
+    row: usize,
+    columns: impl Iterator<Item = (usize, &'a str, &'a LogicalType)>,
+) -> String {
+    let mut text = String::new();
+    for (position, name, logical) in columns {
+        let Some(column) = batch.columns.get(position) else { continue };
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        let _ = write!(text, "{name}={}", value(column, row, logical));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine_core::column::Varlen;
+
+    #[test]
+    fn shows_values_short_and_readable() {
+        let text = LogicalType::Text { max_chars: None, fixed: false, charset: None, collation: None };
+        let mut values = Varlen::default();
+        values.push(b"a\0b");
+        values.push("é".repeat(100).as_bytes());
+        let column = Column::new(Vector::Varlen(values));
+        assert_eq!(value(&column, 0, &text), r"'a\0b'");
+        assert_eq!(value(&column, 1, &text).chars().count(), SHOWN + 3);
+
+        let zero = Fields { year: 0, month: 0, day: 0, micros: 0 };
+        let column = Column::new(Vector::I64(vec![zero.to_date(), -500_000]));
+        assert_eq!(value(&column, 0, &LogicalType::Date), "0000-00-00");
+        assert_eq!(value(&column, 1, &LogicalType::Time { precision: 6 }), "-00:00:00.500000");
+        assert_eq!(value(&Column::new(Vector::I64(vec![i64::MAX])), 0, &LogicalType::Timestamp { precision: 6, zoned: false }), "9223372036854775807 µs");
+    }
+}

@@ -1,0 +1,273 @@
+//! [`PostgresTarget`]: the crate's face.
+
+use async_trait::async_trait;
+use engine_core::endpoint::{Endpoint, EndpointUrl};
+use engine_core::finding::Finding;
+use engine_core::plan::TargetTable;
+use engine_core::position::Position;
+use engine_core::target::{Applier, BuildJob, BuildStep, Loader, Target, TaskRecord};
+use engine_core::{Error, ErrorKind, Result};
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio_postgres::Client;
+
+use crate::applier::PostgresApplier;
+use crate::connect::{Connector, Server, describe};
+use crate::control::{self, Claim};
+use crate::failure::translate;
+use crate::identifier::{fit, literal, qualified};
+use crate::index::{self, Made};
+use crate::loader::PostgresLoader;
+use crate::{check, ddl};
+
+/// How often a job is begun again that lost against another in a deadlock.
+const BUILD_ATTEMPTS: usize = 10;
+
+/// A PostgreSQL server (or an openGauss one, to plan for).
+pub struct PostgresTarget {
+    connector: Connector,
+    server: Server,
+    claim: RwLock<Option<Claim>>,
+}
+
+impl PostgresTarget {
+    /// Connects once to see what the server is.
+    pub async fn connect(url: &EndpointUrl) -> Result<Self> {
+        let connector = Connector::new(url)?;
+        let client = connector.connect().await?;
+        let server = describe(&client).await?;
+        Ok(Self { connector, server, claim: RwLock::new(None) })
+    }
+
+    async fn client(&self) -> Result<Client> {
+        if self.server.is_opengauss() {
+            return Err(Error::new(
+                ErrorKind::Precondition,
+                "openGauss as a running target is not supported yet, only planning for it",
+            )
+            .at("target", self.connector.url())
+            .help("use `engine plan` for openGauss, or run against PostgreSQL 12 to 18"));
+        }
+        self.connector.connect().await
+    }
+
+    fn claimed(&self) -> Result<Claim> {
+        self.claim.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "the task must be claimed before its target is written")
+        })
+    }
+
+    async fn is_built(client: &Client, job: &BuildJob, statement: &str) -> Result<bool> {
+        let failed = |error| translate(error, format!("{} can't be looked for", job.label));
+        let (schema, table) = (fit(&job.table.namespace), fit(&job.table.name));
+        match index::made(statement) {
+            None => Ok(false),
+            Some(Made::Constraint(name)) => client
+                .query_opt(
+                    "SELECT FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid \
+                     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                     WHERE n.nspname = $1 AND c.relname = $2 AND k.conname = $3",
+                    &[&schema, &table, &name],
+                )
+                .await
+                .map(|row| row.is_some())
+                .map_err(failed),
+            Some(Made::Index(name)) => {
+                let row = client
+                    .query_opt(
+                        "SELECT COALESCE(t.relname = $2 AND x.indisvalid, false) FROM pg_catalog.pg_class c \
+                         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                         LEFT JOIN pg_catalog.pg_index x ON x.indexrelid = c.oid \
+                         LEFT JOIN pg_catalog.pg_class t ON t.oid = x.indrelid \
+                         WHERE n.nspname = $1 AND c.relname = $3",
+                        &[&schema, &table, &name],
+                    )
+                    .await
+                    .map_err(failed)?;
+                match row.map(|row| row.get::<_, bool>(0)) {
+                    None => Ok(false),
+                    Some(true) => Ok(true),
+                    Some(false) => Err(Error::new(ErrorKind::Precondition, "the name of an index is taken in the target")
+                        .at("table", &job.table)
+                        .at("index", format_args!("{schema}.{name}"))
+                        .because("an object of this name exists that is not this index")
+                        .help("rename or drop that object, then run the same command again")),
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Target for PostgresTarget {
+    fn endpoint(&self) -> &Endpoint {
+        &self.server.endpoint
+    }
+
+    async fn check(&self, tables: &[Arc<TargetTable>], online: bool) -> Result<Vec<Finding>> {
+        let client = self.client().await?;
+        check::check(&client, &self.server, tables, online).await
+    }
+
+    fn render_table(&self, table: &TargetTable) -> Result<Vec<String>> {
+        ddl::table(table)
+    }
+
+    fn render_step(&self, step: BuildStep, tables: &[Arc<TargetTable>]) -> Result<Vec<BuildJob>> {
+        index::jobs(step, tables)
+    }
+
+    async fn task(&self, name: &str) -> Result<Option<TaskRecord>> {
+        control::task(&mut self.client().await?, name).await
+    }
+
+    async fn claim(&self, name: &str, plan_digest: &str, start: Option<&Position>) -> Result<()> {
+        let claim = control::claim(&mut self.client().await?, name, plan_digest, start).await?;
+        *self.claim.write().unwrap_or_else(PoisonError::into_inner) = Some(claim);
+        Ok(())
+    }
+
+    async fn create_tables(&self, tables: &[Arc<TargetTable>]) -> Result<()> {
+        let claim = self.claimed()?;
+        let mut client = self.client().await?;
+        create_tables(&mut client, &claim, tables).await
+    }
+
+    async fn build(&self, job: &BuildJob) -> Result<()> {
+        let client = self.client().await?;
+        for statement in &job.statements {
+            let mut attempt = 1;
+            while !Self::is_built(&client, job, statement).await? {
+                let Err(error) = client.batch_execute(statement).await else { break };
+                // Foreign keys built side by side lock each other's tables in either order.
+                let deadlock = error.code().is_some_and(|state| state.code() == "40P01");
+                if !deadlock || attempt == BUILD_ATTEMPTS {
+                    return Err(translate(error, format!("{} can't be built", job.label)).at("table", &job.table));
+                }
+                attempt += 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn set_identity(&self, table: &TargetTable, next: Option<u64>) -> Result<()> {
+        let client = self.client().await?;
+        let last = next.map_or(0, |next| i64::try_from(next.saturating_sub(1)).unwrap_or(i64::MAX));
+        for column in table.columns.iter().filter(|column| column.identity) {
+            let (name, text) = (fit(&column.name), crate::identifier::column(&column.name));
+            let sql = format!(
+                "WITH last AS (SELECT GREATEST(COALESCE(max({text}), 0), {last})::numeric AS value FROM {table}) \
+                 SELECT pg_catalog.setval(pg_catalog.pg_get_serial_sequence({literal_table}, {literal_column})::regclass, \
+                 LEAST(GREATEST(value, 1), {max})::bigint, value >= 1) FROM last",
+                table = qualified(&table.name),
+                literal_table = literal(&qualified(&table.name)),
+                literal_column = literal(&name),
+                max = i64::MAX,
+            );
+            client.batch_execute(&sql).await.map_err(|error| {
+                translate(error, "an identity column can't be set")
+                    .at("table", &table.name)
+                    .at("column", &column.name)
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn analyze(&self, table: &TargetTable) -> Result<()> {
+        let client = self.client().await?;
+        client
+            .batch_execute(&format!("ANALYZE {}", qualified(&table.name)))
+            .await
+            .map_err(|error| translate(error, "statistics can't be gathered").at("table", &table.name))
+    }
+
+    async fn open_loader(&self) -> Result<Box<dyn Loader>> {
+        let claim = self.claimed()?;
+        Ok(Box::new(PostgresLoader::new(self.connector.clone(), self.client().await?, claim)))
+    }
+
+    async fn open_applier(&self) -> Result<Box<dyn Applier>> {
+        let claim = self.claimed()?;
+        let client = self.client().await?;
+        Ok(Box::new(PostgresApplier::new(self.connector.clone(), client, claim).await?))
+    }
+}
+
+/// Creates what isn't there in one transaction, so that a failure leaves nothing behind.
+async fn create_tables(client: &mut Client, claim: &Claim, tables: &[Arc<TargetTable>]) -> Result<()> {
+    let failed = |error| translate(error, "the target's tables can't be created");
+    let transaction = client.transaction().await.map_err(failed)?;
+    let held = transaction
+        .query_opt(
+            "SELECT FROM _migration.task WHERE name = $1 AND epoch = $2 FOR SHARE",
+            &[&claim.task, &claim.epoch],
+        )
+        .await
+        .map_err(failed)?;
+    if held.is_none() {
+        return Err(claim.lost());
+    }
+    let namespaces: Vec<String> = tables.iter().map(|table| fit(&table.name.namespace)).collect();
+    let names: Vec<String> = tables.iter().map(|table| fit(&table.name.name)).collect();
+    let rows = transaction
+        .query(
+            "SELECT w.namespace, w.name, COALESCE(o.task = $3 AND c.relkind = 'r', false) \
+             FROM unnest($1::text[], $2::text[]) AS w(namespace, name) \
+             JOIN pg_catalog.pg_namespace n ON n.nspname = w.namespace \
+             JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name \
+             LEFT JOIN _migration.owned_table o ON o.namespace = w.namespace AND o.name = w.name",
+            &[&namespaces, &names, &claim.task],
+        )
+        .await
+        .map_err(failed)?;
+    let mut there: BTreeSet<(String, String)> = BTreeSet::new();
+    let mut foreign = Vec::new();
+    for row in &rows {
+        let name: (String, String) = (row.get(0), row.get(1));
+        if !row.get::<_, bool>(2) {
+            foreign.push(format!("{}.{}", name.0, name.1));
+        }
+        there.insert(name);
+    }
+    if !foreign.is_empty() {
+        return Err(not_ours(&claim.task, &mut foreign));
+    }
+    for table in tables {
+        let name = (fit(&table.name.namespace), fit(&table.name.name));
+        if there.contains(&name) {
+            continue;
+        }
+        for statement in ddl::table(table)? {
+            transaction.batch_execute(&statement).await.map_err(|error| {
+                translate(error, "a table can't be created in the target").at("table", &table.name)
+            })?;
+        }
+        transaction
+            .execute(
+                "INSERT INTO _migration.owned_table (namespace, name, task) VALUES ($1, $2, $3) \
+                 ON CONFLICT (namespace, name) DO UPDATE SET task = EXCLUDED.task, created_at = now()",
+                &[&name.0, &name.1, &claim.task],
+            )
+            .await
+            .map_err(failed)?;
+    }
+    transaction.commit().await.map_err(failed)
+}
+
+fn not_ours(task: &str, tables: &mut Vec<String>) -> Error {
+    /// More names than this would hide the message.
+    const LISTED: usize = 10;
+    tables.sort_unstable();
+    let more = tables.len().saturating_sub(LISTED);
+    let mut list = tables.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        list.push_str(&format!(" and {more} more"));
+    }
+    Error::new(ErrorKind::Precondition, "the target has tables that this task did not create")
+        .at("task", task)
+        .because(list)
+        .help(
+            "nothing was touched; drop or rename them, map to another schema in the plugin's configuration, \
+             leave them out with --exclude, or give --name of the task that created them",
+        )
+}
