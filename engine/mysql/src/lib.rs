@@ -1,5 +1,6 @@
 //! The MySQL and MariaDB connector.
 
+mod binlog;
 mod catalog;
 pub mod charset;
 mod checks;

@@ -1,16 +1,17 @@
 //! MySQL and MariaDB as a source.
 
 use async_trait::async_trait;
+use engine_core::Result;
 use engine_core::endpoint::{Endpoint, EndpointUrl};
 use engine_core::finding::Finding;
 use engine_core::position::Position;
 use engine_core::schema::TableSchema;
 use engine_core::selection::Selection;
 use engine_core::source::{ChangeStream, KeyBound, Reader, Source, StreamRequest};
-use engine_core::{Error, ErrorKind, Result};
 use mysql_async::Conn;
 use tokio::sync::Mutex;
 
+use crate::binlog::{self, LogPosition};
 use crate::charset::Charsets;
 use crate::chunk::{self, ChunkKey};
 use crate::connect::Connector;
@@ -84,12 +85,13 @@ impl Source for MysqlSource {
         on_control!(self, conn => watermark::high(conn, &self.server))
     }
 
-    fn covers(&self, _reached: &Position, _wanted: &Position) -> Result<bool> {
-        Err(no_stream())
+    fn covers(&self, reached: &Position, wanted: &Position) -> Result<bool> {
+        LogPosition::parse(reached)?.covers(&LogPosition::parse(wanted)?)
     }
 
-    async fn check_position(&self, _from: &Position) -> Result<()> {
-        Err(no_stream())
+    async fn check_position(&self, from: &Position) -> Result<()> {
+        let from = LogPosition::parse(from)?;
+        on_control!(self, conn => binlog::check(conn, &self.server, &from))
     }
 
     fn can_chunk(&self, table: &TableSchema) -> bool {
@@ -111,11 +113,8 @@ impl Source for MysqlSource {
         Ok(Box::new(reader))
     }
 
-    async fn open_stream(&self, _request: StreamRequest) -> Result<Box<dyn ChangeStream>> {
-        Err(no_stream())
+    async fn open_stream(&self, request: StreamRequest) -> Result<Box<dyn ChangeStream>> {
+        let stream = binlog::open(&self.connector, &self.server, &self.charsets, request).await?;
+        Ok(Box::new(stream))
     }
-}
-
-fn no_stream() -> Error {
-    Error::new(ErrorKind::Internal, "the binlog reader is not linked into this build yet")
 }

@@ -21,7 +21,7 @@ pub(crate) async fn low(conn: &mut Conn, server: &Server) -> Result<Position> {
             let executed: Option<String> =
                 conn.query_first("SELECT @@GLOBAL.gtid_executed").await.map_err(failed)?;
             let executed: String = executed.unwrap_or_default().split_whitespace().collect();
-            Ok(Position(format!("{};gtid={executed}", identity(server))))
+            Ok(Position(format!("server={};gtid={executed}", identity(server))))
         }
         GtidMode::Off => {
             let query = "SELECT JSON_UNQUOTE(JSON_EXTRACT(local, '$.binary_log_file')), \
@@ -94,14 +94,14 @@ async fn mariadb_position(conn: &mut Conn, server: &Server, file: &str, offset: 
 }
 
 fn file_position(server: &Server, file: &str, offset: u64) -> Position {
-    Position(format!("{};file={file}:{offset}", identity(server)))
+    Position(format!("server={};file={file}:{offset}", identity(server)))
 }
 
 /// Whose files are meant: the UUID of MySQL, the number of MariaDB.
-fn identity(server: &Server) -> String {
+pub(crate) fn identity(server: &Server) -> String {
     match (server.flavor, &server.server_uuid) {
-        (Flavor::MySql, Some(uuid)) => format!("server={uuid}"),
-        _ => format!("server={}", server.server_id),
+        (Flavor::MySql, Some(uuid)) => uuid.clone(),
+        _ => server.server_id.to_string(),
     }
 }
 

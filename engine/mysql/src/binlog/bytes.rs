@@ -123,7 +123,9 @@ mod tests {
             let marked = value << width | ((1 << (width - 1)) - 1);
             marked.to_le_bytes()[..width as usize].to_vec()
         };
-        for (value, width) in [(0, 1), (127, 1), (128, 2), (16_383, 2), (16_384, 3), ((1 << 49) - 1, 7), ((1 << 56) - 1, 8)] {
+        for (value, width) in
+            [(0, 1), (127, 1), (128, 2), (16_383, 2), (16_384, 3), ((1 << 49) - 1, 7), ((1 << 56) - 1, 8)]
+        {
             assert_eq!(Bytes::new(&encode(value, width)).serialized(), Ok(value), "{value}");
         }
         assert_eq!(Bytes::new(&[0xff; 9]).serialized(), Ok(u64::MAX));

@@ -43,7 +43,10 @@ pub(crate) enum CellDecoder {
     Time(Option<u8>),
     DateTime(Option<u8>),
     Timestamp(Option<u8>),
-    Text { charset: Charset, trim: bool },
+    Text {
+        charset: Charset,
+        trim: bool,
+    },
     Raw,
     /// Filled up with zero bytes to its declared length; the log strips them.
     Padded(usize),
@@ -65,12 +68,14 @@ impl CellDecoder {
         charsets: &Charsets,
     ) -> Result<Self, ColumnMismatch> {
         use wire_type::{
-            BIT, BLOB, BLOB_COMPRESSED, DATE, DATETIME, DATETIME2, DOUBLE, ENUM, FLOAT, GEOMETRY, INT24, JSON, LONG,
-            LONGLONG, NEWDATE, NEWDECIMAL, SET, SHORT, STRING, TIME, TIME2, TIMESTAMP, TIMESTAMP2, TINY, VARCHAR,
-            VARCHAR_COMPRESSED, VECTOR, YEAR,
+            BIT, BLOB, BLOB_COMPRESSED, DATE, DATETIME, DATETIME2, DOUBLE, ENUM, FLOAT, GEOMETRY, INT24,
+            JSON, LONG, LONGLONG, NEWDATE, NEWDECIMAL, SET, SHORT, STRING, TIME, TIME2, TIMESTAMP,
+            TIMESTAMP2, TINY, VARCHAR, VARCHAR_COMPRESSED, VECTOR, YEAR,
         };
         if matches!(wire.kind, BLOB_COMPRESSED | VARCHAR_COMPRESSED) {
-            return Err(ColumnMismatch::Unsupported("compressed columns of MariaDB can't be read from the log"));
+            return Err(ColumnMismatch::Unsupported(
+                "compressed columns of MariaDB can't be read from the log",
+            ));
         }
         let digits = |precision: u8| u16::from(precision) == wire.detail;
         Ok(match (&schema.logical, wire.kind) {
@@ -129,7 +134,9 @@ impl CellDecoder {
                 Self::Text { charset, trim: false }
             }
             (LogicalType::Json, JSON) => Self::Json,
-            (LogicalType::Bytes { max_bytes: Some(length), fixed: true }, STRING) => Self::Padded(*length as usize),
+            (LogicalType::Bytes { max_bytes: Some(length), fixed: true }, STRING) => {
+                Self::Padded(*length as usize)
+            }
             (LogicalType::Bytes { fixed: false, .. }, STRING | VARCHAR | BLOB) => Self::Raw,
             (LogicalType::Uuid, STRING) => Self::Uuid,
             (LogicalType::Bit { width }, BIT) if *width == u32::from(wire.detail) => {

@@ -79,7 +79,9 @@ impl PackedDecimal {
         if self.scale > 0 {
             out.push(b'.');
             let words = self.scale / WORD_DIGITS;
-            for digits in std::iter::repeat_n(WORD_DIGITS, words).chain(std::iter::once(self.scale % WORD_DIGITS)) {
+            for digits in
+                std::iter::repeat_n(WORD_DIGITS, words).chain(std::iter::once(self.scale % WORD_DIGITS))
+            {
                 let value = group(&mut groups, digits)?;
                 zero_fraction &= value == 0;
                 push_padded(out, value, digits);

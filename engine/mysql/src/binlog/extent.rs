@@ -78,14 +78,16 @@ impl Extent {
 /// Bytes of metadata that a type has in the table map. `None` for a type nobody knows.
 fn metadata_width(kind: u8) -> Option<usize> {
     use wire_type::{
-        BIT, BLOB, BLOB_COMPRESSED, DATE, DATETIME, DATETIME2, DOUBLE, ENUM, FLOAT, GEOMETRY, INT24, JSON, LONG,
-        LONG_BLOB, LONGLONG, MEDIUM_BLOB, NEWDATE, NEWDECIMAL, SET, SHORT, STRING, TIME, TIME2, TIMESTAMP,
-        TIMESTAMP2, TINY, TINY_BLOB, VAR_STRING, VARCHAR, VARCHAR_COMPRESSED, VECTOR, YEAR,
+        BIT, BLOB, BLOB_COMPRESSED, DATE, DATETIME, DATETIME2, DOUBLE, ENUM, FLOAT, GEOMETRY, INT24, JSON,
+        LONG, LONG_BLOB, LONGLONG, MEDIUM_BLOB, NEWDATE, NEWDECIMAL, SET, SHORT, STRING, TIME, TIME2,
+        TIMESTAMP, TIMESTAMP2, TINY, TINY_BLOB, VAR_STRING, VARCHAR, VARCHAR_COMPRESSED, VECTOR, YEAR,
     };
     match kind {
-        TINY | SHORT | LONG | LONGLONG | INT24 | YEAR | TIMESTAMP | DATE | TIME | DATETIME | NEWDATE => Some(0),
-        FLOAT | DOUBLE | BLOB | TINY_BLOB | MEDIUM_BLOB | LONG_BLOB | JSON | GEOMETRY | VECTOR | TIMESTAMP2
-        | DATETIME2 | TIME2 | BLOB_COMPRESSED => Some(1),
+        TINY | SHORT | LONG | LONGLONG | INT24 | YEAR | TIMESTAMP | DATE | TIME | DATETIME | NEWDATE => {
+            Some(0)
+        }
+        FLOAT | DOUBLE | BLOB | TINY_BLOB | MEDIUM_BLOB | LONG_BLOB | JSON | GEOMETRY | VECTOR
+        | TIMESTAMP2 | DATETIME2 | TIME2 | BLOB_COMPRESSED => Some(1),
         VARCHAR | VARCHAR_COMPRESSED | BIT | NEWDECIMAL | STRING | VAR_STRING | ENUM | SET => Some(2),
         _ => None,
     }
@@ -95,9 +97,10 @@ impl WireColumn {
     /// Reads the metadata of one column of type `kind`.
     pub(crate) fn read(kind: u8, metadata: &mut Bytes<'_>) -> Result<Self, Malformed> {
         use wire_type::{
-            BIT, BLOB, BLOB_COMPRESSED, DATE, DATETIME, DATETIME2, DOUBLE, ENUM, FLOAT, GEOMETRY, INT24, JSON, LONG,
-            LONG_BLOB, LONGLONG, MEDIUM_BLOB, NEWDATE, NEWDECIMAL, SET, SHORT, STRING, TIME, TIME2, TIMESTAMP,
-            TIMESTAMP2, TINY, TINY_BLOB, VAR_STRING, VARCHAR, VARCHAR_COMPRESSED, VECTOR, YEAR,
+            BIT, BLOB, BLOB_COMPRESSED, DATE, DATETIME, DATETIME2, DOUBLE, ENUM, FLOAT, GEOMETRY, INT24,
+            JSON, LONG, LONG_BLOB, LONGLONG, MEDIUM_BLOB, NEWDATE, NEWDECIMAL, SET, SHORT, STRING, TIME,
+            TIME2, TIMESTAMP, TIMESTAMP2, TINY, TINY_BLOB, VAR_STRING, VARCHAR, VARCHAR_COMPRESSED, VECTOR,
+            YEAR,
         };
         const UNKNOWN: Malformed = Malformed("the table map has a column type this engine does not know");
         let width = metadata_width(kind).ok_or(UNKNOWN)?;
@@ -152,6 +155,12 @@ impl WireColumn {
         }
     }
 
+    /// Whether the log tells the sign of such columns.
+    pub(crate) fn is_numeric(&self) -> bool {
+        use wire_type::{DOUBLE, FLOAT, INT24, LONG, LONGLONG, NEWDECIMAL, SHORT, TINY, YEAR};
+        matches!(self.kind, TINY | SHORT | INT24 | LONG | LONGLONG | FLOAT | DOUBLE | NEWDECIMAL | YEAR)
+    }
+
     /// CHAR, BINARY, ENUM and SET share a type; the metadata's first byte is the real one, with
     /// two bits of a length beyond 255 inverted into it.
     fn read_string(first: u8, second: u8) -> Result<Self, Malformed> {
@@ -185,8 +194,12 @@ mod tests {
     #[test]
     fn a_long_char_hides_its_length_in_the_type() {
         // CHAR(255) of utf8mb4: 1020 bytes.
-        let column = read(wire_type::STRING, &[0xfe & !0x30 | (!(1020u16 >> 4) as u8 & 0x30), 0xfc]).expect("known");
-        assert_eq!((column.kind, column.detail, column.extent), (wire_type::STRING, 1020, Extent::Prefixed(2)));
+        let column =
+            read(wire_type::STRING, &[0xfe & !0x30 | (!(1020u16 >> 4) as u8 & 0x30), 0xfc]).expect("known");
+        assert_eq!(
+            (column.kind, column.detail, column.extent),
+            (wire_type::STRING, 1020, Extent::Prefixed(2))
+        );
     }
 
     #[test]

@@ -45,11 +45,6 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
 pub(crate) struct Intervals(Vec<(u64, u64)>);
 
 impl Intervals {
-    /// The ranges, both ends inclusive.
-    pub(crate) fn ranges(&self) -> &[(u64, u64)] {
-        &self.0
-    }
-
     fn contains(&self, number: u64) -> bool {
         self.covering(number).is_some()
     }
@@ -77,10 +72,22 @@ impl Intervals {
         let first = self.0.partition_point(|&(_, stop)| stop.saturating_add(1) < start);
         let beyond = self.0.partition_point(|&(begin, _)| begin <= end.saturating_add(1));
         let touched = self.0.get(first..beyond).unwrap_or(&[]);
-        let merged = touched
-            .iter()
-            .fold((start, end), |merged, range| (merged.0.min(range.0), merged.1.max(range.1)));
+        let merged =
+            touched.iter().fold((start, end), |merged, range| (merged.0.min(range.0), merged.1.max(range.1)));
         self.0.splice(first..beyond.max(first), [merged]);
+    }
+}
+
+impl fmt::Display for Intervals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for &(start, end) in &self.0 {
+            if start == end {
+                write!(f, ":{start}")?;
+            } else {
+                write!(f, ":{start}-{end}")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -137,9 +144,9 @@ impl GtidSet {
             .all(|(origin, numbers)| self.0.get(origin).is_some_and(|mine| mine.contains_all(numbers)))
     }
 
-    /// The transactions by origin.
-    pub(crate) fn origins(&self) -> impl Iterator<Item = (&Origin, &Intervals)> {
-        self.0.iter()
+    /// The text of the set, one origin at a time.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|(origin, numbers)| format!("{origin}{numbers}"))
     }
 }
 
@@ -147,13 +154,7 @@ impl fmt::Display for GtidSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (origin, intervals)) in self.0.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
-            write!(f, "{comma}{origin}")?;
-            for &(start, end) in intervals.ranges() {
-                match start == end {
-                    true => write!(f, ":{start}")?,
-                    false => write!(f, ":{start}-{end}")?,
-                }
-            }
+            write!(f, "{comma}{origin}{intervals}")?;
         }
         Ok(())
     }

@@ -120,8 +120,8 @@ impl Printer<'_> {
             }
             let kind = values.u8()?;
             let slot = values.take(width)?;
-            let inline = matches!(kind, LITERAL | INT16 | UINT16)
-                || width == 4 && matches!(kind, INT32 | UINT32);
+            let inline =
+                matches!(kind, LITERAL | INT16 | UINT16) || width == 4 && matches!(kind, INT32 | UINT32);
             if inline {
                 self.value(kind, slot, depth + 1)?;
             } else {
@@ -249,7 +249,8 @@ fn double(value: f64, out: &mut Vec<u8>) -> Result<(), Malformed> {
 fn base64(data: &[u8], out: &mut Vec<u8>) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for chunk in data.chunks(3) {
-        let group = chunk.iter().fold(0u32, |group, &byte| group << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
+        let group =
+            chunk.iter().fold(0u32, |group, &byte| group << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
         for index in 0..4 {
             let letter = ALPHABET.get((group >> (18 - 6 * index) & 63) as usize).copied().unwrap_or(b'=');
             out.push(if index <= chunk.len() { letter } else { b'=' });
@@ -374,7 +375,9 @@ mod tests {
 
     #[test]
     fn base64_of_every_remainder() {
-        for (data, expected) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (data, expected) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
             let mut out = Vec::new();
             base64(data.as_bytes(), &mut out);
             assert_eq!(String::from_utf8_lossy(&out), expected);
@@ -394,7 +397,9 @@ mod tests {
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
             any::<i16>().prop_map(Value::from),
-            any::<f64>().prop_filter("finite", |value| value.is_finite() && *value != 0.0).prop_map(Value::from),
+            any::<f64>()
+                .prop_filter("finite", |value| value.is_finite() && *value != 0.0)
+                .prop_map(Value::from),
             "\\PC*|[\\x00-\\x7f]*".prop_map(Value::from),
         ];
         leaf.prop_recursive(4, 40, 6, |inner| {

@@ -25,6 +25,21 @@ impl FilePosition {
     }
 }
 
+impl FilePosition {
+    /// Moves to the offset at or after this one whose lower 32 bits are `low`: that is all an
+    /// event's header has of it, while a file can be longer.
+    pub(crate) fn advance(&mut self, low: u32) {
+        let same = self.offset & !u64::from(u32::MAX) | u64::from(low);
+        // A little back is an event repeated for this connection; far back is beyond the next
+        // four gigabytes.
+        if same >= self.offset {
+            self.offset = same;
+        } else if self.offset - same >= 1 << 31 {
+            self.offset = same + (1 << 32);
+        }
+    }
+}
+
 /// Base name and number of a log file. Numbers compare as numbers: 1000000 follows 999999.
 fn split_file(file: &str) -> Option<(&str, u64)> {
     let (name, number) = file.rsplit_once('.')?;
@@ -104,7 +119,8 @@ impl LogPosition {
                 ("file", place) => {
                     let (file, offset) = place.rsplit_once(':')?;
                     split_file(file)?;
-                    position.file = Some(FilePosition { file: file.to_owned(), offset: offset.parse().ok()? });
+                    position.file =
+                        Some(FilePosition { file: file.to_owned(), offset: offset.parse().ok()? });
                 }
                 ("gtid", set) => position.transactions = Some(Transactions::Set(GtidSet::parse(set)?)),
                 ("mariadb", state) => {
@@ -167,8 +183,24 @@ mod tests {
         ] {
             assert_eq!(position(&text).to_string(), text);
         }
-        for text in ["", "server=s", "server=s;file=binlog:4", "server=s;file=b.1:x", "server=s;gtid=x;odd=1"] {
+        for text in ["", "server=s", "server=s;file=binlog:4", "server=s;file=b.1:x", "server=s;gtid=x;odd=1"]
+        {
             assert!(LogPosition::parse(&Position(text.to_owned())).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn offsets_beyond_four_gigabytes() {
+        for (from, low, expected) in [
+            (100, 200, 200),
+            (200, 100, 200),
+            (u64::from(u32::MAX) - 5, 10, (1 << 32) + 10),
+            ((1 << 32) + 10, 400, (1 << 32) + 400),
+            ((7 << 32) + 10, 10, (7 << 32) + 10),
+        ] {
+            let mut place = FilePosition { file: "binlog.000001".to_owned(), offset: from };
+            place.advance(low);
+            assert_eq!(place.offset, expected);
         }
     }
 

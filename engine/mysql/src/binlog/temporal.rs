@@ -62,10 +62,7 @@ fn instant(seconds: u64, micros: u64) -> Result<i64, Malformed> {
 /// `DATETIME` of MySQL 5.6 and later: 40 bits of which the first is set, then year × 13 + month,
 /// day, hour, minute, second, then a fraction.
 pub(crate) fn datetime(input: &mut Bytes<'_>, precision: u8) -> Result<i64, Malformed> {
-    let packed = input
-        .big_endian(5)?
-        .checked_sub(1 << 39)
-        .ok_or(Malformed("a date before year 0"))?;
+    let packed = input.big_endian(5)?.checked_sub(1 << 39).ok_or(Malformed("a date before year 0"))?;
     let width = fraction_bytes(precision);
     let micros = fraction_micros(input.big_endian(width)?, width);
     packed_datetime(packed, micros)
