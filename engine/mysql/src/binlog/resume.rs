@@ -1,0 +1,104 @@
+//! Whether the stream can go on from a position.
+
+use engine_core::{Error, ErrorKind, Result};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
+use std::time::Duration;
+
+use super::gtid::GtidSet;
+use super::position::{LogPosition, Transactions};
+use crate::error::server_error;
+use crate::server::{GtidMode, Server};
+use crate::watermark::identity;
+
+fn unreadable(what: &str) -> Error {
+    Error::new(ErrorKind::Internal, "the server's position can't be read").because(what)
+}
+
+async fn first_text(conn: &mut Conn, query: &str) -> Result<Option<String>> {
+    conn.query_first::<Option<String>, _>(query)
+        .await
+        .map(Option::flatten)
+        .map_err(|error| server_error("the server's position can't be read", error))
+}
+
+/// MySQL's `gtid_executed` or another set that it shows.
+async fn gtid_set(conn: &mut Conn, variable: &str) -> Result<GtidSet> {
+    let text = first_text(conn, &format!("SELECT @@GLOBAL.{variable}")).await?.unwrap_or_default();
+    GtidSet::parse(&text).ok_or_else(|| unreadable("a GTID set is not in the form of one"))
+}
+
+/// How long the server may lag behind its own log: a stream can have delivered a transaction
+/// that the server has not finished committing.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// Why the stream can't go on from `from`, if it can't.
+pub(crate) async fn check(conn: &mut Conn, server: &Server, from: &LogPosition) -> Result<()> {
+    match (&from.transactions, server.gtid_mode) {
+        (Some(Transactions::Set(set)), GtidMode::MySql) => check_set(conn, set, from).await,
+        // MariaDB compares the state itself when the stream is opened.
+        (Some(Transactions::State(_)), GtidMode::MariaDb) => Ok(()),
+        _ => check_file(conn, server, from).await,
+    }
+}
+
+async fn check_set(conn: &mut Conn, set: &GtidSet, from: &LogPosition) -> Result<()> {
+    let purged = gtid_set(conn, "gtid_purged").await?;
+    if !set.contains_all(&purged) {
+        return Err(purged_error(from).because("gtid_purged holds transactions that the task has not seen"));
+    }
+    let until = tokio::time::Instant::now() + SETTLE;
+    loop {
+        let executed = gtid_set(conn, "gtid_executed").await?;
+        if executed.contains_all(set) {
+            return Ok(());
+        }
+        if tokio::time::Instant::now() >= until {
+            return Err(Error::new(ErrorKind::Precondition, "the source lacks transactions that the task has applied")
+                .at("position", from)
+                .because(format!("its gtid_executed is {executed}"))
+                .help("it is another server, or was restored from a backup: connect to the right one, or start a new task"));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn check_file(conn: &mut Conn, server: &Server, from: &LogPosition) -> Result<()> {
+    let Some(place) = &from.file else {
+        return Err(Error::new(
+            ErrorKind::Precondition,
+            "the source no longer has the GTIDs that the task goes by",
+        )
+        .at("position", from)
+        .help("set gtid_mode = ON again, or start a new task"));
+    };
+    if from.server != identity(server) {
+        return Err(Error::new(ErrorKind::Precondition, "the position is one of another server's log")
+            .at("position", from)
+            .because(format!("this server is {}", identity(server)))
+            .help("connect to the server that the task began with, or start a new task"));
+    }
+    let logs: Vec<Row> = conn
+        .query("SHOW BINARY LOGS")
+        .await
+        .map_err(|error| server_error("the list of log files can't be read", error))?;
+    let size = logs.iter().find_map(|row| {
+        let file: String = row.get_opt(0)?.ok()?;
+        (file == place.file).then(|| row.get_opt::<u64, _>(1)?.ok()).flatten()
+    });
+    match size {
+        Some(size) if place.offset <= size => Ok(()),
+        Some(_) => {
+            Err(Error::new(ErrorKind::Precondition, "the source's log is shorter than the task has read")
+                .at("position", from)
+                .help("the log was reset or lost its end in a crash: start a new task"))
+        }
+        None => Err(purged_error(from).because("the file is not there any more")),
+    }
+}
+
+fn purged_error(from: &LogPosition) -> Error {
+    Error::new(ErrorKind::Precondition, "the source has purged the part of its binlog that is needed next")
+        .at("position", from)
+        .help("start a new task, and keep the log longer (binlog_expire_logs_seconds)")
+}

@@ -1,0 +1,568 @@
+//! The change stream: events into transactions, transactions into sets.
+
+use async_trait::async_trait;
+use engine_core::change::{ChangeSet, Op, SchemaChange, TableChanges};
+use engine_core::position::Position;
+use engine_core::source::ChangeStream;
+use engine_core::{Error, ErrorKind, Result};
+use std::time::Duration;
+use tokio::time::Instant;
+
+use super::bytes::Bytes;
+use super::event::{self, Change, EventKind, Header, MariaDbGtid, MySqlGtid, Query, RowsKind};
+use super::payload::{Payload, unpack_mariadb};
+use super::position::{FilePosition, LogPosition};
+use super::rows::{RowError, RowsEvent, decode_row};
+use super::statement::{Statement, classify};
+use super::tables::{Mapped, Tables};
+use super::transaction::{Transaction, TransactionId};
+use super::wire::{RawEvent, Wire, malformed};
+
+/// Longest time for which transactions are gathered into one set.
+const GATHER: Duration = Duration::from_millis(5);
+/// How long a set that is not full waits for the next event.
+const LINGER: Duration = Duration::from_millis(1);
+
+/// The changes of a MySQL or MariaDB server, from its binlog.
+#[derive(Debug)]
+pub(crate) struct BinlogChanges {
+    wire: Wire,
+    payload: Option<Payload>,
+    tables: Tables,
+    /// Positions up to which changes of a table are left out, by table.
+    since: Vec<Option<LogPosition>>,
+    /// Where the log has been read to, and which transactions ended before.
+    reached: LogPosition,
+    transaction: Option<Transaction>,
+    set: Gathering,
+    failed: bool,
+}
+
+/// The set that is being gathered.
+#[derive(Debug, Default)]
+struct Gathering {
+    /// By table of the request.
+    tables: Vec<Option<TableChanges>>,
+    rows: usize,
+    /// Bytes of row images, as they were in the log.
+    bytes: usize,
+    transactions: u64,
+    committed_at: Option<i64>,
+    schema_change: Option<SchemaChange>,
+    /// The position has moved without a transaction.
+    moved: bool,
+    /// When the set has to be handed over.
+    until: Option<Instant>,
+}
+
+impl Gathering {
+    fn is_empty(&self) -> bool {
+        self.transactions == 0 && self.rows == 0 && !self.moved && self.schema_change.is_none()
+    }
+}
+
+impl BinlogChanges {
+    /// A stream on an open connection that sends events after `from`.
+    pub(crate) fn new(
+        wire: Wire,
+        tables: Tables,
+        since: Vec<Option<LogPosition>>,
+        from: LogPosition,
+    ) -> Self {
+        Self {
+            wire,
+            payload: None,
+            tables,
+            since,
+            reached: from,
+            transaction: None,
+            set: Gathering::default(),
+            failed: false,
+        }
+    }
+
+    async fn gather(&mut self) -> Result<ChangeSet> {
+        loop {
+            if let Some(set) = self.full_set() {
+                return Ok(set);
+            }
+            if let Some(event) = self.next_inside()? {
+                self.handle(&event)?;
+                continue;
+            }
+            let event = if self.transaction.is_none() && !self.set.is_empty() {
+                match self.next_soon().await? {
+                    Some(event) => event,
+                    None => return Ok(self.hand_over(true)),
+                }
+            } else {
+                self.wire.next().await?.ok_or_else(ended)?
+            };
+            self.handle(&event)?;
+        }
+    }
+
+    /// The next event of the compressed transaction that the stream is in.
+    fn next_inside(&mut self) -> Result<Option<RawEvent>> {
+        let Some(payload) = &mut self.payload else { return Ok(None) };
+        match payload.next()? {
+            Some((header, body)) => {
+                self.wire.expect_repeated(header);
+                Ok(Some(RawEvent::inner(header, body)))
+            }
+            None => {
+                self.payload = None;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The next event, unless nothing comes for a moment or the set has been gathered long enough.
+    async fn next_soon(&mut self) -> Result<Option<RawEvent>> {
+        if let Some(arrived) = self.wire.arrived() {
+            return arrived?.ok_or_else(ended).map(Some);
+        }
+        match tokio::time::timeout(LINGER, self.wire.next()).await {
+            Ok(event) => event?.ok_or_else(ended).map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The set, when it is time to hand it over.
+    fn full_set(&mut self) -> Option<ChangeSet> {
+        let request = self.tables.request();
+        let too_big = self.set.bytes >= request.set_bytes;
+        if self.transaction.is_some() || self.payload.is_some() {
+            return too_big.then(|| self.hand_over(false));
+        }
+        if self.set.is_empty() {
+            return None;
+        }
+        let full = too_big
+            || self.set.rows >= request.set_rows
+            || self.set.schema_change.is_some()
+            || self.set.until.is_some_and(|until| Instant::now() >= until);
+        full.then(|| self.hand_over(true))
+    }
+
+    fn hand_over(&mut self, complete: bool) -> ChangeSet {
+        let set = std::mem::take(&mut self.set);
+        ChangeSet {
+            tables: set.tables.into_iter().flatten().collect(),
+            position: complete.then(|| Position::from(&self.reached)),
+            transactions: set.transactions,
+            committed_at: set.committed_at,
+            schema_change: set.schema_change,
+        }
+    }
+
+    fn handle(&mut self, event: &RawEvent) -> Result<()> {
+        let header = event.header;
+        let kind = EventKind::of(header.kind).ok_or_else(|| {
+            Error::new(ErrorKind::Unrepresentable, "the binlog has an event that this engine does not know")
+                .because(format!("its type is {}", header.kind))
+        })?;
+        let body = event.body();
+        match kind {
+            EventKind::Ignored => {}
+            EventKind::Rotate => return self.rotate(body),
+            EventKind::FormatDescription => self.first_of_file()?,
+            EventKind::Heartbeat => return self.heartbeat(header, body),
+            EventKind::Gtid | EventKind::AnonymousGtid => self.begin_mysql(MySqlGtid::read(body)?, kind),
+            EventKind::TaggedGtid => self.begin_mysql(MySqlGtid::read_tagged(body)?, kind),
+            EventKind::MariaDbGtid => self.begin_mariadb(MariaDbGtid::read(body)?, header),
+            EventKind::TransactionPayload => {
+                // Only the outer event has a place in the file.
+                self.advance(header);
+                self.payload = Some(Payload::open(body)?);
+            }
+            EventKind::TableMap => self.tables.map(body)?,
+            EventKind::Rows(kind) => self.rows(body, kind)?,
+            EventKind::PartialRows => self.partial_rows(body)?,
+            EventKind::Query { compressed } => self.query(header, body, compressed)?,
+            EventKind::LoadQuery => {
+                let query = Query::read(body, true)?;
+                self.statement(header, &text(query.database), &text(query.statement))?;
+            }
+            EventKind::Xid => self.end_after(header),
+            EventKind::XaPrepare => self.prepare(header)?,
+            EventKind::Incident => {
+                return Err(Error::new(
+                    ErrorKind::Divergence,
+                    "the source reports that its binlog has a gap",
+                )
+                .because("the log has an incident event: changes were made that it does not hold")
+                .help("start a new task"));
+            }
+        }
+        self.advance(header);
+        Ok(())
+    }
+
+    /// Moves the place to the end of an event.
+    fn advance(&mut self, header: Header) {
+        if header.next == 0 || header.flags & Header::ARTIFICIAL != 0 || self.payload.is_some() {
+            return;
+        }
+        if let Some(place) = &mut self.reached.file {
+            place.advance(header.next);
+        }
+    }
+
+    fn rotate(&mut self, body: &[u8]) -> Result<()> {
+        if self.transaction.as_ref().is_some_and(|transaction| transaction.open) {
+            return Err(malformed("a log file ends in the middle of a transaction"));
+        }
+        self.transaction = None;
+        let (file, offset) = event::rotate(body)?;
+        self.reached.file = Some(FilePosition { file, offset });
+        self.moved();
+        Ok(())
+    }
+
+    fn first_of_file(&mut self) -> Result<()> {
+        if self.transaction.as_ref().is_some_and(|transaction| transaction.open) {
+            return Err(malformed("a log file begins in the middle of a transaction"));
+        }
+        self.tables.forget();
+        Ok(())
+    }
+
+    fn heartbeat(&mut self, header: Header, body: &[u8]) -> Result<()> {
+        if self.transaction.is_some() {
+            return Ok(());
+        }
+        // The second version has tagged fields; the first one is what we ask for.
+        if header.kind == 27
+            && let Some(place) = &mut self.reached.file
+            && place.file.as_bytes() == body
+        {
+            place.advance(header.next);
+        }
+        self.moved();
+        Ok(())
+    }
+
+    fn moved(&mut self) {
+        self.set.moved = true;
+        self.set.until.get_or_insert_with(|| Instant::now() + GATHER);
+    }
+
+    fn begin_mysql(&mut self, gtid: MySqlGtid, kind: EventKind) {
+        self.end_by_next();
+        let id = match kind {
+            EventKind::AnonymousGtid => TransactionId::Anonymous,
+            _ => TransactionId::MySql(gtid.origin, gtid.number),
+        };
+        self.transaction = Some(Transaction { committed_at: gtid.committed_at, ..self.new_transaction(id) });
+    }
+
+    fn new_transaction(&self, id: TransactionId) -> Transaction {
+        Transaction::new(id, self.reached.file.as_ref().map_or(0, |place| place.offset))
+    }
+
+    fn begin_mariadb(&mut self, gtid: MariaDbGtid, header: Header) {
+        self.end_by_next();
+        let id =
+            TransactionId::MariaDb { domain: gtid.domain, server: header.server_id, sequence: gtid.sequence };
+        // MariaDB has no BEGIN: the identifier says whether one statement or a transaction follows.
+        let open = !gtid.standalone && !gtid.completes;
+        self.transaction = Some(Transaction { open, distributed: gtid.prepares, ..self.new_transaction(id) });
+    }
+
+    /// A transaction that began ends, at the latest, where the next one begins.
+    fn end_by_next(&mut self) {
+        if self.transaction.is_some() {
+            self.end(None);
+        }
+    }
+
+    fn end_after(&mut self, header: Header) {
+        self.advance(header);
+        self.end(Some(header));
+    }
+
+    fn end(&mut self, header: Option<Header>) {
+        let transaction = self.transaction.take();
+        if let Some(transaction) = &transaction
+            && let Some(transactions) = &mut self.reached.transactions
+        {
+            transaction.id.add_to(transactions);
+        }
+        self.set.transactions += 1;
+        let by_header = header.map(|header| i64::from(header.timestamp) * 1_000_000);
+        if let Some(committed_at) = transaction.and_then(|transaction| transaction.committed_at).or(by_header)
+        {
+            self.set.committed_at = Some(committed_at);
+        }
+        self.set.until.get_or_insert_with(|| Instant::now() + GATHER);
+    }
+
+    fn prepare(&mut self, header: Header) -> Result<()> {
+        if self.transaction.as_ref().is_some_and(|transaction| transaction.has_rows) {
+            return Err(distributed());
+        }
+        self.end_after(header);
+        Ok(())
+    }
+
+    fn query(&mut self, header: Header, body: &[u8], compressed: bool) -> Result<()> {
+        let query = Query::read(body, false)?;
+        if query.statement == b"BEGIN" {
+            self.open_transaction();
+            return Ok(());
+        }
+        let unpacked;
+        let statement = if compressed {
+            unpacked = unpack_mariadb(query.statement)?;
+            &unpacked
+        } else {
+            query.statement
+        };
+        self.statement(header, &text(query.database), &text(statement))
+    }
+
+    fn open_transaction(&mut self) {
+        // Without identifiers, before MySQL 5.7, BEGIN is the first event of a transaction.
+        let begun = self.transaction.take().unwrap_or_else(|| self.new_transaction(TransactionId::Anonymous));
+        self.transaction = Some(Transaction { open: true, ..begun });
+    }
+
+    fn statement(&mut self, header: Header, database: &str, statement: &str) -> Result<()> {
+        match classify(statement, database) {
+            Statement::Begin => {
+                self.open_transaction();
+                return Ok(());
+            }
+            Statement::XaBegin => {
+                self.open_transaction();
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.distributed = true;
+                }
+                return Ok(());
+            }
+            Statement::Commit => {
+                self.end_after(header);
+                return Ok(());
+            }
+            Statement::Rollback => {
+                if self.transaction.as_ref().is_some_and(|transaction| transaction.has_rows) {
+                    return Err(Error::new(
+                        ErrorKind::Unrepresentable,
+                        "a transaction that was rolled back is in the log",
+                    )
+                    .because("it changed tables that can't be rolled back together with tables that can")
+                    .help("use InnoDB for all tables of the task, and start a new task"));
+                }
+                self.end_after(header);
+                return Ok(());
+            }
+            Statement::CreateWithRows(tables) => {
+                if tables.iter().any(|table| self.tables.concerns(table)) {
+                    self.structure_changed(database, &tables, statement);
+                }
+                self.open_transaction();
+                return Ok(());
+            }
+            Statement::Structure(tables) => {
+                if tables.iter().any(|table| self.tables.concerns(table)) {
+                    self.structure_changed(database, &tables, statement);
+                }
+            }
+            Statement::DropDatabase(dropped) => {
+                if self.tables.concerns_database(&dropped) {
+                    self.structure_changed(&dropped, &[], statement);
+                }
+            }
+            Statement::Rows(tables) => {
+                if let Some(table) = tables.iter().find(|table| self.tables.concerns(table)) {
+                    return Err(Error::new(
+                        ErrorKind::Precondition,
+                        "rows were changed by a statement, without the rows in the log",
+                    )
+                    .at("table", table)
+                    .because("the session or the server logs in STATEMENT or MIXED format")
+                    .help("set binlog_format = ROW for the server and every session, and start a new task"));
+                }
+            }
+            Statement::Unknown => {
+                if self.tables.concerns_database(database) {
+                    self.structure_changed(database, &[], statement);
+                }
+            }
+            Statement::Other | Statement::XaDecision => {}
+        }
+        // A statement outside of BEGIN … COMMIT is a transaction by itself. Inside, it is one more
+        // event: SAVEPOINT, XA END, the text of a CREATE TABLE … SELECT.
+        if !self.transaction.as_ref().is_some_and(|transaction| transaction.open) {
+            self.end_after(header);
+        }
+        Ok(())
+    }
+
+    fn structure_changed(
+        &mut self,
+        database: &str,
+        tables: &[engine_core::schema::TableName],
+        statement: &str,
+    ) {
+        let table = match tables {
+            [one] => Some(one.clone()),
+            _ => None,
+        };
+        self.set.schema_change =
+            Some(SchemaChange { namespace: database.to_owned(), table, statement: statement.to_owned() });
+    }
+
+    fn rows(&mut self, body: &[u8], kind: RowsKind) -> Result<()> {
+        let event = RowsEvent::read(body, kind)?;
+        let Some(mapped) = self.tables.mapped(event.table_number) else {
+            // The number that only ends a statement.
+            if event.packed.is_empty() || event.table_number == 0x00ff_ffff {
+                return Ok(());
+            }
+            return Err(malformed("a row event is of a table that no event described"));
+        };
+        let (index, columns) = match &*mapped {
+            Mapped::PassedOver => return Ok(()),
+            Mapped::Unforeseen(name) => {
+                return Err(Error::new(ErrorKind::Divergence, "a table was created after the task began")
+                    .at("table", name)
+                    .because("the selection of the task takes it in, but its rows were never copied")
+                    .help("exclude it with --exclude, or start a new task"));
+            }
+            Mapped::Wanted { table, columns } => (*table, columns),
+        };
+        let transaction = self
+            .transaction
+            .as_mut()
+            .filter(|transaction| transaction.open)
+            .ok_or_else(|| malformed("rows change outside of a transaction"))?;
+        let schema = &self.tables.table(index)?.schema;
+        let named = |error: Error| error.at("table", &schema.name);
+        if transaction.distributed {
+            return Err(named(distributed()));
+        }
+        if let Some(since) = self.since.get(index).and_then(Option::as_ref)
+            && holds(since, &self.reached, transaction)
+        {
+            return Ok(());
+        }
+        if event.columns != columns.len() {
+            return Err(named(malformed("a row event has another number of columns than its table")));
+        }
+        if !event.full_images {
+            return Err(named(
+                Error::new(ErrorKind::Precondition, "a row was logged without all of its columns")
+                    .because("the session or the server has a binlog_row_image other than FULL")
+                    .help(
+                        "set binlog_row_image = FULL for the server and every session, and start a new task",
+                    ),
+            ));
+        }
+        transaction.has_rows = true;
+
+        let unpacked;
+        let packed = if kind.compressed {
+            unpacked = unpack_mariadb(event.packed)?;
+            &unpacked
+        } else {
+            event.packed
+        };
+        if self.set.tables.len() <= index {
+            self.set.tables.resize_with(index + 1, || None);
+        }
+        let slot = self.set.tables.get_mut(index).ok_or_else(|| malformed("a table has no place"))?;
+        let changes = match slot {
+            Some(changes) => changes,
+            None => slot.insert(self.tables.empty_changes(index)?),
+        };
+        let mut input = Bytes::new(packed);
+        let before = changes.ops.len();
+        while !input.is_empty() {
+            let decoded = match kind.change {
+                Change::Insert => decode_row(columns, &mut input, &mut changes.rows),
+                Change::Delete => decode_row(columns, &mut input, &mut changes.rows),
+                Change::Update => decode_row(columns, &mut input, &mut changes.before)
+                    .and_then(|()| decode_row(columns, &mut input, &mut changes.rows)),
+            };
+            decoded.map_err(|error| {
+                named(match error {
+                    RowError::Malformed(error) => error.into(),
+                    RowError::Cell(ordinal, error) => {
+                        let column = schema.columns.get(ordinal).map_or("?", |column| column.name.as_str());
+                        Error::new(ErrorKind::Unrepresentable, "a changed value can't be read")
+                            .at("column", column)
+                            .because(error)
+                    }
+                })
+            })?;
+            changes.ops.push(match kind.change {
+                Change::Insert => Op::Insert,
+                Change::Update => Op::Update,
+                Change::Delete => Op::Delete,
+            });
+        }
+        self.set.rows += changes.ops.len() - before;
+        self.set.bytes += packed.len();
+        Ok(())
+    }
+
+    fn partial_rows(&self, body: &[u8]) -> Result<()> {
+        let number = super::table_map::table_number(body)?;
+        match self.tables.mapped(number).as_deref() {
+            Some(Mapped::PassedOver) => Ok(()),
+            _ => Err(Error::new(
+                ErrorKind::Precondition,
+                "an update was logged as a difference of JSON documents",
+            )
+            .because("the session or the server has binlog_row_value_options = PARTIAL_JSON")
+            .help(
+                "set binlog_row_value_options = '' for the server and every session, and start a new task",
+            )),
+        }
+    }
+}
+
+/// Whether an exact read up to `since` held the transaction that the stream is in.
+fn holds(since: &LogPosition, reached: &LogPosition, transaction: &Transaction) -> bool {
+    if let Some(transactions) = &since.transactions
+        && transaction.id != TransactionId::Anonymous
+    {
+        return transaction.id.is_in(transactions);
+    }
+    // A position lies between transactions: one that begins before it ends before it.
+    since.server == reached.server
+        && since.file.as_ref().zip(reached.file.as_ref()).is_some_and(|(since, place)| {
+            let start = FilePosition { file: place.file.clone(), offset: transaction.start };
+            start.compare(since) == Some(std::cmp::Ordering::Less)
+        })
+}
+
+fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
+fn ended() -> Error {
+    Error::new(ErrorKind::Transient, "the source ended the change stream")
+}
+
+fn distributed() -> Error {
+    Error::new(ErrorKind::Unrepresentable, "a distributed (XA) transaction changed a table of the task")
+        .because("its changes are logged when it is prepared, but count only when it is committed")
+        .help("commit without XA while the task runs, or leave the table out")
+}
+
+#[async_trait]
+impl ChangeStream for BinlogChanges {
+    async fn next(&mut self) -> Result<ChangeSet> {
+        if self.failed {
+            return Err(Error::new(ErrorKind::Internal, "the change stream was read on after it had failed"));
+        }
+        let gathered = self.gather().await;
+        gathered.map_err(|error| {
+            self.failed = true;
+            error.at("position", &self.reached)
+        })
+    }
+}

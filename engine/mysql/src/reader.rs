@@ -1,0 +1,135 @@
+//! Reading chunks of tables over one connection.
+
+mod cell;
+mod rows;
+
+use async_trait::async_trait;
+use engine_core::position::{Position, Watermarks};
+use engine_core::source::{BatchSink, ReadRequest, Reader};
+use engine_core::{Error, ErrorKind, Result};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use self::rows::RowReader;
+use crate::charset::Charsets;
+use crate::chunk;
+use crate::connect::Connector;
+use crate::error::server_error;
+use crate::server::{GtidMode, Server};
+use crate::{sql, watermark};
+
+/// Reads chunks with the binary protocol, whose floating-point values are exact where the text
+/// protocol's are rounded.
+pub(crate) struct ChunkReader {
+    connector: Connector,
+    server: Server,
+    charsets: Charsets,
+    /// `None` after a failure: what is left of an answer must not be taken for the next one.
+    conn: Option<Conn>,
+}
+
+impl ChunkReader {
+    pub(crate) async fn open(connector: Connector, server: Server, charsets: Charsets) -> Result<Self> {
+        let conn = connector.open().await?;
+        Ok(Self { connector, server, charsets, conn: Some(conn) })
+    }
+
+    async fn chunk(
+        &self,
+        conn: &mut Conn,
+        request: &ReadRequest,
+        sink: &mut dyn BatchSink,
+    ) -> Result<Watermarks> {
+        match (self.server.log_bin, self.server.gtid_mode) {
+            (false, _) => {
+                self.rows(conn, request, sink).await?;
+                Ok(Watermarks { low: unknown(), high: unknown() })
+            }
+            (true, GtidMode::MariaDb) => self.in_snapshot(conn, request, sink).await,
+            (true, _) if request.exact => Err(Error::new(
+                ErrorKind::Internal,
+                "an exact read of MySQL needs the binlog reader, which is not linked yet",
+            )
+            .at("table", &request.table.name)),
+            (true, _) => self.between_watermarks(conn, request, sink).await,
+        }
+    }
+
+    /// MariaDB: a consistent snapshot that knows its position.
+    async fn in_snapshot(
+        &self,
+        conn: &mut Conn,
+        request: &ReadRequest,
+        sink: &mut dyn BatchSink,
+    ) -> Result<Watermarks> {
+        let failed = |error| server_error("a consistent snapshot can't be taken", error);
+        conn.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await.map_err(failed)?;
+        let position = known(watermark::snapshot(conn, &self.server).await)?;
+        self.rows(conn, request, sink).await?;
+        conn.query_drop("COMMIT").await.map_err(failed)?;
+        Ok(Watermarks { low: position.clone(), high: position })
+    }
+
+    /// MySQL: one statement, with what was visible before it and what was logged after it.
+    async fn between_watermarks(
+        &self,
+        conn: &mut Conn,
+        request: &ReadRequest,
+        sink: &mut dyn BatchSink,
+    ) -> Result<Watermarks> {
+        let low = known(watermark::low(conn, &self.server).await)?;
+        self.rows(conn, request, sink).await?;
+        let high = known(watermark::high(conn, &self.server).await)?;
+        Ok(Watermarks { low, high })
+    }
+
+    async fn rows(&self, conn: &mut Conn, request: &ReadRequest, sink: &mut dyn BatchSink) -> Result<u64> {
+        let table = &request.table;
+        let from = chunk::from_clause(table, &request.range)?;
+        let mut names = Vec::with_capacity(request.columns.len());
+        for &ordinal in request.columns.iter() {
+            let column = table.columns.get(ordinal).ok_or_else(|| {
+                Error::new(ErrorKind::Internal, "a column was asked for that the table does not have")
+                    .at("table", &table.name)
+            })?;
+            names.push(sql::identifier(&column.name));
+        }
+        // Rows are counted even when no column of theirs is wanted.
+        let names = if names.is_empty() { "1".to_owned() } else { names.join(", ") };
+        let failed = |error| server_error("the rows can't be read", error).at("table", &table.name);
+        let statement = conn.prep(format!("SELECT {names} FROM {from}")).await.map_err(failed)?;
+        let mut reader = RowReader::prepare(conn, &self.charsets, request, &statement.columns()).await?;
+        let rows = reader.run(conn, &statement, sink).await?;
+        conn.close(statement).await.map_err(failed)?;
+        Ok(rows)
+    }
+}
+
+#[async_trait]
+impl Reader for ChunkReader {
+    async fn read(&mut self, request: &ReadRequest, sink: &mut dyn BatchSink) -> Result<Watermarks> {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.connector.open().await?,
+        };
+        let watermarks = self.chunk(&mut conn, request, sink).await?;
+        self.conn = Some(conn);
+        Ok(watermarks)
+    }
+}
+
+/// The position of a read that nobody can follow from: no binlog, or not allowed to see it. Such
+/// a task was checked to be an offline one; comparing this position is an error.
+fn unknown() -> Position {
+    Position(String::new())
+}
+
+fn known(position: Result<Position>) -> Result<Position> {
+    match position {
+        Err(error) if error.kind() == ErrorKind::Precondition => {
+            tracing::debug!(%error, "the read has no position");
+            Ok(unknown())
+        }
+        other => other,
+    }
+}

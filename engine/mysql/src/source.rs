@@ -1,0 +1,120 @@
+//! MySQL and MariaDB as a source.
+
+use async_trait::async_trait;
+use engine_core::Result;
+use engine_core::endpoint::{Endpoint, EndpointUrl};
+use engine_core::finding::Finding;
+use engine_core::position::Position;
+use engine_core::schema::TableSchema;
+use engine_core::selection::Selection;
+use engine_core::source::{ChangeStream, KeyBound, Reader, Source, StreamRequest};
+use mysql_async::Conn;
+use tokio::sync::Mutex;
+
+use crate::binlog::{self, LogPosition};
+use crate::charset::Charsets;
+use crate::chunk::{self, ChunkKey};
+use crate::connect::Connector;
+use crate::reader::ChunkReader;
+use crate::server::Server;
+use crate::{catalog, checks, watermark};
+
+/// A MySQL or MariaDB server to read from.
+pub struct MysqlSource {
+    connector: Connector,
+    server: Server,
+    endpoint: Endpoint,
+    charsets: Charsets,
+    /// For everything but chunks and the stream. Taken while in use; not put back after a failure.
+    control: Mutex<Option<Conn>>,
+}
+
+impl MysqlSource {
+    /// Connects and asks the server what it is.
+    pub async fn connect(url: EndpointUrl) -> Result<Self> {
+        let connector = Connector::new(url)?;
+        let mut conn = connector.open().await?;
+        let server = Server::probe(&mut conn).await?;
+        let charsets = Charsets::read(&mut conn).await?;
+        let endpoint = server.endpoint();
+        Ok(Self { connector, server, endpoint, charsets, control: Mutex::new(Some(conn)) })
+    }
+
+    /// What the server said about itself.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+}
+
+/// Runs `$work` on the control connection, which is kept only when that succeeds.
+macro_rules! on_control {
+    ($source:expr, $conn:ident => $work:expr) => {{
+        let mut control = $source.control.lock().await;
+        let mut connection = match control.take() {
+            Some(connection) => connection,
+            None => $source.connector.open().await?,
+        };
+        let $conn = &mut connection;
+        let result = $work.await;
+        if result.is_ok() {
+            *control = Some(connection);
+        }
+        result
+    }};
+}
+
+#[async_trait]
+impl Source for MysqlSource {
+    fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    async fn check(&self, online: bool) -> Result<Vec<Finding>> {
+        on_control!(self, conn => checks::run(conn, &self.server, &self.connector, online))
+    }
+
+    async fn catalog(&self, selection: &Selection) -> Result<Vec<TableSchema>> {
+        on_control!(self, conn => catalog::read(conn, &self.server, selection))
+    }
+
+    async fn low_watermark(&self) -> Result<Position> {
+        on_control!(self, conn => watermark::low(conn, &self.server))
+    }
+
+    async fn high_watermark(&self) -> Result<Position> {
+        on_control!(self, conn => watermark::high(conn, &self.server))
+    }
+
+    fn covers(&self, reached: &Position, wanted: &Position) -> Result<bool> {
+        LogPosition::parse(reached)?.covers(&LogPosition::parse(wanted)?)
+    }
+
+    async fn check_position(&self, from: &Position) -> Result<()> {
+        let from = LogPosition::parse(from)?;
+        on_control!(self, conn => binlog::check(conn, &self.server, &from))
+    }
+
+    fn can_chunk(&self, table: &TableSchema) -> bool {
+        ChunkKey::choose(table).is_some()
+    }
+
+    async fn chunk_end(
+        &self,
+        table: &TableSchema,
+        after: Option<&KeyBound>,
+        rows: u64,
+    ) -> Result<Option<KeyBound>> {
+        on_control!(self, conn => chunk::end(conn, table, after, rows))
+    }
+
+    async fn open_reader(&self) -> Result<Box<dyn Reader>> {
+        let reader =
+            ChunkReader::open(self.connector.clone(), self.server.clone(), self.charsets.clone()).await?;
+        Ok(Box::new(reader))
+    }
+
+    async fn open_stream(&self, request: StreamRequest) -> Result<Box<dyn ChangeStream>> {
+        let stream = binlog::open(&self.connector, &self.server, &self.charsets, request).await?;
+        Ok(Box::new(stream))
+    }
+}

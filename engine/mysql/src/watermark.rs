@@ -1,0 +1,111 @@
+//! What a read of the source contains, as positions.
+//!
+//! On MySQL the binlog's end runs ahead of what is visible, and the executed GTID set lags behind
+//! it. So the lower bound is the set (or, without GTIDs, what `log_status` reports while it holds
+//! commits back), and the upper bound is the end of the log. On MariaDB a consistent snapshot
+//! knows its own position, which is both.
+
+use engine_core::position::Position;
+use engine_core::{Error, ErrorKind, Result};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
+
+use crate::error::server_error;
+use crate::server::{Flavor, GtidMode, Server};
+
+/// A position every transaction in which is visible to a read that begins after this call.
+pub(crate) async fn low(conn: &mut Conn, server: &Server) -> Result<Position> {
+    let failed = |error| server_error("the source's position can't be read", error);
+    match server.gtid_mode {
+        GtidMode::MySql => {
+            let executed: Option<String> =
+                conn.query_first("SELECT @@GLOBAL.gtid_executed").await.map_err(failed)?;
+            let executed: String = executed.unwrap_or_default().split_whitespace().collect();
+            Ok(Position(format!("server={};gtid={executed}", identity(server))))
+        }
+        GtidMode::Off => {
+            let query = "SELECT JSON_UNQUOTE(JSON_EXTRACT(local, '$.binary_log_file')), \
+                 JSON_EXTRACT(local, '$.binary_log_position') FROM performance_schema.log_status";
+            let place: Option<(String, u64)> = conn.query_first(query).await.map_err(|error| {
+                failed(error).help(
+                    "without GTIDs the position comes from performance_schema.log_status: \
+                     GRANT BACKUP_ADMIN ON *.* and SELECT ON performance_schema.log_status, or turn on gtid_mode",
+                )
+            })?;
+            let (file, offset) = place.ok_or_else(no_binlog)?;
+            Ok(file_position(server, &file, offset))
+        }
+        GtidMode::MariaDb => {
+            conn.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT").await.map_err(failed)?;
+            let position = snapshot(conn, server).await?;
+            conn.query_drop("COMMIT").await.map_err(failed)?;
+            Ok(position)
+        }
+    }
+}
+
+/// A position that holds every transaction that a read ended before this call can have seen.
+pub(crate) async fn high(conn: &mut Conn, server: &Server) -> Result<Position> {
+    let row: Option<Row> = conn
+        .query_first(server.binlog_status_statement())
+        .await
+        .map_err(|error| server_error("the end of the source's binlog can't be read", error))?;
+    let place = row.and_then(|mut row| Some((row.take_opt(0)?.ok()?, row.take_opt(1)?.ok()?)));
+    let (file, offset): (String, u64) = place.ok_or_else(no_binlog)?;
+    if server.flavor == Flavor::MariaDb {
+        return mariadb_position(conn, server, &file, offset).await;
+    }
+    Ok(file_position(server, &file, offset))
+}
+
+/// MariaDB: the position of the consistent snapshot that is open on `conn`; exactly the
+/// transactions that it shows.
+pub(crate) async fn snapshot(conn: &mut Conn, server: &Server) -> Result<Position> {
+    let variables: Vec<(String, String)> = conn
+        .query("SHOW STATUS WHERE Variable_name IN ('binlog_snapshot_file', 'binlog_snapshot_position')")
+        .await
+        .map_err(|error| server_error("the snapshot's position can't be read", error))?;
+    let variable = |wanted: &str| {
+        let found = variables.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.map(|(_, value)| value.as_str())
+    };
+    let file = variable("binlog_snapshot_file").filter(|file| !file.is_empty());
+    let offset = variable("binlog_snapshot_position").and_then(|offset| offset.parse().ok());
+    let (Some(file), Some(offset)) = (file, offset) else { return Err(no_binlog()) };
+    mariadb_position(conn, server, file, offset).await
+}
+
+async fn mariadb_position(conn: &mut Conn, server: &Server, file: &str, offset: u64) -> Result<Position> {
+    let query = format!("SELECT BINLOG_GTID_POS('{file}', {offset})");
+    let state: Option<Option<String>> = conn
+        .query_first(query)
+        .await
+        .map_err(|error| server_error("the GTID state of a binlog position can't be read", error))?;
+    let Some(Some(state)) = state else {
+        return Err(Error::new(
+            ErrorKind::Precondition,
+            "the server can't tell the GTIDs of its own position",
+        )
+        .at("position", format!("{file}:{offset}"))
+        .because("BINLOG_GTID_POS answered NULL"));
+    };
+    let Position(place) = file_position(server, file, offset);
+    Ok(Position(format!("{place};mariadb={state}")))
+}
+
+fn file_position(server: &Server, file: &str, offset: u64) -> Position {
+    Position(format!("server={};file={file}:{offset}", identity(server)))
+}
+
+/// Whose files are meant: the UUID of MySQL, the number of MariaDB.
+pub(crate) fn identity(server: &Server) -> String {
+    match (server.flavor, &server.server_uuid) {
+        (Flavor::MySql, Some(uuid)) => uuid.clone(),
+        _ => server.server_id.to_string(),
+    }
+}
+
+fn no_binlog() -> Error {
+    Error::new(ErrorKind::Precondition, "the source writes no binlog")
+        .help("set log_bin on the source and restart it, or migrate with --mode offline")
+}
