@@ -18,6 +18,9 @@ const TABLES_SHOWN: usize = 40;
 pub(super) fn status(arguments: &StatusArguments) -> Result<()> {
     let Some(name) = &arguments.name else { return all(arguments) };
     let name = check_name(name.clone())?;
+    if !arguments.state_dir.join(&name).is_dir() {
+        return Err(unknown(&name, arguments));
+    }
     let reports = state::status(&arguments.state_dir, Some(&name))?;
     let report = reports.first().ok_or_else(|| unknown(&name, arguments))?;
     print(&if arguments.json { to_json(report)? } else { full(report, now_ms()) })
