@@ -31,12 +31,13 @@ pub(crate) fn code(error: &Error) -> u8 {
 
 /// The error for people: `error: what (place): why`, then a `help:` line for each way out.
 pub(crate) fn text(error: &Error) -> String {
-    let label = if error.kind() == ErrorKind::Interrupted { "stopped" } else { "error" };
+    // Stopping is what the reader wanted.
+    let label = if error.kind() == ErrorKind::Interrupted { "" } else { "error: " };
     let places: Vec<String> = error.place().iter().map(|(name, value)| format!("{name} {value}")).collect();
     let place = if places.is_empty() { String::new() } else { format!(" ({})", places.join(", ")) };
     let why = error.why().map(|why| format!(": {why}")).unwrap_or_default();
     let help = error.remedy().into_iter().flat_map(str::lines).map(|line| format!("\nhelp: {line}"));
-    format!("{label}: {}{place}{why}{}", error.what(), help.collect::<String>())
+    format!("{label}{}{place}{why}{}", error.what(), help.collect::<String>())
 }
 
 /// The error for programs: the event `error`.
@@ -88,7 +89,7 @@ mod tests {
         help: set zero_dates = "null" in [plugin.mysql2og]
         help: or mend the row in the source
         "#);
-        insta::assert_snapshot!(text(&Error::new(ErrorKind::Interrupted, "the task was stopped")), @"stopped: the task was stopped");
+        insta::assert_snapshot!(text(&Error::new(ErrorKind::Interrupted, "stopped during the copy")), @"stopped during the copy");
     }
 
     #[test]
