@@ -44,7 +44,8 @@ pub async fn run(spec: TaskSpec, progress: Arc<Progress>, stop: CancellationToke
     status.abort();
     task.progress.update(|report| {
         report.pid = None;
-        report.error = result.as_ref().err().map(ToString::to_string);
+        let failure = result.as_ref().err().filter(|error| error.kind() != ErrorKind::Interrupted);
+        report.error = failure.map(ToString::to_string);
     });
     let written = state::write_status(task.directory.path(), &task.progress.report());
     result.and(written)

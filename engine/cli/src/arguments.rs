@@ -1,0 +1,358 @@
+//! The command line. What the options mean to a user is said here and nowhere else: the help texts
+//! are the reference.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+use engine_pipeline::task;
+
+/// Moves live databases, taught by WebAssembly plugins.
+///
+/// A task copies the tables of a source to a target and then follows the changes made
+/// meanwhile, until you stop it or it has caught up. The decisions about names, types and
+/// filters are made by plugins.
+#[derive(Debug, Parser)]
+#[command(
+    name = "engine",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_long_help = "\
+Examples:
+  See what would happen, touching nothing:
+    engine plan --source mysql://mig:secret@db1/shop --target postgres://mig:secret@pg1/shop \\
+        --plugin mysql2og.wasm
+
+  Copy, follow, and end once caught up; the same command later goes on from there:
+    engine run --task shop.toml --until caught-up
+
+  Look at it from another terminal:
+    engine status
+
+Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted."
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) log: LogArguments,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What is written to the log, for every command.
+#[derive(Debug, Args)]
+pub(crate) struct LogArguments {
+    /// What to log on standard error: error, warn, info, debug, trace, or a filter by module.
+    ///
+    /// A filter looks like `info,engine_mysql=debug`.
+    #[arg(
+        long,
+        global = true,
+        env = "ENGINE_LOG",
+        hide_env_values = true,
+        value_name = "LEVEL",
+        default_value = "warn",
+        help_heading = "Logging"
+    )]
+    pub(crate) log: String,
+
+    /// Form of the log lines.
+    #[arg(
+        long,
+        global = true,
+        env = "ENGINE_LOG_FORMAT",
+        hide_env_values = true,
+        value_name = "FORMAT",
+        default_value = "text",
+        help_heading = "Logging"
+    )]
+    pub(crate) log_format: LogFormat,
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs a task: copies, follows, and goes on where an earlier run of it ended.
+    ///
+    /// The state of the task is committed to the target together with its rows. Stop it at any
+    /// moment, by Ctrl-C or harder, and run the same command again: it goes on from there.
+    #[command(after_long_help = "\
+Examples:
+  Copy the database shop and follow it until Ctrl-C:
+    engine run --source mysql://mig:secret@db1/shop --target postgres://mig:secret@pg1/shop \\
+        --plugin mysql2og.wasm
+
+  Two tables of one database, copied once from a source that stands still:
+    engine run --source mysql://mig:secret@db1/shop --target postgres://mig:secret@pg1/shop \\
+        --plugin mysql2og.wasm --mode offline --include orders --include customers
+
+  Everything from a task file, with machine-readable progress:
+    engine run --task shop.toml --until caught-up --json
+
+Standard output carries the result (with --json: the events), standard error the progress.
+Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted.")]
+    Run(RunArguments),
+
+    /// Shows what a run would do: the target's DDL, every type decision, every warning.
+    ///
+    /// Reads the source's catalog and asks the plugins. Touches nothing on either side.
+    #[command(after_long_help = "\
+Examples:
+    engine plan --task shop.toml
+    engine plan --task shop.toml --json | jq -r '.before_load[]'
+
+Exit codes: 0 the plan can be run, 1 it can't, 2 usage, 130 interrupted.")]
+    Plan(PlanArguments),
+
+    /// Shows how far tasks are, running or ended.
+    #[command(after_long_help = "\
+Examples:
+    engine status
+    engine status shop-to-postgres
+    engine status --state-dir /var/lib/engine --json | jq '.[] | {task, phase, lag_ms}'")]
+    Status(StatusArguments),
+
+    /// Looks at plugins and builds them.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Plugin {
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
+}
+
+/// What `run` and `plan` have in common: source, target, plugins, and which tables.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct TaskArguments {
+    /// Database to read: mysql://USER:PASSWORD@HOST:PORT/DATABASE, or mariadb://.
+    ///
+    /// With a database, the task is about that one alone; without, about all but the server's own.
+    /// Characters with a meaning in URLs are written as escapes (%40 for @, %2F for /). A password
+    /// on the command line can be seen by other users of the machine: prefer the environment
+    /// variable, or a task file with ${VARIABLE}.
+    #[arg(
+        long,
+        env = "ENGINE_SOURCE",
+        hide_env_values = true,
+        value_name = "URL",
+        help_heading = "Endpoints"
+    )]
+    pub(crate) source: Option<String>,
+
+    /// Database to write: postgres://USER:PASSWORD@HOST:PORT/DATABASE, or opengauss://.
+    #[arg(
+        long,
+        env = "ENGINE_TARGET",
+        hide_env_values = true,
+        value_name = "URL",
+        help_heading = "Endpoints"
+    )]
+    pub(crate) target: Option<String>,
+
+    /// WebAssembly component that decides about tables, types and rows; repeat it for a chain.
+    ///
+    /// Each plugin sees the tables as the one before left them. From MySQL or MariaDB to
+    /// PostgreSQL or openGauss, mysql2og.wasm has to be among them.
+    #[arg(long = "plugin", value_name = "FILE", help_heading = "Plugins")]
+    pub(crate) plugins: Vec<PathBuf>,
+
+    /// TOML or JSON file with one section per plugin name.
+    ///
+    /// A section replaces the task file's [plugin.NAME] as a whole. `engine plugin inspect` shows
+    /// what a plugin can be told.
+    #[arg(long, value_name = "FILE", help_heading = "Plugins")]
+    pub(crate) plugin_config: Option<PathBuf>,
+
+    /// Task file (TOML) that can hold every option, with ${VARIABLE} for secrets.
+    ///
+    /// Options on the command line and environment variables win over the file; a list given there
+    /// replaces the file's list. Relative paths in the file start at the file's own directory.
+    #[arg(long, value_name = "FILE.toml", help_heading = "Task")]
+    pub(crate) task: Option<PathBuf>,
+
+    /// Name of the task: letters, digits, '.', '_' and '-' [default: from the two databases, as in
+    /// shop-to-postgres].
+    #[arg(long, value_name = "NAME", help_heading = "Task")]
+    pub(crate) name: Option<String>,
+
+    /// Table to take, as TABLE or DATABASE.TABLE with * and ?; may be repeated [default: all].
+    #[arg(long = "include", value_name = "PATTERN", help_heading = "Tables")]
+    pub(crate) include: Vec<String>,
+
+    /// Table to leave out, whatever --include says; may be repeated.
+    #[arg(long = "exclude", value_name = "PATTERN", help_heading = "Tables")]
+    pub(crate) exclude: Vec<String>,
+
+    /// Whether the source keeps taking writes [default: online].
+    #[arg(long, value_name = "MODE", help_heading = "Task")]
+    pub(crate) mode: Option<ModeArgument>,
+
+    /// Connections to each side that copy at the same time, and indexes built at once [default:
+    /// the number of cores, at least 2, at most 8].
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=256),
+        help_heading = "Task"
+    )]
+    pub(crate) parallelism: Option<u16>,
+
+    /// Directory in which tasks keep their state [default: ./engine-state].
+    #[arg(long, env = "ENGINE_STATE_DIR", hide_env_values = true, value_name = "DIR", help_heading = "Task")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+/// `engine run`
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub(crate) task: TaskArguments,
+
+    /// When an online task ends by itself [default: when it is stopped].
+    #[arg(long, value_name = "WHEN", help_heading = "Task")]
+    pub(crate) until: Option<UntilArgument>,
+
+    /// Writes events as JSON lines on standard output: phase, progress, finding, done, error.
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
+}
+
+/// `engine plan`
+#[derive(Debug, Args)]
+pub(crate) struct PlanArguments {
+    #[command(flatten)]
+    pub(crate) task: TaskArguments,
+
+    /// Writes the plan as one JSON object.
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
+}
+
+/// `engine status`
+#[derive(Debug, Args)]
+pub(crate) struct StatusArguments {
+    /// Task to show in full [default: all tasks, one line each].
+    pub(crate) name: Option<String>,
+
+    /// Directory in which tasks keep their state.
+    #[arg(long, env = "ENGINE_STATE_DIR", hide_env_values = true, value_name = "DIR", default_value = crate::settings::STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+
+    /// Writes JSON: one object with a name, else an array.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `engine plugin`
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Shows a plugin's name, version, exports, imports, size, digest and configuration schema.
+    Inspect {
+        /// The component.
+        file: PathBuf,
+
+        /// Writes one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Builds a plugin's Rust crate into a component.
+    ///
+    /// Takes rustup's wasm32-unknown-unknown target where it is installed, Debian's rustc-web and
+    /// rust-web-src where not, and says which.
+    Build {
+        /// Directory with the crate's Cargo.toml.
+        #[arg(value_name = "DIR", default_value = ".")]
+        directory: PathBuf,
+
+        /// Where the component goes [default: target/guests/NAME.wasm of the crate's workspace].
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+
+        /// Writes one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Values of `--mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ModeArgument {
+    /// Copy once; the source must stand still meanwhile.
+    Offline,
+    /// Copy, then follow the changes.
+    Online,
+}
+
+/// Values of `--until`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum UntilArgument {
+    /// Once the source position read when the copy was complete is applied.
+    CaughtUp,
+}
+
+impl From<ModeArgument> for task::Mode {
+    fn from(mode: ModeArgument) -> Self {
+        match mode {
+            ModeArgument::Offline => Self::Offline,
+            ModeArgument::Online => Self::Online,
+        }
+    }
+}
+
+impl Command {
+    /// Whether the command was asked for JSON.
+    pub(crate) fn json(&self) -> bool {
+        match self {
+            Self::Run(arguments) => arguments.json,
+            Self::Plan(arguments) => arguments.json,
+            Self::Status(arguments) => arguments.json,
+            Self::Plugin {
+                command: PluginCommand::Inspect { json, .. } | PluginCommand::Build { json, .. },
+            } => *json,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn help_of(path: &[&str]) -> String {
+        let mut command = Arguments::command().term_width(100);
+        command.build();
+        let mut selected = &mut command;
+        for name in path {
+            selected = selected.find_subcommand_mut(name).expect("a subcommand of this name");
+        }
+        selected.render_long_help().to_string()
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help() {
+        insta::assert_snapshot!("help", help_of(&[]));
+        insta::assert_snapshot!("help_run", help_of(&["run"]));
+        insta::assert_snapshot!("help_plan", help_of(&["plan"]));
+        insta::assert_snapshot!("help_status", help_of(&["status"]));
+        insta::assert_snapshot!("help_plugin", help_of(&["plugin"]));
+        insta::assert_snapshot!("help_plugin_inspect", help_of(&["plugin", "inspect"]));
+        insta::assert_snapshot!("help_plugin_build", help_of(&["plugin", "build"]));
+    }
+}

@@ -1,0 +1,103 @@
+//! The commands, one module each, and how they are begun and ended.
+
+mod plan;
+mod plugin;
+mod run;
+mod status;
+
+use clap::Parser;
+use clap::error::ErrorKind as ClapErrorKind;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use engine_core::{Error, ErrorKind, Result};
+
+use crate::arguments::{Arguments, Command};
+use crate::render::Screen;
+use crate::{exit, logging};
+
+/// Reads the command line, runs the command, shows its error, and answers with the exit code.
+pub(crate) fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return ExitCode::from(refuse(&error)),
+    };
+    let json = arguments.command.json();
+    let is_run = matches!(arguments.command, Command::Run(_));
+    let screen = Screen::new(!json);
+    match perform(arguments, &screen) {
+        Ok(()) => ExitCode::from(exit::DONE),
+        Err(error) => {
+            tracing::debug!(?error, "the command failed");
+            show(&error, json, is_run, &screen);
+            ExitCode::from(exit::code(&error))
+        }
+    }
+}
+
+fn perform(arguments: Arguments, screen: &Screen) -> Result<()> {
+    logging::start(&arguments.log, screen)?;
+    match arguments.command {
+        Command::Run(arguments) => block_on(run::run(arguments, screen)),
+        Command::Plan(arguments) => block_on(plan::plan(arguments, screen)),
+        Command::Status(arguments) => status::status(&arguments),
+        Command::Plugin { command } => plugin::plugin(&command),
+    }
+}
+
+/// Runs asynchronous work on one thread per core.
+fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Error::new(ErrorKind::Internal, "the threads that do the work can't be started").caused_by(error)
+    })?;
+    let result = runtime.block_on(work);
+    // Work that a stop left behind must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+/// Events of a run belong to its standard output; every other error goes to standard error.
+fn show(error: &Error, json: bool, is_run: bool, screen: &Screen) {
+    if !json {
+        screen.line(&exit::text(error));
+    } else if is_run {
+        // Nobody is left to tell when standard output is gone; the exit code still says it.
+        drop(print(&exit::event(error).to_string()));
+    } else {
+        screen.line(&exit::event(error).to_string());
+    }
+}
+
+/// Shows clap's help, version or complaint; with `--json` a complaint is an event like any other.
+fn refuse(error: &clap::Error) -> u8 {
+    let asked_for = matches!(error.kind(), ClapErrorKind::DisplayHelp | ClapErrorKind::DisplayVersion);
+    if !asked_for && std::env::args_os().any(|argument| argument == "--json") {
+        let rendered = error.render().to_string();
+        let complaint = rendered.lines().next().unwrap_or_default();
+        let what = complaint.strip_prefix("error: ").unwrap_or(complaint);
+        let usage = Error::new(ErrorKind::Usage, what).help("engine --help lists commands and options");
+        let is_run = std::env::args_os().nth(1).is_some_and(|command| command == "run");
+        show(&usage, true, is_run, &Screen::new(false));
+    } else {
+        drop(error.print());
+    }
+    if asked_for { exit::DONE } else { exit::USAGE }
+}
+
+/// Writes a line of data to standard output. A reader that went away is no failure of the command.
+fn print(text: &str) -> Result<()> {
+    let mut output = io::stdout().lock();
+    match writeln!(output, "{}", text.trim_end()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::new(ErrorKind::Internal, "standard output can't be written").caused_by(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A value as indented JSON.
+fn to_json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string_pretty(value).map_err(|error| {
+        Error::new(ErrorKind::Internal, "the answer can't be written as JSON").caused_by(error)
+    })
+}

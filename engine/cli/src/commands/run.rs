@@ -1,0 +1,53 @@
+//! `engine run`: connects, runs the task, shows how far it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+
+use engine_core::{Error, ErrorKind, Result};
+use engine_pipeline::progress::Progress;
+
+use crate::arguments::RunArguments;
+use crate::render::summary::{Asked, Outcome};
+use crate::render::{self, Screen};
+use crate::settings::Settings;
+use crate::signals::{stop_on_signal, unless_stopped};
+use crate::{connect, environment};
+
+/// How often the display looks at the task; displays write less often than that.
+const LOOK: Duration = Duration::from_millis(100);
+
+pub(super) async fn run(arguments: RunArguments, screen: &Screen) -> Result<()> {
+    let settings = Settings::gather(arguments.task, arguments.until, &environment::variable)?;
+    connect::check(&settings)?;
+    let asked = Asked { mode: settings.mode, until: settings.until, state_dir: settings.state_dir.clone() };
+    let stop = stop_on_signal(screen)?;
+    let spec = unless_stopped(&stop, connect::connect(settings)).await?;
+
+    let progress = Arc::new(Progress::new(&spec.name, &spec.source_label, &spec.target_label));
+    let mut display = render::display(arguments.json, screen);
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // A task of its own, so that the display goes on while the work keeps a thread busy.
+    let mut work = tokio::spawn(engine_pipeline::run::run(spec, Arc::clone(&progress), stop));
+    let result = loop {
+        tokio::select! {
+            joined = &mut work => break joined.unwrap_or_else(|error| Err(crashed(&error))),
+            _ = look.tick() => display.show(&progress.report()),
+        }
+    };
+
+    let outcome = match &result {
+        Ok(()) => Outcome::Done,
+        Err(error) if error.kind() == ErrorKind::Interrupted => Outcome::Interrupted,
+        Err(_) => Outcome::Failed,
+    };
+    display.finish(&progress.report(), outcome, &asked);
+    result
+}
+
+fn crashed(error: &tokio::task::JoinError) -> Error {
+    Error::new(ErrorKind::Internal, "the engine made a mistake and stopped the task")
+        .because(error)
+        .help("source and target are consistent; run the same command to go on, and report the message above")
+}

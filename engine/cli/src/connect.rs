@@ -1,0 +1,88 @@
+//! From a URL's scheme to a connector: the only place of this crate that names databases.
+
+use std::sync::Arc;
+
+use engine_core::endpoint::EndpointUrl;
+use engine_core::source::Source;
+use engine_core::target::Target;
+use engine_core::{Error, ErrorKind, Result};
+use engine_mysql::MysqlSource;
+use engine_pipeline::task::TaskSpec;
+use engine_postgres::PostgresTarget;
+
+use crate::settings::Settings;
+
+/// The connector that reads a scheme.
+#[derive(Clone, Copy)]
+enum SourceKind {
+    Mysql,
+}
+
+/// The connector that writes a scheme.
+#[derive(Clone, Copy)]
+enum TargetKind {
+    Postgres,
+}
+
+/// Checks that the two databases can be what they are to be, and that somebody translates between
+/// them. Opens no connection.
+pub(crate) fn check(settings: &Settings) -> Result<()> {
+    let source = source_kind(&settings.source)?;
+    let target = target_kind(&settings.target)?;
+    match (source, target) {
+        (SourceKind::Mysql, TargetKind::Postgres) if settings.plugins.is_empty() => {
+            Err(Error::new(ErrorKind::Usage, "this migration needs the plugin mysql2og.wasm")
+                .because("MySQL's types have to be translated into PostgreSQL's, and plugins decide how")
+                .help(
+                    "build it with: cargo xtask plugins\n\
+                     then add: --plugin target/guests/mysql2og.wasm",
+                ))
+        }
+        (SourceKind::Mysql, TargetKind::Postgres) => Ok(()),
+    }
+}
+
+/// Connects both sides and completes the task.
+pub(crate) async fn connect(settings: Settings) -> Result<TaskSpec> {
+    let (source_kind, target_kind) = (source_kind(&settings.source)?, target_kind(&settings.target)?);
+    let source: Arc<dyn Source> = match source_kind {
+        SourceKind::Mysql => Arc::new(MysqlSource::connect(&settings.source).await?),
+    };
+    let target: Arc<dyn Target> = match target_kind {
+        TargetKind::Postgres => Arc::new(PostgresTarget::connect(&settings.target).await?),
+    };
+    Ok(TaskSpec {
+        name: settings.name,
+        source,
+        target,
+        source_label: settings.source.to_string(),
+        target_label: settings.target.to_string(),
+        selection: settings.selection,
+        mode: settings.mode,
+        until: settings.until,
+        plugins: settings.plugins,
+        plugin_config: settings.plugin_config,
+        parallelism: settings.parallelism,
+        state_dir: settings.state_dir,
+    })
+}
+
+fn source_kind(url: &EndpointUrl) -> Result<SourceKind> {
+    match url.scheme.as_str() {
+        "mysql" | "mariadb" => Ok(SourceKind::Mysql),
+        other => Err(Error::new(ErrorKind::Usage, format!("'{other}' can't be a source"))
+            .at("option", "--source")
+            .because("there is no connector that reads it")
+            .help("sources are mysql:// and mariadb://; were --source and --target swapped?")),
+    }
+}
+
+fn target_kind(url: &EndpointUrl) -> Result<TargetKind> {
+    match url.scheme.as_str() {
+        "postgres" | "opengauss" => Ok(TargetKind::Postgres),
+        other => Err(Error::new(ErrorKind::Usage, format!("'{other}' can't be a target"))
+            .at("option", "--target")
+            .because("there is no connector that writes it")
+            .help("targets are postgres:// and opengauss://; were --source and --target swapped?")),
+    }
+}

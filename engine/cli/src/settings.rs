@@ -1,0 +1,235 @@
+//! What a run is asked to do, from command line, environment and task file together.
+
+use std::path::PathBuf;
+
+use engine_core::endpoint::EndpointUrl;
+use engine_core::selection::Selection;
+use engine_core::{Error, ErrorKind, Result};
+use engine_pipeline::task::{Mode, PluginSpec, Until};
+
+use crate::arguments::{TaskArguments, UntilArgument};
+use crate::plugin_config::{self, Sections};
+use crate::task_file::{self, TaskFile};
+
+/// Where tasks keep their state unless told otherwise.
+pub(crate) const STATE_DIR: &str = "./engine-state";
+
+/// Longest name of a task, in bytes: it names a directory and a row in the target.
+const LONGEST_NAME: usize = 64;
+
+/// Everything about a task but its connections.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    pub(crate) source: EndpointUrl,
+    pub(crate) target: EndpointUrl,
+    pub(crate) selection: Selection,
+    pub(crate) mode: Mode,
+    pub(crate) until: Until,
+    pub(crate) plugins: Vec<PluginSpec>,
+    pub(crate) plugin_config: Sections,
+    pub(crate) parallelism: usize,
+    pub(crate) state_dir: PathBuf,
+}
+
+impl Settings {
+    /// Reads the task file and the plugin configuration, lets the command line win, fills in the
+    /// defaults.
+    pub(crate) fn gather(
+        arguments: TaskArguments,
+        until: Option<UntilArgument>,
+        lookup: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self> {
+        let file = match &arguments.task {
+            Some(path) => task_file::read(path, lookup)?,
+            None => TaskFile::default(),
+        };
+        let source = endpoint("--source", "ENGINE_SOURCE", "source", arguments.source.or(file.source))?;
+        let target = endpoint("--target", "ENGINE_TARGET", "target", arguments.target.or(file.target))?;
+
+        let mode = arguments.mode.or(file.mode).map_or(Mode::Online, Mode::from);
+        // An `until` of the file belongs to its online runs; asking for both at once is a mistake.
+        if mode == Mode::Offline && until.is_some() {
+            return Err(Error::new(ErrorKind::Usage, "--until has no meaning for an offline task")
+                .because("it ends by itself once every row is copied")
+                .help("leave out --until, or --mode offline"));
+        }
+        let until = match (mode, until.or(file.until)) {
+            (Mode::Online, Some(UntilArgument::CaughtUp)) => Until::CaughtUp,
+            _ => Until::Stopped,
+        };
+
+        let mut plugin_config = file.plugin_config;
+        if let Some(path) = &arguments.plugin_config {
+            plugin_config.extend(plugin_config::read(path, lookup)?);
+        }
+        let plugins = first_given(arguments.plugins, file.plugins);
+        if plugins.is_empty() && !plugin_config.is_empty() {
+            let sections: Vec<&str> = plugin_config.keys().map(String::as_str).collect();
+            return Err(Error::new(ErrorKind::Usage, "there is plugin configuration but no plugin")
+                .at("section", sections.join(", "))
+                .help("name the component with --plugin FILE, or plugins = [...] in the task file"));
+        }
+
+        Ok(Self {
+            name: name(arguments.name.or(file.name), &source, &target)?,
+            selection: Selection {
+                database: source.database.clone(),
+                include: first_given(arguments.include, file.include),
+                exclude: first_given(arguments.exclude, file.exclude),
+            },
+            source,
+            target,
+            mode,
+            until,
+            plugins: plugins.into_iter().map(|path| PluginSpec { path }).collect(),
+            plugin_config,
+            parallelism: arguments
+                .parallelism
+                .or(file.parallelism)
+                .map_or_else(default_parallelism, usize::from),
+            state_dir: arguments.state_dir.or(file.state_dir).unwrap_or_else(|| PathBuf::from(STATE_DIR)),
+        })
+    }
+}
+
+fn endpoint(option: &'static str, variable: &str, setting: &str, url: Option<String>) -> Result<EndpointUrl> {
+    let url = url.ok_or_else(|| {
+        Error::new(ErrorKind::Usage, format!("there is no {setting} database")).help(format!(
+            "give {option} URL, or set {variable}, or write {setting} = \"URL\" into a file for --task; \
+             'engine run --help' has examples"
+        ))
+    })?;
+    EndpointUrl::parse(&url).map_err(|error| error.at("option", option))
+}
+
+fn first_given<T>(arguments: Vec<T>, file: Vec<T>) -> Vec<T> {
+    if arguments.is_empty() { file } else { arguments }
+}
+
+/// The number of cores, at least 2, at most 8.
+fn default_parallelism() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8)
+}
+
+fn name(given: Option<String>, source: &EndpointUrl, target: &EndpointUrl) -> Result<String> {
+    match given {
+        Some(name) => check_name(name),
+        None => Ok(derived_name(source, target)),
+    }
+}
+
+fn is_name_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}
+
+/// A task's name is part of a path, so that it must not lead out of the state directory.
+pub(crate) fn check_name(name: String) -> Result<String> {
+    let why = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > LONGEST_NAME {
+        "it is longer than 64 characters"
+    } else if name.starts_with('.') {
+        "it begins with a dot"
+    } else if !name.chars().all(is_name_character) {
+        "it may hold letters, digits, '.', '_' and '-' only"
+    } else {
+        return Ok(name);
+    };
+    Err(Error::new(ErrorKind::Usage, format!("'{}' can't be the name of a task", name.escape_debug()))
+        .because(why)
+        .help("choose another with --name, e.g. --name shop-to-postgres"))
+}
+
+/// `shop-to-postgres`: the databases, or what kind of server it is where the URL names none.
+fn derived_name(source: &EndpointUrl, target: &EndpointUrl) -> String {
+    let side = |url: &EndpointUrl| {
+        let name = url.database.as_deref().unwrap_or(&url.scheme);
+        let clean: String =
+            name.chars().map(|c| if is_name_character(c) { c } else { '-' }).take(30).collect();
+        clean.trim_start_matches('.').to_owned()
+    };
+    format!("{}-to-{}", side(source), side(target))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOURCE: &str = "mysql://u:hidden@h/shop";
+    const TARGET: &str = "postgres://u:hidden@h/postgres";
+
+    fn arguments() -> TaskArguments {
+        TaskArguments { source: Some(SOURCE.into()), target: Some(TARGET.into()), ..TaskArguments::default() }
+    }
+
+    fn gather(arguments: TaskArguments) -> Result<Settings> {
+        Settings::gather(arguments, None, &|_| None)
+    }
+
+    #[test]
+    fn defaults() {
+        let settings = gather(arguments()).expect("good arguments");
+        assert_eq!(settings.name, "shop-to-postgres");
+        assert_eq!(settings.selection.database.as_deref(), Some("shop"));
+        assert_eq!((settings.mode, settings.until), (Mode::Online, Until::Stopped));
+        assert!((2..=8).contains(&settings.parallelism));
+        assert_eq!(settings.state_dir, PathBuf::from("./engine-state"));
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("t.toml");
+        let text = format!(
+            "name = \"file\"\nsource = \"{SOURCE}2\"\ntarget = \"{TARGET}\"\ninclude = [\"a\"]\nexclude = [\"b\"]\n\
+             parallelism = 3\nplugins = [\"p.wasm\"]\n[plugin.p]\nx = 1\n"
+        );
+        std::fs::write(&path, text).expect("a writable file");
+        let settings = gather(TaskArguments {
+            task: Some(path),
+            name: Some("line".into()),
+            include: vec!["c".into()],
+            ..TaskArguments::default()
+        })
+        .expect("good arguments");
+        assert_eq!(settings.name, "line");
+        assert_eq!(settings.source.database.as_deref(), Some("shop2"));
+        assert_eq!(settings.selection.include, ["c"]);
+        assert_eq!(settings.selection.exclude, ["b"]);
+        assert_eq!(settings.parallelism, 3);
+        assert_eq!(settings.plugins[0].path, directory.path().join("p.wasm"));
+        assert_eq!(settings.plugin_config["p"]["x"], 1);
+    }
+
+    #[test]
+    fn a_missing_or_unreadable_endpoint_is_named() {
+        let error = gather(TaskArguments::default()).expect_err("no source");
+        assert!(error.remedy().is_some_and(|help| help.contains("ENGINE_SOURCE")), "{error}");
+        let error = gather(TaskArguments { target: Some("oracle://u:hidden@h/b".into()), ..arguments() })
+            .expect_err("an unknown scheme");
+        assert_eq!(error.place(), [("option", "--target".to_owned())]);
+        assert!(!error.to_string().contains("hidden"));
+    }
+
+    #[test]
+    fn names_stay_inside_the_state_directory() {
+        for bad in ["", ".", "..", "a/b", "a b", "ü", ".hidden", &"a".repeat(65)] {
+            assert!(check_name(bad.to_owned()).is_err(), "{bad}");
+        }
+        for (source, expected) in
+            [("mysql://h", "mysql-to-postgres"), ("mysql://h/..%2Fa%20b", "-a-b-to-postgres")]
+        {
+            let Ok(source) = EndpointUrl::parse(source) else { continue };
+            let target = EndpointUrl::parse(TARGET).expect("a good URL");
+            assert_eq!(derived_name(&source, &target), expected);
+        }
+    }
+
+    #[test]
+    fn until_is_for_online_tasks() {
+        let offline = TaskArguments { mode: Some(crate::arguments::ModeArgument::Offline), ..arguments() };
+        let error = Settings::gather(offline, Some(UntilArgument::CaughtUp), &|_| None).expect_err("both");
+        assert_eq!(error.kind(), ErrorKind::Usage);
+    }
+}

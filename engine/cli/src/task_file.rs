@@ -1,0 +1,185 @@
+//! The task file: every option of `engine run` as TOML.
+
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+use engine_core::{Error, ErrorKind, Result};
+
+use crate::arguments::{ModeArgument, UntilArgument};
+use crate::environment::substitute;
+use crate::plugin_config::{self, Sections};
+
+/// What a task file says, variables replaced and paths made relative to nothing but the working
+/// directory.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct TaskFile {
+    pub(crate) name: Option<String>,
+    pub(crate) source: Option<String>,
+    pub(crate) target: Option<String>,
+    pub(crate) mode: Option<ModeArgument>,
+    pub(crate) until: Option<UntilArgument>,
+    pub(crate) include: Vec<String>,
+    pub(crate) exclude: Vec<String>,
+    pub(crate) plugins: Vec<PathBuf>,
+    pub(crate) plugin_config: Sections,
+    pub(crate) parallelism: Option<u16>,
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Raw {
+    name: Option<String>,
+    source: Option<String>,
+    target: Option<String>,
+    mode: Option<ModeArgument>,
+    until: Option<UntilArgument>,
+    #[serde(default)]
+    include: Vec<String>,
+    #[serde(default)]
+    exclude: Vec<String>,
+    #[serde(default)]
+    plugins: Vec<String>,
+    #[serde(default)]
+    plugin: toml::Table,
+    parallelism: Option<u16>,
+    state_dir: Option<String>,
+}
+
+/// Reads a task file. Errors name the file, and the line or the setting.
+pub(crate) fn read(path: &Path, lookup: &dyn Fn(&str) -> Option<String>) -> Result<TaskFile> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Error::new(ErrorKind::Usage, "the task file can't be read")
+            .at("file", path.display())
+            .caused_by(error)
+    })?;
+    let directory = path.parent().unwrap_or(Path::new(""));
+    parse(&text, directory, lookup).map_err(|error| error.at("file", path.display()))
+}
+
+fn parse(text: &str, directory: &Path, lookup: &dyn Fn(&str) -> Option<String>) -> Result<TaskFile> {
+    let raw: Raw =
+        toml::from_str(text).map_err(|error| plugin_config::toml_error("the task file", text, &error))?;
+    if raw.parallelism.is_some_and(|number| !(1..=256).contains(&number)) {
+        return Err(Error::new(ErrorKind::Usage, "parallelism is out of range")
+            .at("setting", "parallelism")
+            .because("it is a number from 1 to 256"));
+    }
+    let replaced = |setting: &'static str, text: &str| {
+        substitute(text, lookup).map_err(|error| error.at("setting", setting))
+    };
+    let one = |setting, text: Option<String>| text.map(|text| replaced(setting, &text)).transpose();
+    let many = |setting, texts: Vec<String>| {
+        texts.iter().map(|text| replaced(setting, text)).collect::<Result<Vec<_>>>()
+    };
+
+    let mut plugin_config = plugin_config::from_toml(raw.plugin)?;
+    for (name, section) in &mut plugin_config {
+        let place = format!("plugin.{name}");
+        if !section.is_object() {
+            return Err(Error::new(ErrorKind::Usage, format!("'{name}' is not a section"))
+                .at("setting", place)
+                .help("write the configuration of a plugin under [plugin.NAME]"));
+        }
+        plugin_config::substitute_all(section, lookup).map_err(|error| error.at("setting", place))?;
+    }
+
+    Ok(TaskFile {
+        name: one("name", raw.name)?,
+        source: one("source", raw.source)?,
+        target: one("target", raw.target)?,
+        mode: raw.mode,
+        until: raw.until,
+        include: many("include", raw.include)?,
+        exclude: many("exclude", raw.exclude)?,
+        plugins: many("plugins", raw.plugins)?.into_iter().map(|plugin| directory.join(plugin)).collect(),
+        plugin_config,
+        parallelism: raw.parallelism,
+        state_dir: one("state-dir", raw.state_dir)?.map(|state_dir| directory.join(state_dir)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse_text(text: &str) -> Result<TaskFile> {
+        parse(text, Path::new("tasks"), &|name| match name {
+            "MYSQL_PASSWORD" => Some("p%40ss".to_owned()),
+            "HOME_DIR" => Some("/srv".to_owned()),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn reads_every_setting() {
+        let file = parse_text(
+            r#"
+            name = "shop"
+            source = "mysql://mig:${MYSQL_PASSWORD}@db1/shop"
+            target = "postgres://pg1/shop"
+            mode = "online"
+            until = "caught-up"
+            include = ["shop.*"]
+            exclude = ["tmp_*"]
+            plugins = ["plugins/mysql2og.wasm", "/opt/mask.wasm"]
+            parallelism = 4
+            state-dir = "${HOME_DIR}/state"
+
+            [plugin.mysql2og]
+            zero_dates = "null"
+            "#,
+        )
+        .expect("a good file");
+        assert_eq!(
+            file,
+            TaskFile {
+                name: Some("shop".into()),
+                source: Some("mysql://mig:p%40ss@db1/shop".into()),
+                target: Some("postgres://pg1/shop".into()),
+                mode: Some(ModeArgument::Online),
+                until: Some(UntilArgument::CaughtUp),
+                include: vec!["shop.*".into()],
+                exclude: vec!["tmp_*".into()],
+                plugins: vec!["tasks/plugins/mysql2og.wasm".into(), "/opt/mask.wasm".into()],
+                plugin_config: json!({"mysql2og": {"zero_dates": "null"}})
+                    .as_object()
+                    .expect("an object")
+                    .clone(),
+                parallelism: Some(4),
+                state_dir: Some("/srv/state".into()),
+            }
+        );
+    }
+
+    #[test]
+    fn nothing_is_required() {
+        assert_eq!(parse_text("").expect("an empty file"), TaskFile::default());
+    }
+
+    #[test]
+    fn an_unknown_setting_is_named_with_its_line() {
+        let error = parse_text("name = \"a\"\nstate_dir = \"x\"\n").expect_err("an unknown setting");
+        assert!(error.why().is_some_and(|why| why.contains("state_dir")), "{error}");
+        assert_eq!(error.place(), [("line", "2".to_owned())]);
+    }
+
+    #[test]
+    fn a_missing_variable_is_named_with_its_setting() {
+        let error = parse_text("source = \"mysql://u:hidden@${NO_HOST}/\"").expect_err("an unset variable");
+        assert!(error.what().contains("NO_HOST"), "{error}");
+        assert_eq!(error.place(), [("setting", "source".to_owned())]);
+        assert!(!error.to_string().contains("hidden"));
+    }
+
+    #[test]
+    fn wrong_words_and_numbers_are_refused() {
+        for text in
+            ["mode = \"fast\"", "until = \"never\"", "parallelism = 0", "parallelism = 70000", "plugin.a = 1"]
+        {
+            assert_eq!(parse_text(text).expect_err(text).kind(), ErrorKind::Usage, "{text}");
+        }
+    }
+}
