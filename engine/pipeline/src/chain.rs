@@ -1,17 +1,12 @@
 //! The plugins of a task: loaded, configured, asked for plans, and run over rows.
 
-use async_trait::async_trait;
-use std::sync::Arc;
-
-use engine_core::bitmap::Bitmap;
 use engine_core::endpoint::Endpoint;
 use engine_core::error::{Error, ErrorKind, Result};
-use engine_core::logical::LogicalType;
 use engine_core::schema::{TableName, TableSchema};
-use engine_plugin::{Control, Limits, Plugin, PluginEngine, Settings};
+use engine_plugin::{Control, Limits, Plugin, PluginEngine, Settings, Workers};
 
 use crate::compose::{self, Composed};
-use crate::route::{Call, Origin, RowCode, RowFailure, Transformed};
+use crate::route::RowCode;
 use crate::state::{PluginRecord, RunContext};
 use crate::task::TaskSpec;
 
@@ -22,7 +17,7 @@ pub(crate) struct Chain {
 
 #[derive(Clone)]
 struct Link {
-    plugin: Arc<Plugin>,
+    plugin: Plugin,
     settings: Settings,
 }
 
@@ -43,17 +38,22 @@ impl Chain {
             for path in &paths {
                 let plugin = Plugin::load(&engine, &path.path)?;
                 if links.iter().any(|link| link.plugin.name() == plugin.name()) {
-                    return Err(Error::new(ErrorKind::Usage, "a plugin is given twice").at("plugin", plugin.name()));
+                    return Err(
+                        Error::new(ErrorKind::Usage, "a plugin is given twice").at("plugin", plugin.name())
+                    );
                 }
                 let config = configs.remove(plugin.name()).map(|value| value.to_string()).unwrap_or_default();
                 let settings = Settings { context: context.clone(), config };
-                links.push(Link { plugin: Arc::new(plugin), settings });
+                links.push(Link { plugin, settings });
             }
             if let Some(name) = configs.keys().next() {
                 let known: Vec<&str> = links.iter().map(|link| link.plugin.name()).collect();
-                return Err(Error::new(ErrorKind::Usage, "the configuration names a plugin that is not in the chain")
-                    .at("plugin", name)
-                    .help(format!("the chain has: {}", known.join(", "))));
+                return Err(Error::new(
+                    ErrorKind::Usage,
+                    "the configuration names a plugin that is not in the chain",
+                )
+                .at("plugin", name)
+                .help(format!("the chain has: {}", known.join(", "))));
             }
             Ok(Self { links })
         })
@@ -102,10 +102,37 @@ impl Chain {
         })
         .await
     }
+
+    /// Starts the threads for row functions and registers each table's stages with them.
+    pub(crate) fn row_code(&self, tables: &[Composed], threads: usize) -> Result<Vec<RowCode>> {
+        let chain = self.links.iter().map(|link| (link.plugin.clone(), link.settings.clone())).collect();
+        let needed = tables
+            .iter()
+            .flat_map(|table| &table.stages)
+            .any(|stage| stage.calls.filter || stage.calls.transform);
+        let workers = Workers::start(chain, if needed { threads } else { 1 })?;
+        tables
+            .iter()
+            .map(|table| {
+                let handles = table
+                    .stages
+                    .iter()
+                    .zip(&table.planned)
+                    .map(|(stage, planned)| {
+                        let calls = stage.calls.filter || stage.calls.transform;
+                        calls
+                            .then(|| workers.add_table(stage.plugin, &planned.schema, &planned.plan))
+                            .transpose()
+                    })
+                    .collect::<Result<_>>()?;
+                Ok(RowCode { workers: workers.clone(), handles })
+            })
+            .collect()
+    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(Error::new(ErrorKind::Internal, "planning ended unexpectedly").caused_by(error)))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(Error::new(ErrorKind::Internal, "planning ended unexpectedly").caused_by(error))
+    })
 }

@@ -17,9 +17,10 @@ use engine_core::target::{Applier, OrderedChanges, TaskRecord};
 use crate::merge::{self, Entry, MergeKeys, RoutedChanges};
 use crate::progress::{Progress, now_ms};
 use crate::retry::Backoff;
-use crate::route::{Origin, Route};
+use crate::route::Route;
 use crate::state::Store;
 use crate::task::TaskSpec;
+use engine_plugin::Origin;
 
 /// Sets decoded ahead of the one being applied.
 const SETS_AHEAD: usize = 2;
@@ -219,8 +220,8 @@ impl Table {
     }
 
     async fn apply(&mut self, changes: TableChanges, applier: &mut dyn Applier) -> Result<Done> {
-        let after = self.route.run(changes.after, Origin::Changes).await?;
-        let before = self.route.run(changes.before, Origin::Changes).await?;
+        let after = self.route.run(changes.after, Origin::ChangeStream).await?;
+        let before = self.route.run(changes.before, Origin::ChangeStream).await?;
         let done = Done { filtered: after.filtered, dead: after.dead };
         let entries = entries(&changes.ops, after.kept.as_ref(), before.kept.as_ref());
         match &self.keys {

@@ -1,7 +1,7 @@
 //! The way of a table's rows: for each plugin its filter, its transform and the native operations,
 //! over whole columns.
 
-use async_trait::async_trait;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use engine_core::batch::Batch;
@@ -10,63 +10,11 @@ use engine_core::column::Column;
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::logical::LogicalType;
 use engine_core::plan::RowErrorPolicy;
+use engine_plugin::{Origin, RowError, Workers};
 
 use crate::compose::{Composed, Stage, StageSource};
 use crate::dead_letter::{DeadLetters, DeadRow};
 use crate::ops;
-
-/// Where rows come from; plugins see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// A chunk of the copy.
-    Snapshot,
-    /// The change stream.
-    Changes,
-}
-
-/// A row that a plugin could not convert.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RowFailure {
-    /// Row in the batch passed.
-    pub row: usize,
-    /// Machine-readable reason.
-    pub code: String,
-    /// Reason.
-    pub message: String,
-}
-
-/// What a plugin's transform answered.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Transformed {
-    /// The columns it writes, as long as the input; rows in `failures` hold nothing of use.
-    pub columns: Vec<Column>,
-    /// The rows it could not convert.
-    pub failures: Vec<RowFailure>,
-}
-
-/// A batch on its way into a plugin.
-#[derive(Debug, Clone)]
-pub struct Call {
-    /// Place of the plugin in the chain.
-    pub plugin: usize,
-    /// Number of the table in the task.
-    pub table: usize,
-    /// Where the rows come from.
-    pub origin: Origin,
-    /// Number of rows.
-    pub rows: usize,
-    /// The columns that the plan names.
-    pub columns: Vec<Column>,
-}
-
-/// Runs the row functions of plugins.
-#[async_trait]
-pub trait RowCode: Send + Sync {
-    /// The rows to keep.
-    async fn filter(&self, call: Call) -> Result<Bitmap>;
-    /// The columns that the transform writes, checked against `writes`.
-    async fn transform(&self, call: Call, writes: &[LogicalType]) -> Result<Transformed>;
-}
 
 /// Rows that came through, in the target's columns.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,21 +31,31 @@ pub struct Routed {
 
 /// The way of one table's rows.
 pub struct Route {
-    table: usize,
     composed: Arc<Composed>,
-    code: Arc<dyn RowCode>,
+    code: RowCode,
     dead_letters: Arc<DeadLetters>,
 }
 
+/// The threads that run row functions, and under which number each stage of a table is known there.
+pub struct RowCode {
+    /// The threads.
+    pub workers: Workers,
+    /// One entry per stage; `None` for a stage without row functions.
+    pub handles: Vec<Option<usize>>,
+}
+
+/// A row at fault, and the column when one is known.
+struct Failure {
+    row: usize,
+    column: Option<String>,
+    code: String,
+    message: String,
+}
+
 impl Route {
-    /// The way for table number `table` of the task.
-    pub fn new(
-        table: usize,
-        composed: Arc<Composed>,
-        code: Arc<dyn RowCode>,
-        dead_letters: Arc<DeadLetters>,
-    ) -> Self {
-        Self { table, composed, code, dead_letters }
+    /// The way of the rows of `composed`.
+    pub fn new(composed: Arc<Composed>, code: RowCode, dead_letters: Arc<DeadLetters>) -> Self {
+        Self { composed, code, dead_letters }
     }
 
     /// The table.
@@ -115,19 +73,25 @@ impl Route {
     }
 
     async fn stage(&self, number: usize, stage: &Stage, origin: Origin, routed: &mut Routed) -> Result<()> {
+        let handle = self.code.handles.get(number).copied().flatten();
+        let handle = || handle.ok_or_else(|| Error::new(ErrorKind::Internal, "a stage has no row functions"));
         if stage.calls.filter && routed.batch.rows > 0 {
-            let call = self.call(stage, origin, &routed.batch, &stage.filter_reads);
-            let keep = self.code.filter(call).await?;
-            routed.filtered += (keep.len() - keep.count_ones()) as u64;
-            retain(routed, &keep);
+            let input = project(&routed.batch, &stage.filter_reads);
+            let filtered = self.code.workers.filter(handle()?, origin, input).await?;
+            let failures: Vec<Failure> =
+                filtered.errors.into_iter().map(|error| self.failure(number, error)).collect();
+            let left_out = filtered.keep.len() - filtered.keep.count_ones();
+            routed.filtered += left_out.saturating_sub(failures.len()) as u64;
+            routed.dead += self.set_aside(number, stage, &failures, &routed.batch)?.count() as u64;
+            retain(routed, &filtered.keep);
         }
         let mut failures = Vec::new();
         let mut written: Vec<Option<Column>> = Vec::new();
         if stage.calls.transform && routed.batch.rows > 0 {
-            let call = self.call(stage, origin, &routed.batch, &stage.transform_reads);
-            let transformed = self.code.transform(call, &stage.transform_writes).await?;
-            failures.extend(transformed.failures.into_iter().map(|failure| (failure, None)));
-            written = transformed.columns.into_iter().map(Some).collect();
+            let input = project(&routed.batch, &stage.transform_reads);
+            let transformed = self.code.workers.transform(handle()?, origin, input).await?;
+            failures.extend(transformed.errors.into_iter().map(|error| self.failure(number, error)));
+            written = transformed.output.columns.into_iter().map(Some).collect();
         } else if !stage.transform_writes.is_empty() {
             written =
                 stage.transform_writes.iter().map(|logical| Some(logical.layout().empty_column())).collect();
@@ -158,64 +122,74 @@ impl Route {
             for (op, logical) in &output.ops {
                 let mut failed = Vec::new();
                 column = ops::apply(op, column, logical, &mut failed);
-                failures.extend(failed.into_iter().map(|failure| {
-                    let failure =
-                        RowFailure { row: failure.row, code: "conversion".into(), message: failure.reason };
-                    (failure, Some(output.source_name.as_str()))
+                failures.extend(failed.into_iter().map(|failure| Failure {
+                    row: failure.row,
+                    column: Some(output.source_name.clone()),
+                    code: "conversion".into(),
+                    message: failure.reason,
                 }));
             }
             columns.push(column);
         }
         routed.batch = Batch { rows, columns };
-        if !failures.is_empty() {
-            self.set_aside(number, stage, &failures, described.as_ref(), routed)?;
+        if let Some(input) = described.filter(|_| !failures.is_empty()) {
+            let mut keep = Bitmap::filled(rows, true);
+            for row in self.set_aside(number, stage, &failures, &input)? {
+                keep.set(row, false);
+                routed.dead += 1;
+            }
+            retain(routed, &keep);
         }
         Ok(())
     }
 
-    fn call(&self, stage: &Stage, origin: Origin, batch: &Batch, reads: &[usize]) -> Call {
-        let columns = reads.iter().filter_map(|&place| batch.columns.get(place).cloned()).collect();
-        Call { plugin: stage.plugin, table: self.table, origin, rows: batch.rows, columns }
+    fn failure(&self, number: usize, error: RowError) -> Failure {
+        let name = |ordinal: usize| {
+            let shown = &self.composed.planned.get(number)?.schema;
+            shown.columns.get(ordinal).map(|column| column.name.clone())
+        };
+        Failure {
+            row: error.row,
+            column: error.column.and_then(name),
+            code: error.code,
+            message: error.message,
+        }
     }
 
-    /// Fails with the first bad row, or writes all of them to the dead-letter file and goes on without them.
+    /// Fails with the first bad row, or writes all of them to the dead-letter file and says which they are.
     fn set_aside(
         &self,
         number: usize,
         stage: &Stage,
-        failures: &[(RowFailure, Option<&str>)],
-        input: Option<&Batch>,
-        routed: &mut Routed,
-    ) -> Result<()> {
-        let mut keep = Bitmap::filled(routed.batch.rows, true);
-        for (failure, column) in failures {
-            let row = input.map(|batch| self.describe(number, batch, failure.row)).unwrap_or_default();
+        failures: &[Failure],
+        input: &Batch,
+    ) -> Result<impl Iterator<Item = usize> + use<>> {
+        let mut rows = BTreeSet::new();
+        for failure in failures {
+            let row = self.describe(number, input, failure.row);
             if stage.on_row_error == RowErrorPolicy::Fail {
                 let mut error = Error::new(ErrorKind::Unrepresentable, "a row can't be converted")
                     .at("table", &self.composed.schema.name)
                     .at("key", self.key_text(&row));
-                if let Some(column) = column {
+                if let Some(column) = &failure.column {
                     error = error.at("column", column);
                 }
-                return Err(error
-                    .because(&failure.message)
-                    .help("change the plugin's rule for the column, mend the row on the source, or set the row aside \
-                           by the plugin's row-error policy 'dead-letter'"));
+                return Err(error.because(&failure.message).help(
+                    "change the plugin's rule for the column, mend the row on the source, or set such rows aside \
+                     with the plugin's row-error policy 'dead-letter'",
+                ));
             }
-            if keep.get(failure.row) {
-                keep.set(failure.row, false);
+            if rows.insert(failure.row) {
                 self.dead_letters.write(&DeadRow {
                     table: self.composed.schema.name.to_string(),
-                    column: column.map(str::to_owned),
+                    column: failure.column.clone(),
                     code: failure.code.clone(),
                     reason: failure.message.clone(),
                     row,
                 })?;
             }
         }
-        routed.dead += (keep.len() - keep.count_ones()) as u64;
-        retain(routed, &keep);
-        Ok(())
+        Ok(rows.into_iter())
     }
 
     /// The values of a stage's input row by column name.
@@ -263,6 +237,12 @@ impl Route {
 /// Whether the stage may find fault with a row.
 fn can_fail(stage: &Stage) -> bool {
     stage.calls.transform || stage.columns.iter().any(|column| !column.ops.is_empty())
+}
+
+/// The columns that a row function reads.
+fn project(batch: &Batch, reads: &[usize]) -> Batch {
+    let columns = reads.iter().filter_map(|&place| batch.columns.get(place).cloned()).collect();
+    Batch { rows: batch.rows, columns }
 }
 
 /// Drops the rows whose bit is clear, and remembers which of the first input's rows are left.

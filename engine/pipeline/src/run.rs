@@ -178,10 +178,8 @@ impl Task {
         let routes = task_plan
             .tables
             .into_iter()
-            .enumerate()
-            .map(|(index, table)| {
-                Arc::new(Route::new(index, Arc::new(table), Arc::clone(&code), Arc::clone(&dead_letters)))
-            })
+            .zip(code)
+            .map(|(table, code)| Arc::new(Route::new(Arc::new(table), code, Arc::clone(&dead_letters))))
             .collect();
         let skipped = task_plan.skipped.into_iter().map(|(table, _)| table).collect();
         Ok(Prepared { routes, targets, skipped, record, copied_before })

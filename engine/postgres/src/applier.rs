@@ -125,7 +125,9 @@ impl PostgresApplier {
         }
         Err(Error::new(ErrorKind::Divergence, "the target kept a different number of rows than were written")
             .at("table", &layout.table.name)
-            .because(format_args!("{written} of {expected} rows: a trigger or a rule of the table changes them")))
+            .because(format_args!(
+                "{written} of {expected} rows: a trigger or a rule of the table changes them"
+            )))
     }
 
     /// Applies a change of one row that its whole old image, `before[row]`, must find.

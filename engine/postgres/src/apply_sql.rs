@@ -114,11 +114,7 @@ fn scalar(column: &WrittenColumn, number: usize) -> String {
 
 /// Deletes one row by its whole image.
 pub(crate) fn delete_row(layout: &TableLayout) -> String {
-    format!(
-        "DELETE FROM {} WHERE ctid = {}",
-        identifier::qualified(&layout.table.name),
-        same_row(layout, 1)
-    )
+    format!("DELETE FROM {} WHERE ctid = {}", identifier::qualified(&layout.table.name), same_row(layout, 1))
 }
 
 /// Updates one row by its whole old image: first the new values, then the old ones.

@@ -1,8 +1,8 @@
 //! The statements that create a table.
 
+use engine_core::Result;
 use engine_core::plan::{TargetColumn, TargetTable};
 use engine_core::schema::TableName;
-use engine_core::Result;
 
 use crate::identifier::{column as column_name, fit, literal, qualified, quote};
 use crate::pg_type::PgType;
@@ -69,9 +69,7 @@ fn sequence(table: &TableName, column: &TargetColumn) -> String {
 pub(crate) mod tests {
     use super::*;
     use engine_core::logical::LogicalType;
-    use engine_core::plan::{
-        ConflictPolicy, RowErrorPolicy, TargetForeignKey, TargetIndex, TargetIndexPart,
-    };
+    use engine_core::plan::{ConflictPolicy, RowErrorPolicy, TargetForeignKey, TargetIndex, TargetIndexPart};
     use engine_core::schema::{IndexKind, ReferentialAction};
 
     pub(crate) fn column(name: &str, target_type: &str, logical: LogicalType) -> TargetColumn {

@@ -75,7 +75,9 @@ fn remedy(state: &SqlState) -> Option<&'static str> {
             "the target's text types can't hold U+0000: map the column to json, bytea, or set strip_nul for it"
         }
         "23505" => "the rows are not unique under the target's rules: compare the collations of the key",
-        "23503" => "a row refers to a parent that isn't there: see to the source's rows, or leave the key out",
+        "23503" => {
+            "a row refers to a parent that isn't there: see to the source's rows, or leave the key out"
+        }
         "57P01" | "57P02" | "57P03" => "run the same command again when the server is up",
         _ => return None,
     })
@@ -135,10 +137,7 @@ mod tests {
     #[test]
     fn finds_the_row_of_a_failed_copy() {
         let context = "JSON data, line 1: {\"a\": \"\\u0000...\nCOPY my, line 2 table, line 17, column doc";
-        assert_eq!(
-            parse_copy_context(context),
-            Some(CopyPlace { line: 17, column: Some("doc".to_owned()) })
-        );
+        assert_eq!(parse_copy_context(context), Some(CopyPlace { line: 17, column: Some("doc".to_owned()) }));
         assert_eq!(parse_copy_context("COPY t, line 3"), Some(CopyPlace { line: 3, column: None }));
         assert_eq!(parse_copy_context("SQL statement \"COPY\""), None);
     }

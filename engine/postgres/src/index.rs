@@ -27,7 +27,11 @@ pub(crate) fn jobs(step: BuildStep, tables: &[Arc<TargetTable>]) -> Result<Vec<B
                 match (&table.row_key, key) {
                     (Some(_), KeyIndex::Unique(index)) => {
                         let statement = index_statement(table, index, &names.of(table, &index.name))?;
-                        jobs.push(job(table, format!("unique key {} of {}", index.name, table.name), statement));
+                        jobs.push(job(
+                            table,
+                            format!("unique key {} of {}", index.name, table.name),
+                            statement,
+                        ));
                     }
                     (Some(row_key), KeyIndex::Missing) => {
                         let statement = row_key_index(table, row_key, &names.of(table, ROW_KEY))?;
@@ -38,8 +42,7 @@ pub(crate) fn jobs(step: BuildStep, tables: &[Arc<TargetTable>]) -> Result<Vec<B
             }
             BuildStep::Indexes => {
                 for index in &table.indexes {
-                    let is_row_key =
-                        matches!(key, KeyIndex::Unique(row_key) if row_key.name == index.name);
+                    let is_row_key = matches!(key, KeyIndex::Unique(row_key) if row_key.name == index.name);
                     if index.kind == IndexKind::Primary || is_row_key {
                         continue;
                     }
@@ -174,9 +177,11 @@ fn index_statement(table: &TargetTable, index: &TargetIndex, name: &str) -> Resu
         let column = name_of(table, part.column)?;
         let mut text = match part.prefix {
             None => column,
-            Some(length) => match table.columns.get(part.column).map(|column| {
-                (PgType::parse(&column.target_type), &column.logical)
-            }) {
+            Some(length) => match table
+                .columns
+                .get(part.column)
+                .map(|column| (PgType::parse(&column.target_type), &column.logical))
+            {
                 Some((PgType::Bytea, _)) | Some((_, LogicalType::Bytes { .. })) => {
                     format!("substr({column}, 1, {length})")
                 }
@@ -188,12 +193,7 @@ fn index_statement(table: &TargetTable, index: &TargetIndex, name: &str) -> Resu
         }
         parts.push(text);
     }
-    Ok(format!(
-        "CREATE {unique}INDEX {} ON {} ({})",
-        quote(name),
-        qualified(&table.name),
-        parts.join(", ")
-    ))
+    Ok(format!("CREATE {unique}INDEX {} ON {} ({})", quote(name), qualified(&table.name), parts.join(", ")))
 }
 
 fn foreign_key(table: &TargetTable, key: &TargetForeignKey) -> Result<String> {
@@ -288,8 +288,10 @@ mod tests {
     #[test]
     fn a_unique_row_key_is_built_before_the_other_indexes() {
         let mut table = orders();
-        table.indexes =
-            vec![index("u", IndexKind::Unique, &[(0, None, false)]), index("i", IndexKind::Plain, &[(0, None, false)])];
+        table.indexes = vec![
+            index("u", IndexKind::Unique, &[(0, None, false)]),
+            index("i", IndexKind::Plain, &[(0, None, false)]),
+        ];
         assert!(render(BuildStep::RowKeys, vec![table.clone()]).contains("CREATE UNIQUE INDEX \"orders_u\""));
         assert!(!render(BuildStep::Indexes, vec![table]).contains("orders_u"));
     }
@@ -306,7 +308,10 @@ mod tests {
 
     #[test]
     fn reads_back_what_a_statement_makes() {
-        assert_eq!(made(r#"CREATE UNIQUE INDEX "a""b" ON "s"."t" (x)"#), Some(Made::Index("a\"b".to_owned())));
+        assert_eq!(
+            made(r#"CREATE UNIQUE INDEX "a""b" ON "s"."t" (x)"#),
+            Some(Made::Index("a\"b".to_owned()))
+        );
         assert_eq!(
             made(r#"ALTER TABLE "s"."odd ADD CONSTRAINT name" ADD CONSTRAINT "c" PRIMARY KEY ("id")"#),
             Some(Made::Constraint("c".to_owned()))

@@ -45,11 +45,9 @@ impl TableLayout {
         let mut types = Vec::with_capacity(table.columns.len());
         for column in &table.columns {
             types.push(match PgType::parse(&column.target_type) {
-                PgType::Named(name) if column.generated.is_none() => {
-                    ask_server(client, &name).await.map_err(|error| {
-                        error.at("table", &table.name).at("column", &column.name)
-                    })?
-                }
+                PgType::Named(name) if column.generated.is_none() => ask_server(client, &name)
+                    .await
+                    .map_err(|error| error.at("table", &table.name).at("column", &column.name))?,
                 known => known,
             });
         }

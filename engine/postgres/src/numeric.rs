@@ -187,7 +187,8 @@ mod tests {
     /// What `numeric_out` prints of a binary value.
     fn decode(bytes: &[u8]) -> String {
         let word = |index: usize| i16::from_be_bytes([bytes[index * 2], bytes[index * 2 + 1]]);
-        let (count, weight, sign, scale) = (word(0) as i32, i32::from(word(1)), word(2) as u16, word(3) as usize);
+        let (count, weight, sign, scale) =
+            (word(0) as i32, i32::from(word(1)), word(2) as u16, word(3) as usize);
         let digit = |power: i32| {
             let index = weight - power;
             if (0..count).contains(&index) { word(4 + index as usize) } else { 0 }

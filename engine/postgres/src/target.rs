@@ -87,11 +87,14 @@ impl PostgresTarget {
                 match row.map(|row| row.get::<_, bool>(0)) {
                     None => Ok(false),
                     Some(true) => Ok(true),
-                    Some(false) => Err(Error::new(ErrorKind::Precondition, "the name of an index is taken in the target")
-                        .at("table", &job.table)
-                        .at("index", format_args!("{schema}.{name}"))
-                        .because("an object of this name exists that is not this index")
-                        .help("rename or drop that object, then run the same command again")),
+                    Some(false) => Err(Error::new(
+                        ErrorKind::Precondition,
+                        "the name of an index is taken in the target",
+                    )
+                    .at("table", &job.table)
+                    .at("index", format_args!("{schema}.{name}"))
+                    .because("an object of this name exists that is not this index")
+                    .help("rename or drop that object, then run the same command again")),
                 }
             }
         }
@@ -142,7 +145,9 @@ impl Target for PostgresTarget {
                 // Foreign keys built side by side lock each other's tables in either order.
                 let deadlock = error.code().is_some_and(|state| state.code() == "40P01");
                 if !deadlock || attempt == BUILD_ATTEMPTS {
-                    return Err(translate(error, format!("{} can't be built", job.label)).at("table", &job.table));
+                    return Err(
+                        translate(error, format!("{} can't be built", job.label)).at("table", &job.table)
+                    );
                 }
                 attempt += 1;
             }

@@ -28,7 +28,10 @@ impl Literal {
             return unquote(sql.get(quote + 1..)?).map(Self::Text);
         }
         if let Some(digits) = quoted(&lower, 'b') {
-            return digits.bytes().all(|byte| matches!(byte, b'0' | b'1')).then(|| Self::Bits(digits.to_owned()));
+            return digits
+                .bytes()
+                .all(|byte| matches!(byte, b'0' | b'1'))
+                .then(|| Self::Bits(digits.to_owned()));
         }
         if let Some(digits) = quoted(&lower, 'x').or_else(|| lower.strip_prefix("0x")) {
             let even = digits.len().is_multiple_of(2);
@@ -41,7 +44,8 @@ impl Literal {
 
 /// Whether `text` is a decimal number as SQL writes it.
 pub(crate) fn is_number(text: &str) -> bool {
-    let starts_like_one = text.trim_start_matches(['-', '+']).starts_with(|first: char| first.is_ascii_digit() || first == '.');
+    let starts_like_one =
+        text.trim_start_matches(['-', '+']).starts_with(|first: char| first.is_ascii_digit() || first == '.');
     starts_like_one && text.parse::<f64>().is_ok_and(f64::is_finite)
 }
 

@@ -7,7 +7,8 @@ use crate::config::{Config, TableOverride};
 /// Whether the table is among those the user asked for.
 pub(crate) fn selected(config: &Config, table: &TableSchema) -> bool {
     let name = format!("{}.{}", table.namespace, table.name);
-    let any = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern.as_bytes(), name.as_bytes()));
+    let any =
+        |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern.as_bytes(), name.as_bytes()));
     (config.include.is_empty() || any(&config.include)) && !any(&config.exclude)
 }
 

@@ -1,8 +1,8 @@
 //! The plan of one table.
 
 use migration_sdk::{
-    ColumnMapping, ColumnRule, ColumnSchema, Disposition, Endpoint, Finding, LogicalType, NativeOp, PluginError,
-    TablePlan, TableSchema, types::IndexKind,
+    ColumnMapping, ColumnRule, ColumnSchema, Disposition, Endpoint, Finding, LogicalType, NativeOp,
+    PluginError, TablePlan, TableSchema, types::IndexKind,
 };
 
 use crate::config::{ColumnOverride, Config, Operation, ZeroDates};
@@ -16,14 +16,19 @@ pub(crate) fn plan(
     source: &Endpoint,
     target: &Endpoint,
 ) -> Result<TablePlan, PluginError> {
-    let exception = config.tables.get(&format!("{}.{}", table.namespace, table.name)).cloned().unwrap_or_default();
+    let exception =
+        config.tables.get(&format!("{}.{}", table.namespace, table.name)).cloned().unwrap_or_default();
     if exception.skip || !naming::selected(config, table) {
         return Ok(TablePlan::skip(table));
     }
     for name in exception.columns.keys() {
         if table.column_index(name).is_none() {
             return Err(PluginError::InvalidConfig((
-                format!("/tables/{}/columns/{}", pointer(&format!("{}.{}", table.namespace, table.name)), pointer(name)),
+                format!(
+                    "/tables/{}/columns/{}",
+                    pointer(&format!("{}.{}", table.namespace, table.name)),
+                    pointer(name)
+                ),
                 format!("the table {}.{} has no column {name}", table.namespace, table.name),
             )));
         }
@@ -97,7 +102,8 @@ impl PlannedColumn<'_> {
                 format!("{}: invisible in the source, visible in the target", self.column.name),
             ));
         }
-        let name = self.exception.name.clone().unwrap_or_else(|| naming::cased(self.config, &self.column.name));
+        let name =
+            self.exception.name.clone().unwrap_or_else(|| naming::cased(self.config, &self.column.name));
         Ok(ColumnRule::Remap(ColumnMapping {
             name: (name != self.column.name).then_some(name),
             target_type: Some(target_type),
@@ -180,7 +186,13 @@ impl PlannedColumn<'_> {
             return None;
         }
         let sql = self.column.default_expr.as_deref()?;
-        match defaults::translate(sql, &self.column.logical, target_type, self.zero_date_policy(), self.target) {
+        match defaults::translate(
+            sql,
+            &self.column.logical,
+            target_type,
+            self.zero_date_policy(),
+            self.target,
+        ) {
             Ok(default) => default,
             Err(reason) => {
                 findings.push(

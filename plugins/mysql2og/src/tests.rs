@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use migration_sdk::testing::{self, Harness, column, endpoint};
 use migration_sdk::types::{DecimalType, IndexKind, IndexPart, IndexSchema};
 use migration_sdk::{
-    ColumnRule, ColumnSchema, Disposition, Endpoint, LogicalType, Planner, PluginError, TablePlan, TableSchema,
+    ColumnRule, ColumnSchema, Disposition, Endpoint, LogicalType, Planner, PluginError, TablePlan,
+    TableSchema,
 };
 use serde_json::{Value, json};
 
@@ -48,7 +49,8 @@ fn render(table: &TableSchema, plan: &TablePlan) -> String {
     }
     for finding in &plan.findings {
         let fix = if finding.fix.is_empty() { String::new() } else { format!(" [{}]", finding.fix) };
-        writeln!(text, "{:?}: {}{fix}", finding.severity, finding.message).expect("a string takes everything");
+        writeln!(text, "{:?}: {}{fix}", finding.severity, finding.message)
+            .expect("a string takes everything");
     }
     text
 }
@@ -151,7 +153,11 @@ fn with_primary_key(mut table: TableSchema, ordinal: u32) -> TableSchema {
 
 #[test]
 fn every_type_to_postgres() {
-    insta::assert_snapshot!(plan_for(&every_type(), &endpoint("mysql", "9.7.4"), &endpoint("postgres", "15.18")));
+    insta::assert_snapshot!(plan_for(
+        &every_type(),
+        &endpoint("mysql", "9.7.4"),
+        &endpoint("postgres", "15.18")
+    ));
 }
 
 #[test]
@@ -284,7 +290,10 @@ fn tables_by_setting() {
     assert_eq!(disposition(json!({"include": ["shop.*"]})), Disposition::Migrate);
     assert_eq!(disposition(json!({"include": ["crm.*"]})), Disposition::Skip);
     assert_eq!(disposition(json!({"include": ["shop.*"], "exclude": ["*.log_*"]})), Disposition::Skip);
-    assert_eq!(disposition(json!({"tables": {"shop.log_2024": {"schema_only": true}}})), Disposition::SchemaOnly);
+    assert_eq!(
+        disposition(json!({"tables": {"shop.log_2024": {"schema_only": true}}})),
+        Disposition::SchemaOnly
+    );
     assert_eq!(disposition(json!({"tables": {"shop.log_2024": {"skip": true}}})), Disposition::Skip);
 }
 
@@ -311,7 +320,9 @@ fn columns_by_setting() {
     assert!(plan(&config, &keyed).is_err(), "a key column can't be dropped");
     let misspelt = json!({"tables": {"shop.t": {"columns": {"nota": {"drop": true}}}}});
     let error = plan(&misspelt, &table).expect_err("no such column");
-    assert!(matches!(error, PluginError::InvalidConfig((pointer, _)) if pointer == "/tables/shop.t/columns/nota"));
+    assert!(
+        matches!(error, PluginError::InvalidConfig((pointer, _)) if pointer == "/tables/shop.t/columns/nota")
+    );
 }
 
 #[test]

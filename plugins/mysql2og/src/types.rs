@@ -55,7 +55,11 @@ pub(crate) fn map(
         LogicalType::Date => {
             let date = Mapped::plain("date");
             if opengauss {
-                date.note(ordinal, "in a database of compatibility A, openGauss' date also holds a time of day", "")
+                date.note(
+                    ordinal,
+                    "in a database of compatibility A, openGauss' date also holds a time of day",
+                    "",
+                )
             } else {
                 date
             }
@@ -77,7 +81,10 @@ pub(crate) fn map(
         LogicalType::Bit(width) => Mapped::plain(format!("bit({width})")),
         LogicalType::Enumeration(labels) => Mapped::plain("text").note(
             ordinal,
-            format!("the enumeration of {} labels becomes text: the target accepts other values too", labels.len()),
+            format!(
+                "the enumeration of {} labels becomes text: the target accepts other values too",
+                labels.len()
+            ),
             "add a check constraint after the migration",
         ),
         LogicalType::Set(labels) => Mapped::plain("text").note(
@@ -124,7 +131,11 @@ fn map_integer(
         _ => return Err(format!("there is no integer of {bits} bits")),
     });
     if native.contains("zerofill") {
-        return Ok(mapped.note(ordinal, "zerofill is a matter of display: the target shows no leading zeros", ""));
+        return Ok(mapped.note(
+            ordinal,
+            "zerofill is a matter of display: the target shows no leading zeros",
+            "",
+        ));
     }
     Ok(mapped)
 }
@@ -138,7 +149,9 @@ fn map_text(ordinal: u32, native: &str, max_chars: Option<u32>, opengauss: bool)
             "set the column's type",
         ),
         // PostgreSQL has no zero-length type.
-        (Some(_), Some(0)) => Mapped::plain("varchar(1)").note(ordinal, "the shortest text type has one character", ""),
+        (Some(_), Some(0)) => {
+            Mapped::plain("varchar(1)").note(ordinal, "the shortest text type has one character", "")
+        }
         (Some(kind), Some(length)) => Mapped::plain(format!("{kind}({length})")),
         _ => Mapped::plain("text"),
     }

@@ -1,1 +1,5 @@
-fn main() { for p in guest_build::build_all(std::path::Path::new(".")).unwrap() { println!("{}", p.display()); } }
+fn main() {
+    for p in guest_build::build_all(std::path::Path::new(".")).unwrap() {
+        println!("{}", p.display());
+    }
+}

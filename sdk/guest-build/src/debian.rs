@@ -33,7 +33,10 @@ pub(crate) fn installed() -> Option<DebianCompiler> {
 
 /// Installs the packages, which needs Debian and root.
 pub(crate) fn install() -> Result<DebianCompiler> {
-    let by_hand = format!("install a standard library for the target yourself, or: apt-get install {}", PACKAGES.join(" "));
+    let by_hand = format!(
+        "install a standard library for the target yourself, or: apt-get install {}",
+        PACKAGES.join(" ")
+    );
     ensure!(Path::new("/etc/debian_version").is_file(), "this is no Debian; {by_hand}");
     let user = ask(Command::new("id").arg("-u")).unwrap_or_default();
     ensure!(user == "0", "only root can install packages; {by_hand}");
@@ -46,7 +49,8 @@ pub(crate) fn install() -> Result<DebianCompiler> {
         run(Command::new("dpkg").args(["--configure", "-a"]).env("DEBIAN_FRONTEND", "noninteractive"))?;
         apt_install()?;
     }
-    installed().with_context(|| format!("apt-get installed the packages, but {RUSTC} can't be used; {by_hand}"))
+    installed()
+        .with_context(|| format!("apt-get installed the packages, but {RUSTC} can't be used; {by_hand}"))
 }
 
 /// Debian's linker for WebAssembly, for machines without rustup.
@@ -89,7 +93,8 @@ fn run(command: &mut Command) -> Result<()> {
         return Ok(());
     }
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    let reason = message.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given").to_owned();
+    let reason =
+        message.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given").to_owned();
     bail!("{} failed: {reason}", command.get_program().to_string_lossy())
 }
 

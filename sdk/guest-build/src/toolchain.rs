@@ -64,7 +64,9 @@ impl Toolchain {
         let linker = rust_lld(directory).or_else(debian::wasm_linker);
         match linker {
             Some(linker) => Ok(Self::Debian { compiler, linker }),
-            None => bail!("there is no linker for {TARGET}: neither rustup's rust-lld nor Debian's package lld"),
+            None => {
+                bail!("there is no linker for {TARGET}: neither rustup's rust-lld nor Debian's package lld")
+            }
         }
     }
 

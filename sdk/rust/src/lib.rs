@@ -144,8 +144,8 @@ pub use bindings::exports::migration::plugin::ddl::{DdlAction, DdlEvent};
 pub use bindings::exports::migration::plugin::lifecycle::{Description, RunContext};
 pub use failure::RowFailure;
 pub use planning::{
-    Calls, ColumnMapping, ColumnRule, ConflictPolicy, Disposition, ExtraColumn, ExtraSource, Finding, NativeOp,
-    RowErrorPolicy, Severity, TablePlan, TargetTable, WriteColumn,
+    Calls, ColumnMapping, ColumnRule, ConflictPolicy, Disposition, ExtraColumn, ExtraSource, Finding,
+    NativeOp, RowErrorPolicy, Severity, TablePlan, TargetTable, WriteColumn,
 };
 pub use plugin::{ConflictResolver, DdlMapper, NoConfig, Planner, Transformer};
 pub use types::{ColumnSchema, Endpoint, LogicalType, PluginError, Scalar, TableId, TableSchema};

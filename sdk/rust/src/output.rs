@@ -30,11 +30,7 @@ impl Output {
 
     /// Appends one row, written by `write`. When it fails, or leaves a column unwritten, the row
     /// becomes a row error and its slots are filled with NULLs that the host ignores.
-    pub fn row(
-        &mut self,
-        index: usize,
-        write: impl FnOnce(&mut RowOutput<'_>) -> Result<(), RowFailure>,
-    ) {
+    pub fn row(&mut self, index: usize, write: impl FnOnce(&mut RowOutput<'_>) -> Result<(), RowFailure>) {
         let before = self.columns.iter().map(Builder::len).max().unwrap_or(0);
         let outcome = write(&mut RowOutput { columns: &mut self.columns, row: before })
             .and_then(|()| self.unwritten(before));
@@ -93,11 +89,7 @@ impl RowOutput<'_> {
     ///
     /// # Errors
     /// When the column takes another kind of value.
-    pub fn text<'t>(
-        &mut self,
-        position: usize,
-        value: impl Into<Option<&'t str>>,
-    ) -> Result<(), RowFailure> {
+    pub fn text<'t>(&mut self, position: usize, value: impl Into<Option<&'t str>>) -> Result<(), RowFailure> {
         self.bytes(position, value.into().map(str::as_bytes))
     }
 
@@ -218,7 +210,10 @@ impl RowOutput<'_> {
             None => builder.push_null(),
             Some(value) => {
                 if !append(&mut builder.values, value) {
-                    return Err(RowFailure::new("wrong-kind", format!("column {position} does not take {kind}")));
+                    return Err(RowFailure::new(
+                        "wrong-kind",
+                        format!("column {position} does not take {kind}"),
+                    ));
                 }
                 builder.note_present();
             }

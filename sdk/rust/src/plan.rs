@@ -1,7 +1,8 @@
 //! Starting points for plans.
 
 use crate::planning::{
-    Calls, ColumnMapping, ConflictPolicy, Disposition, Finding, RowErrorPolicy, Severity, TablePlan, TargetTable,
+    Calls, ColumnMapping, ConflictPolicy, Disposition, Finding, RowErrorPolicy, Severity, TablePlan,
+    TargetTable,
 };
 use crate::types::{ColumnIndex, TableSchema};
 

@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 use crate::batch::{Batch, Row};
 use crate::output::{Output, RowOutput};
 use crate::{
-    Description, DdlAction, DdlEvent, Endpoint, PluginError, RowConflict, RowFailure, RowResolution, RunContext,
-    TablePlan, TableSchema,
+    DdlAction, DdlEvent, Description, Endpoint, PluginError, RowConflict, RowFailure, RowResolution,
+    RunContext, TablePlan, TableSchema,
 };
 
 /// Configuration of a plugin that takes none.

@@ -43,8 +43,7 @@ impl Fields {
             Some(time) => parse_time_of_day(time)?,
             None => 0,
         };
-        let fields =
-            Self { year: u16::try_from(year).ok()?, month: month as u8, day: day as u8, micros };
+        let fields = Self { year: u16::try_from(year).ok()?, month: month as u8, day: day as u8, micros };
         (parts.next().is_none() && fields.is_calendar()).then_some(fields)
     }
 

@@ -26,7 +26,8 @@ use crate::output::{Output, RowOutput};
 use crate::plugin::{Planner, Transformer};
 use crate::types::{BytesType, IntegerType, RowError, TextType, TimestampType, Vector};
 use crate::{
-    ColumnSchema, Endpoint, LogicalType, PluginError, RowFailure, RunContext, TablePlan, TableSchema, WriteColumn,
+    ColumnSchema, Endpoint, LogicalType, PluginError, RowFailure, RunContext, TablePlan, TableSchema,
+    WriteColumn,
 };
 
 /// One value of a row.

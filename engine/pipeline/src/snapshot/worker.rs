@@ -12,8 +12,9 @@ use engine_core::target::{ChunkRecord, Loader, Target};
 
 use crate::progress::Progress;
 use crate::retry::Backoff;
-use crate::route::{Origin, Route};
+use crate::route::Route;
 use crate::state::Store;
+use engine_plugin::Origin;
 
 use super::chunks::{Chunk, ChunkQueue};
 
