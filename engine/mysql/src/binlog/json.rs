@@ -219,6 +219,7 @@ fn variable_length(input: &mut Bytes<'_>) -> Result<usize, Malformed> {
 }
 
 /// Decimal exponents for which the server prints a double without `e`: the value is 0.d × 10^n.
+/// One whose digits go on after the point is printed so too.
 const PLAIN_EXPONENTS: std::ops::RangeInclusive<i32> = -14..=15;
 
 /// Appends a double: the shortest digits that read back as the same value, and a point or an
@@ -232,9 +233,10 @@ fn double(value: f64, out: &mut Vec<u8>) -> Result<(), Malformed> {
         return Ok(());
     }
     let scientific = format!("{value:e}");
-    let exponent = scientific.rsplit_once('e').and_then(|(_, exponent)| exponent.parse::<i32>().ok());
-    let exponent = exponent.ok_or(Malformed("a JSON number can't be printed"))?;
-    if PLAIN_EXPONENTS.contains(&(exponent + 1)) {
+    let (mantissa, exponent) = scientific.rsplit_once('e').unwrap_or((&scientific, "0"));
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).count() as i32;
+    let point: i32 = 1 + exponent.parse::<i32>().map_err(|_| Malformed("a JSON number can't be printed"))?;
+    if PLAIN_EXPONENTS.contains(&point) || (1..digits).contains(&point) {
         let plain = format!("{value}");
         out.extend_from_slice(plain.as_bytes());
         if !plain.contains('.') {
@@ -341,6 +343,7 @@ mod tests {
             (1e14, "100000000000000.0"),
             (123_456_789_012_345.0, "123456789012345.0"),
             (1_234_567_890_123_456.0, "1.234567890123456e15"),
+            (1_420_777_418_111_243.2, "1420777418111243.2"),
             (0.00001, "0.00001"),
             (1e-15, "0.000000000000001"),
             (1.5e-15, "0.0000000000000015"),

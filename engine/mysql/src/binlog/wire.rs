@@ -139,7 +139,7 @@ fn verified(header: Header, event: Event) -> Result<RawEvent> {
     match algorithm {
         // The first event of all says where to begin and comes before the one that says whether
         // there are checksums: it has one if its last four bytes are it.
-        Ok(None) if kind == Some(EventKind::Rotate) => {
+        Ok(None | Some(BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_OFF)) if kind == Some(EventKind::Rotate) => {
             let data = event.data();
             let length = data.split_last_chunk::<4>().and_then(|(body, sum)| {
                 (checksum(header, body) == u32::from_le_bytes(*sum)).then_some(body.len())
