@@ -176,7 +176,8 @@ mod tests {
 
     #[test]
     fn values_without_arrays_go_as_text() {
-        let floats: Vec<u8> = [1f32, 0.1, f32::INFINITY].iter().flat_map(|float| float.to_le_bytes()).collect();
+        let floats: Vec<u8> =
+            [1f32, 0.1, f32::INFINITY].iter().flat_map(|float| float.to_le_bytes()).collect();
         let text = |to: &PgType| String::from_utf8(text_form(&floats, to).expect("text")).expect("UTF-8");
         assert_eq!(text(&PgType::Float4Array), "{1,0.1,inf}");
         assert_eq!(text(&PgType::Float8Array), "{1,0.10000000149011612,inf}");

@@ -66,7 +66,9 @@ impl CellFault {
             Self::Null => {
                 "let the plan make the column nullable, or give NULLs a value there; a zero date made NULL needs a nullable column"
             }
-            Self::Malformed => "this is a mistake of the source connector or of a plugin that writes the column",
+            Self::Malformed => {
+                "this is a mistake of the source connector or of a plugin that writes the column"
+            }
         }
     }
 }
@@ -131,19 +133,23 @@ impl Encoder {
             (L::Float32 | L::Float64, PgType::Float4) => Rule::Float4,
             (L::Float32 | L::Float64, PgType::Float8) => Rule::Float8,
             (L::Decimal { .. }, PgType::Numeric(declared)) => Rule::Numeric(*declared),
-            (L::Decimal { .. } | L::Text { .. } | L::Enumeration { .. } | L::Set { .. } | L::Json, PgType::Text) => {
-                Rule::Text(None)
+            (
+                L::Decimal { .. } | L::Text { .. } | L::Enumeration { .. } | L::Set { .. },
+                PgType::Varchar(length),
+            ) => Rule::Text(*length),
+            (L::Text { .. } | L::Enumeration { .. } | L::Set { .. }, PgType::Bpchar(length)) => {
+                Rule::Blank(*length)
             }
-            (L::Decimal { .. } | L::Text { .. } | L::Enumeration { .. } | L::Set { .. }, PgType::Varchar(length)) => {
-                Rule::Text(*length)
-            }
-            (L::Text { .. } | L::Enumeration { .. } | L::Set { .. }, PgType::Bpchar(length)) => Rule::Blank(*length),
-            (L::Text { .. } | L::Enumeration { .. }, PgType::Enum(_)) => Rule::Text(None),
-            (L::Json | L::Text { .. }, PgType::Json) | (L::Text { .. }, PgType::Xml) => Rule::Text(None),
+            (
+                L::Decimal { .. } | L::Text { .. } | L::Enumeration { .. } | L::Set { .. } | L::Json,
+                PgType::Text,
+            )
+            | (L::Text { .. } | L::Enumeration { .. }, PgType::Enum(_))
+            | (L::Json | L::Text { .. }, PgType::Json)
+            | (L::Text { .. }, PgType::Xml) => Rule::Text(None),
             (L::Json | L::Text { .. }, PgType::Jsonb) => Rule::Jsonb,
             (L::Bytes { .. } | L::Bit { .. } | L::Uuid | L::Other(_), PgType::Bytea) => Rule::Bytes,
-            (L::Uuid, PgType::Uuid) => Rule::Uuid,
-            (L::Bytes { max_bytes: Some(16), fixed: true }, PgType::Uuid) => Rule::Uuid,
+            (L::Uuid | L::Bytes { max_bytes: Some(16), fixed: true }, PgType::Uuid) => Rule::Uuid,
             (L::Date, PgType::Date) => Rule::Date,
             (L::Date, PgType::Timestamp(_)) => Rule::DateTimestamp,
             (L::Timestamp { .. }, PgType::Timestamp(digits) | PgType::TimestampTz(digits)) => {
@@ -152,7 +158,9 @@ impl Encoder {
             (L::Time { .. }, PgType::Time(digits)) => Rule::Time(unit(*digits)),
             (L::Time { .. }, PgType::Interval(digits)) => Rule::Interval(unit(*digits)),
             (L::Bit { width }, PgType::Bit(bits)) if width == bits => Rule::Bit(*width),
-            (L::Bit { width }, PgType::Varbit(bits)) if bits.is_none_or(|bits| bits >= *width) => Rule::Bit(*width),
+            (L::Bit { width }, PgType::Varbit(bits)) if bits.is_none_or(|bits| bits >= *width) => {
+                Rule::Bit(*width)
+            }
             (L::Other(name), PgType::Float4Array) if name == "vector" => Rule::Float4Array,
             (L::Other(name), PgType::Float8Array) if name == "vector" => Rule::Float8Array,
             (L::Other(name), PgType::Vector) if name == "vector" => Rule::Vector,
@@ -220,7 +228,8 @@ impl Encoder {
     }
 
     fn encode_signed(&self, value: i64, out: &mut Vec<u8>) -> Result<(), CellFault> {
-        let irregular = |value| if is_irregular(value) { CellFault::Irregular } else { CellFault::OutOfRange };
+        let irregular =
+            |value| if is_irregular(value) { CellFault::Irregular } else { CellFault::OutOfRange };
         match self.rule {
             Rule::Int2 => fixed(out, i16::try_from(value).map_err(|_| CellFault::OutOfRange)?.to_be_bytes()),
             Rule::Int4 => fixed(out, i32::try_from(value).map_err(|_| CellFault::OutOfRange)?.to_be_bytes()),
@@ -311,13 +320,17 @@ impl Encoder {
         }
         match self.rule {
             Rule::Text(length) => {
-                if length.is_some_and(|length| value.len() > length as usize && characters(value) > length as usize) {
+                if length.is_some_and(|length| {
+                    value.len() > length as usize && characters(value) > length as usize
+                }) {
                     return Err(CellFault::TooLong);
                 }
                 sized(out, value);
             }
             Rule::Blank(length) => {
-                if length.is_some_and(|length| value.len() > length as usize && characters(value) > length as usize) {
+                if length.is_some_and(|length| {
+                    value.len() > length as usize && characters(value) > length as usize
+                }) {
                     let kept = value.trim_ascii_end();
                     if value[kept.len()..].iter().any(|&byte| byte != b' ')
                         || length.is_some_and(|length| characters(kept) > length as usize)
@@ -460,7 +473,8 @@ mod tests {
     use proptest::prelude::*;
 
     const INTEGER: LogicalType = LogicalType::Integer { bits: 64, signed: true };
-    const TEXT: LogicalType = LogicalType::Text { max_chars: None, fixed: false, charset: None, collation: None };
+    const TEXT: LogicalType =
+        LogicalType::Text { max_chars: None, fixed: false, charset: None, collation: None };
 
     fn encode(logical: &LogicalType, to: &str, values: Vector) -> Result<Vec<u8>, CellFault> {
         let mut out = Vec::new();
@@ -481,7 +495,10 @@ mod tests {
     fn integers_are_checked_against_the_column() {
         assert_eq!(encode(&INTEGER, "smallint", Vector::I64(vec![32_767])), Ok(vec![0x7f, 0xff]));
         assert_eq!(encode(&INTEGER, "smallint", Vector::I64(vec![32_768])), Err(CellFault::OutOfRange));
-        assert_eq!(encode(&INTEGER, "integer", Vector::I64(vec![-2_147_483_649])), Err(CellFault::OutOfRange));
+        assert_eq!(
+            encode(&INTEGER, "integer", Vector::I64(vec![-2_147_483_649])),
+            Err(CellFault::OutOfRange)
+        );
         let unsigned = LogicalType::Integer { bits: 64, signed: false };
         assert_eq!(encode(&unsigned, "bigint", Vector::U64(vec![u64::MAX])), Err(CellFault::OutOfRange));
         let decimal = LogicalType::Decimal { precision: 20, scale: 0 };
@@ -494,13 +511,19 @@ mod tests {
     #[test]
     fn dates_that_are_none_are_refused() {
         let zero = Fields { year: 0, month: 0, day: 0, micros: 0 };
-        assert_eq!(encode(&LogicalType::Date, "date", Vector::I64(vec![zero.to_date()])), Err(CellFault::Irregular));
+        assert_eq!(
+            encode(&LogicalType::Date, "date", Vector::I64(vec![zero.to_date()])),
+            Err(CellFault::Irregular)
+        );
         let timestamp = LogicalType::Timestamp { precision: 6, zoned: false };
         assert_eq!(
             encode(&timestamp, "timestamp", Vector::I64(vec![zero.to_timestamp()])),
             Err(CellFault::Irregular)
         );
-        assert_eq!(encode(&timestamp, "timestamp", Vector::I64(vec![i64::MAX])), Err(CellFault::OutOfRange));
+        assert_eq!(
+            encode(&timestamp, "timestamp", Vector::I64(vec![-8_000_000_000_000_000_000])),
+            Err(CellFault::OutOfRange)
+        );
         // 9999-12-31 23:59:59.999999 would become the year 10000.
         let last = Fields { year: 9999, month: 12, day: 31, micros: 86_399_999_999 };
         assert_eq!(
@@ -514,7 +537,10 @@ mod tests {
         let bit = |width| LogicalType::Bit { width };
         assert_eq!(encode(&bit(10), "bit(10)", varlen(&[0, 1])), Ok(vec![0, 0, 0, 10, 0, 0b0100_0000]));
         assert_eq!(encode(&bit(1), "bit(1)", varlen(&[1])), Ok(vec![0, 0, 0, 1, 0x80]));
-        assert_eq!(encode(&bit(64), "bit(64)", varlen(&[0xff; 8])).map(|bytes| bytes[4..].to_vec()), Ok(vec![0xff; 8]));
+        assert_eq!(
+            encode(&bit(64), "bit(64)", varlen(&[0xff; 8])).map(|bytes| bytes[4..].to_vec()),
+            Ok(vec![0xff; 8])
+        );
         assert_eq!(encode(&bit(10), "bit(10)", varlen(&[4, 1])), Err(CellFault::Malformed));
         assert!(Encoder::new(&bit(10), &PgType::Bit(9), true).is_none());
     }
@@ -544,16 +570,23 @@ mod tests {
         let body = encode(&LogicalType::Other("vector".into()), "real[]", varlen(&floats)).expect("an array");
         let array = oracle::array_from_sql(&body).expect("an array");
         assert_eq!(array.element_type(), 700);
-        let pgvector = encode(&LogicalType::Other("vector".into()), "vector", varlen(&floats)).expect("a vector");
+        let pgvector =
+            encode(&LogicalType::Other("vector".into()), "vector", varlen(&floats)).expect("a vector");
         assert_eq!(pgvector[..4], [0, 3, 0, 0]);
     }
 
     #[test]
     fn floats_never_lose_bits() {
         assert_eq!(encode(&LogicalType::Float64, "real", Vector::F64(vec![0.1])), Err(CellFault::Inexact));
-        assert_eq!(encode(&LogicalType::Float64, "real", Vector::F64(vec![1e300])), Err(CellFault::OutOfRange));
+        assert_eq!(
+            encode(&LogicalType::Float64, "real", Vector::F64(vec![1e300])),
+            Err(CellFault::OutOfRange)
+        );
         let widened = f64::from(0.1f32);
-        assert_eq!(encode(&LogicalType::Float32, "real", Vector::F64(vec![widened])), Ok(0.1f32.to_be_bytes().to_vec()));
+        assert_eq!(
+            encode(&LogicalType::Float32, "real", Vector::F64(vec![widened])),
+            Ok(0.1f32.to_be_bytes().to_vec())
+        );
         assert_eq!(
             encode(&LogicalType::Float64, "double precision", Vector::F64(vec![-0.0])),
             Ok((-0.0f64).to_be_bytes().to_vec())

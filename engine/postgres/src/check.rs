@@ -86,7 +86,8 @@ fn types(tables: &[Arc<TargetTable>]) -> Vec<Finding> {
             }
             let pg_type = PgType::parse(&column.target_type);
             // What only the server knows is resolved when its table is there.
-            if matches!(pg_type, PgType::Named(_)) || Encoder::new(&column.logical, &pg_type, true).is_some() {
+            if matches!(pg_type, PgType::Named(_)) || Encoder::new(&column.logical, &pg_type, true).is_some()
+            {
                 continue;
             }
             let error = layout::no_encoder(table, ordinal);
@@ -104,6 +105,14 @@ fn types(tables: &[Arc<TargetTable>]) -> Vec<Finding> {
 fn names(tables: &[Arc<TargetTable>]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for table in tables {
+        if table.name.namespace.starts_with("pg_") {
+            findings.push(finding(
+                Severity::Failed,
+                &table.name.to_string(),
+                "PostgreSQL keeps schema names that begin with pg_ for itself",
+                Some("map the database to another schema in the plugin's configuration".to_owned()),
+            ));
+        }
         let columns = table.columns.iter().map(|column| &column.name);
         for name in [&table.name.namespace, &table.name.name].into_iter().chain(columns) {
             if name.len() > MAX_BYTES {
@@ -159,11 +168,8 @@ async fn settings(client: &Client) -> Result<Vec<Finding>> {
 
 async fn privileges(client: &Client, tables: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
     let failed = |error| translate(error, "the account's privileges can't be read");
-    let wanted: BTreeSet<String> = tables
-        .iter()
-        .map(|table| fit(&table.name.namespace))
-        .chain(["_migration".to_owned()])
-        .collect();
+    let wanted: BTreeSet<String> =
+        tables.iter().map(|table| fit(&table.name.namespace)).chain(["_migration".to_owned()]).collect();
     let wanted: Vec<String> = wanted.into_iter().collect();
     let rows = client
         .query(
@@ -184,15 +190,26 @@ async fn privileges(client: &Client, tables: &[Arc<TargetTable>]) -> Result<Vec<
         let (quoted, account) = (crate::identifier::quote(&schema), crate::identifier::quote(&account));
         let database = crate::identifier::quote(&database);
         let (message, fix) = if there {
-            ("the account may not create tables in the schema", format!("GRANT CREATE ON SCHEMA {quoted} TO {account}"))
+            (
+                "the account may not create tables in the schema",
+                format!("GRANT CREATE ON SCHEMA {quoted} TO {account}"),
+            )
         } else {
-            ("the account may not create the schema", format!("GRANT CREATE ON DATABASE {database} TO {account}"))
+            (
+                "the account may not create the schema",
+                format!("GRANT CREATE ON DATABASE {database} TO {account}"),
+            )
         };
         finding(Severity::Failed, &format!("target schema {schema}"), message, Some(fix))
     });
     let mut findings: Vec<_> = refused.collect();
     if findings.is_empty() {
-        findings.push(finding(Severity::Pass, "target privileges", "schemas and tables can be created", None));
+        findings.push(finding(
+            Severity::Pass,
+            "target privileges",
+            "schemas and tables can be created",
+            None,
+        ));
     }
     Ok(findings)
 }

@@ -81,8 +81,12 @@ impl Connector {
                 _ => "the target refused the connection",
             };
             let help = match code.as_str() {
-                "28P01" => Some("check user and password of the target URL; a % in a password is written %25"),
-                "28000" => Some("check the user, and the server's pg_hba.conf for this host, user and sslmode"),
+                "28P01" => {
+                    Some("check user and password of the target URL; a % in a password is written %25")
+                }
+                "28000" => {
+                    Some("check the user, and the server's pg_hba.conf for this host, user and sslmode")
+                }
                 "3D000" => Some("create the database first, or name another one in the target URL"),
                 "42501" => Some("GRANT CONNECT ON DATABASE to the account"),
                 _ => None,
@@ -100,7 +104,8 @@ impl Connector {
         }
         let unreachable = Error::new(ErrorKind::Connection, "the target can't be reached").because(why);
         at(if self.config.get_ssl_mode() == SslMode::Require {
-            unreachable.help("check host and port, whether the server speaks TLS, and sslmode and sslrootcert")
+            unreachable
+                .help("check host and port, whether the server speaks TLS, and sslmode and sslrootcert")
         } else {
             unreachable.help("check host and port, and whether the server runs and listens there")
         })

@@ -1,12 +1,5 @@
-//! What the target remembers of tasks, in schema `_migration`.
-//!
-//! | table | one row per | holds |
-//! |---|---|---|
-//! | `format` | (one) | version of these tables |
-//! | `task` | task | plan digest, start position, `epoch` |
-//! | `position` | task | the source position at which the rows stand, `epoch` |
-//! | `chunk` | finished chunk | range, rows, watermarks |
-//! | `owned_table` | table created | the task that created it |
+//! What the target remembers of tasks, in schema `_migration`; its tables are listed in the crate's
+//! documentation.
 //!
 //! # Fencing
 //! [`claim`] adds one to the task's `epoch`. Every commit proves in its own transaction that the
@@ -94,7 +87,10 @@ impl Claim {
     pub(crate) fn lost(&self) -> Error {
         Error::new(ErrorKind::Divergence, "another engine has taken over this task")
             .at("task", &self.task)
-            .because(format_args!("the target's epoch is no longer {}; nothing of this commit was kept", self.epoch))
+            .because(format_args!(
+                "the target's epoch is no longer {}; nothing of this commit was kept",
+                self.epoch
+            ))
             .help("see which other engine runs a task of this name, and let only one of them go on")
     }
 }
@@ -122,10 +118,7 @@ pub(crate) async fn claim(
             translate(error, "the schema _migration can't be created in the target")
                 .help("GRANT CREATE ON DATABASE to the account")
         })?;
-        transaction
-            .execute("INSERT INTO _migration.format VALUES ($1)", &[&FORMAT])
-            .await
-            .map_err(failed)?;
+        transaction.execute("INSERT INTO _migration.format VALUES ($1)", &[&FORMAT]).await.map_err(failed)?;
     }
     check_format(&transaction).await?;
     let start = start.map(|position| position.0.as_str());
@@ -287,7 +280,8 @@ fn chunk_lock(claim: &Claim, record: &ChunkRecord) -> i64 {
 /// Whether the target holds `record`, asked over a new connection after a `COMMIT` whose answer was
 /// lost. Waits until the transaction in doubt has ended.
 pub(crate) async fn has_chunk(client: &Client, claim: &Claim, record: &ChunkRecord) -> Result<bool> {
-    let failed = |error| translate(error, "the target can't be asked about a chunk").at("table", &record.table);
+    let failed =
+        |error| translate(error, "the target can't be asked about a chunk").at("table", &record.table);
     client
         .query("SELECT pg_catalog.pg_advisory_xact_lock($1)", &[&chunk_lock(claim, record)])
         .await

@@ -6,18 +6,17 @@ use tokio_postgres::error::SqlState;
 /// Sorts an SQLSTATE into a class of error.
 ///
 /// Class 08 and 57P0x, 40001, 40P01 and 53300 pass by themselves; classes 22 and 23 are about
-/// values; 42501, class 53, 54, 55 and 25 are about the account or the server.
+/// values, and so is 21000 of an upsert; 42501, class 53, 54, 55 and 25 are about the account or the server.
 pub(crate) fn kind_of(state: &SqlState) -> ErrorKind {
     let code = state.code();
     match code {
-        "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "57P05" | "53300" | "55P03" | "25P03" => {
+        "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "57P05" | "57014" | "53300" | "55P03" | "25P03" => {
             ErrorKind::Transient
         }
         "28P01" | "28000" | "3D000" => ErrorKind::Connection,
-        "57014" => ErrorKind::Transient,
         _ => match code.get(..2) {
             Some("08") => ErrorKind::Transient,
-            Some("22" | "23") => ErrorKind::Unrepresentable,
+            Some("21" | "22" | "23") => ErrorKind::Unrepresentable,
             Some("42" | "53" | "54" | "55" | "25" | "0A" | "3F" | "58") => ErrorKind::Precondition,
             _ => ErrorKind::Internal,
         },
@@ -61,7 +60,7 @@ pub(crate) fn translate(error: tokio_postgres::Error, what: impl Into<String>) -
 }
 
 fn is_io(error: &tokio_postgres::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>())
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
 }
 
 fn remedy(state: &SqlState) -> Option<&'static str> {
@@ -74,8 +73,15 @@ fn remedy(state: &SqlState) -> Option<&'static str> {
         "22P05" => {
             "the target's text types can't hold U+0000: map the column to json, bytea, or set strip_nul for it"
         }
-        "23505" => "the rows are not unique under the target's rules: compare the collations of the key",
-        "23503" => "a row refers to a parent that isn't there: see to the source's rows, or leave the key out",
+        "23505" | "21000" => {
+            "the rows are not unique under the target's rules: compare the collations of the key"
+        }
+        "22P02" | "22021" => {
+            "the value does not fit the column's type: choose another in the plugin's configuration"
+        }
+        "23503" => {
+            "a row refers to a parent that isn't there: see to the source's rows, or leave the key out"
+        }
         "57P01" | "57P02" | "57P03" => "run the same command again when the server is up",
         _ => return None,
     })
@@ -135,10 +141,7 @@ mod tests {
     #[test]
     fn finds_the_row_of_a_failed_copy() {
         let context = "JSON data, line 1: {\"a\": \"\\u0000...\nCOPY my, line 2 table, line 17, column doc";
-        assert_eq!(
-            parse_copy_context(context),
-            Some(CopyPlace { line: 17, column: Some("doc".to_owned()) })
-        );
+        assert_eq!(parse_copy_context(context), Some(CopyPlace { line: 17, column: Some("doc".to_owned()) }));
         assert_eq!(parse_copy_context("COPY t, line 3"), Some(CopyPlace { line: 3, column: None }));
         assert_eq!(parse_copy_context("SQL statement \"COPY\""), None);
     }

@@ -27,7 +27,11 @@ pub(crate) fn jobs(step: BuildStep, tables: &[Arc<TargetTable>]) -> Result<Vec<B
                 match (&table.row_key, key) {
                     (Some(_), KeyIndex::Unique(index)) => {
                         let statement = index_statement(table, index, &names.of(table, &index.name))?;
-                        jobs.push(job(table, format!("unique key {} of {}", index.name, table.name), statement));
+                        jobs.push(job(
+                            table,
+                            format!("unique key {} of {}", index.name, table.name),
+                            statement,
+                        ));
                     }
                     (Some(row_key), KeyIndex::Missing) => {
                         let statement = row_key_index(table, row_key, &names.of(table, ROW_KEY))?;
@@ -38,8 +42,7 @@ pub(crate) fn jobs(step: BuildStep, tables: &[Arc<TargetTable>]) -> Result<Vec<B
             }
             BuildStep::Indexes => {
                 for index in &table.indexes {
-                    let is_row_key =
-                        matches!(key, KeyIndex::Unique(row_key) if row_key.name == index.name);
+                    let is_row_key = matches!(key, KeyIndex::Unique(row_key) if row_key.name == index.name);
                     if index.kind == IndexKind::Primary || is_row_key {
                         continue;
                     }
@@ -174,10 +177,12 @@ fn index_statement(table: &TargetTable, index: &TargetIndex, name: &str) -> Resu
         let column = name_of(table, part.column)?;
         let mut text = match part.prefix {
             None => column,
-            Some(length) => match table.columns.get(part.column).map(|column| {
-                (PgType::parse(&column.target_type), &column.logical)
-            }) {
-                Some((PgType::Bytea, _)) | Some((_, LogicalType::Bytes { .. })) => {
+            Some(length) => match table
+                .columns
+                .get(part.column)
+                .map(|column| (PgType::parse(&column.target_type), &column.logical))
+            {
+                Some((PgType::Bytea, _) | (_, LogicalType::Bytes { .. })) => {
                     format!("substr({column}, 1, {length})")
                 }
                 _ => format!("left({column}, {length})"),
@@ -188,12 +193,7 @@ fn index_statement(table: &TargetTable, index: &TargetIndex, name: &str) -> Resu
         }
         parts.push(text);
     }
-    Ok(format!(
-        "CREATE {unique}INDEX {} ON {} ({})",
-        quote(name),
-        qualified(&table.name),
-        parts.join(", ")
-    ))
+    Ok(format!("CREATE {unique}INDEX {} ON {} ({})", quote(name), qualified(&table.name), parts.join(", ")))
 }
 
 fn foreign_key(table: &TargetTable, key: &TargetForeignKey) -> Result<String> {
@@ -273,23 +273,28 @@ mod tests {
 
     #[test]
     fn renders_keys_and_indexes() {
-        insta::assert_snapshot!(render(BuildStep::RowKeys, vec![orders()]), @"");
-        insta::assert_snapshot!(render(BuildStep::Indexes, vec![orders()]), @"");
-        insta::assert_snapshot!(render(BuildStep::ForeignKeys, vec![orders()]), @"");
+        insta::assert_snapshot!(render(BuildStep::RowKeys, vec![orders()]), @r#"primary key of shop.orders: ALTER TABLE "shop"."orders" ADD CONSTRAINT "orders_pkey" PRIMARY KEY ("id")"#);
+        insta::assert_snapshot!(render(BuildStep::Indexes, vec![orders()]), @r#"
+        unique key by_note of shop.orders: CREATE UNIQUE INDEX "orders_by_note" ON "shop"."orders" (left("Note ""x""", 10), "customer" DESC)
+        index by_hash of shop.orders: CREATE INDEX "orders_by_hash" ON "shop"."orders" (substr("hash", 1, 4))
+        "#);
+        insta::assert_snapshot!(render(BuildStep::ForeignKeys, vec![orders()]), @r#"foreign key orders_customer of shop.orders: ALTER TABLE "shop"."orders" ADD CONSTRAINT "orders_customer" FOREIGN KEY ("customer") REFERENCES "shop"."customers" ("id") ON DELETE CASCADE ON UPDATE NO ACTION"#);
     }
 
     #[test]
     fn a_row_key_without_an_index_gets_one() {
         let mut table = orders();
         table.indexes.clear();
-        insta::assert_snapshot!(render(BuildStep::RowKeys, vec![table]), @"");
+        insta::assert_snapshot!(render(BuildStep::RowKeys, vec![table]), @r#"row key of shop.orders: CREATE UNIQUE INDEX "orders_row_key" ON "shop"."orders" ("id")"#);
     }
 
     #[test]
     fn a_unique_row_key_is_built_before_the_other_indexes() {
         let mut table = orders();
-        table.indexes =
-            vec![index("u", IndexKind::Unique, &[(0, None, false)]), index("i", IndexKind::Plain, &[(0, None, false)])];
+        table.indexes = vec![
+            index("u", IndexKind::Unique, &[(0, None, false)]),
+            index("i", IndexKind::Plain, &[(0, None, false)]),
+        ];
         assert!(render(BuildStep::RowKeys, vec![table.clone()]).contains("CREATE UNIQUE INDEX \"orders_u\""));
         assert!(!render(BuildStep::Indexes, vec![table]).contains("orders_u"));
     }
@@ -306,7 +311,10 @@ mod tests {
 
     #[test]
     fn reads_back_what_a_statement_makes() {
-        assert_eq!(made(r#"CREATE UNIQUE INDEX "a""b" ON "s"."t" (x)"#), Some(Made::Index("a\"b".to_owned())));
+        assert_eq!(
+            made(r#"CREATE UNIQUE INDEX "a""b" ON "s"."t" (x)"#),
+            Some(Made::Index("a\"b".to_owned()))
+        );
         assert_eq!(
             made(r#"ALTER TABLE "s"."odd ADD CONSTRAINT name" ADD CONSTRAINT "c" PRIMARY KEY ("id")"#),
             Some(Made::Constraint("c".to_owned()))

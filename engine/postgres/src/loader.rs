@@ -196,14 +196,18 @@ impl Chunk {
         }
         Err(Error::new(ErrorKind::Divergence, "the target kept a different number of rows than were written")
             .at("table", &self.layout.table.name)
-            .because(format_args!("{copied} of {} rows: a trigger or a rule of the table changes them", self.rows))
+            .because(format_args!(
+                "{copied} of {} rows: a trigger or a rule of the table changes them",
+                self.rows
+            ))
             .help("drop the trigger or rule for the time of the migration"))
     }
 
     /// The error of a `COPY` that the server gave up, with the row it was at.
     fn refused(&self, error: tokio_postgres::Error) -> Error {
         let place = copy_place(&error);
-        let mut translated = translate(error, "the target refused a row").at("table", &self.layout.table.name);
+        let mut translated =
+            translate(error, "the target refused a row").at("table", &self.layout.table.name);
         if let Some(place) = place {
             match self.keys.name(&self.layout, place.line - place.line.min(1)) {
                 Some(key) => translated = translated.at("key", key),
@@ -233,7 +237,8 @@ struct Keys {
 impl KeyMemory {
     fn remember(&mut self, layout: &TableLayout, batch: &Batch, first_row: u64) {
         let Some(key) = &layout.key else { return };
-        let columns: Vec<Column> = key.iter().filter_map(|&column| batch.columns.get(column).cloned()).collect();
+        let columns: Vec<Column> =
+            key.iter().filter_map(|&column| batch.columns.get(column).cloned()).collect();
         self.bytes += columns.iter().map(Column::size).sum::<usize>();
         self.batches.push_back(Keys { first_row, rows: batch.rows as u64, columns });
         while self.bytes > KEY_MEMORY
@@ -244,7 +249,8 @@ impl KeyMemory {
     }
 
     fn name(&self, layout: &TableLayout, row: u64) -> Option<String> {
-        let keys = self.batches.iter().find(|keys| (keys.first_row..keys.first_row + keys.rows).contains(&row))?;
+        let keys =
+            self.batches.iter().find(|keys| (keys.first_row..keys.first_row + keys.rows).contains(&row))?;
         let batch = Batch { rows: keys.rows as usize, columns: keys.columns.clone() };
         let named = layout.key.iter().flatten().enumerate().filter_map(|(index, &position)| {
             let column = layout.table.columns.get(layout.columns.get(position)?.ordinal)?;

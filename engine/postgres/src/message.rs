@@ -108,6 +108,13 @@ mod tests {
         let column = Column::new(Vector::I64(vec![zero.to_date(), -500_000]));
         assert_eq!(value(&column, 0, &LogicalType::Date), "0000-00-00");
         assert_eq!(value(&column, 1, &LogicalType::Time { precision: 6 }), "-00:00:00.500000");
-        assert_eq!(value(&Column::new(Vector::I64(vec![i64::MAX])), 0, &LogicalType::Timestamp { precision: 6, zoned: false }), "9223372036854775807 µs");
+        assert_eq!(
+            value(
+                &Column::new(Vector::I64(vec![i64::MAX])),
+                0,
+                &LogicalType::Timestamp { precision: 6, zoned: false }
+            ),
+            "9223372036854775807 µs"
+        );
     }
 }

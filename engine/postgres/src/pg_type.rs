@@ -53,7 +53,7 @@ pub(crate) enum PgType {
     Float4Array,
     /// `double precision[]`
     Float8Array,
-    /// PostGIS's `geometry` or `geography`: extended WKB.
+    /// `geometry` or `geography` of `PostGIS`: extended WKB.
     Geometry,
     /// pgvector's `vector`.
     Vector,
@@ -257,14 +257,17 @@ mod tests {
 
     #[test]
     fn leaves_what_it_does_not_know_to_the_server() {
-        for text in [r#""my schema"."my enum""#, "mood", "text[]", "int4range", "time with time zone", "money"] {
+        for text in
+            [r#""my schema"."my enum""#, "mood", "text[]", "int4range", "time with time zone", "money"]
+        {
             assert_eq!(PgType::parse(text), PgType::Named(text.to_owned()));
         }
     }
 
     #[test]
     fn prints_what_it_reads() {
-        for text in ["numeric(20,0)", "timestamptz(3)", "bit varying(8)", "char(3)", "real[]", "interval(6)"] {
+        for text in ["numeric(20,0)", "timestamptz(3)", "bit varying(8)", "char(3)", "real[]", "interval(6)"]
+        {
             assert_eq!(PgType::parse(text).to_string(), text);
         }
     }

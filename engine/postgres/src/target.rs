@@ -87,11 +87,14 @@ impl PostgresTarget {
                 match row.map(|row| row.get::<_, bool>(0)) {
                     None => Ok(false),
                     Some(true) => Ok(true),
-                    Some(false) => Err(Error::new(ErrorKind::Precondition, "the name of an index is taken in the target")
-                        .at("table", &job.table)
-                        .at("index", format_args!("{schema}.{name}"))
-                        .because("an object of this name exists that is not this index")
-                        .help("rename or drop that object, then run the same command again")),
+                    Some(false) => Err(Error::new(
+                        ErrorKind::Precondition,
+                        "the name of an index is taken in the target",
+                    )
+                    .at("table", &job.table)
+                    .at("index", format_args!("{schema}.{name}"))
+                    .because("an object of this name exists that is not this index")
+                    .help("rename or drop that object, then run the same command again")),
                 }
             }
         }
@@ -110,7 +113,7 @@ impl Target for PostgresTarget {
     }
 
     fn render_table(&self, table: &TargetTable) -> Result<Vec<String>> {
-        ddl::table(table)
+        Ok(ddl::table(table))
     }
 
     fn render_step(&self, step: BuildStep, tables: &[Arc<TargetTable>]) -> Result<Vec<BuildJob>> {
@@ -142,7 +145,9 @@ impl Target for PostgresTarget {
                 // Foreign keys built side by side lock each other's tables in either order.
                 let deadlock = error.code().is_some_and(|state| state.code() == "40P01");
                 if !deadlock || attempt == BUILD_ATTEMPTS {
-                    return Err(translate(error, format!("{} can't be built", job.label)).at("table", &job.table));
+                    return Err(
+                        translate(error, format!("{} can't be built", job.label)).at("table", &job.table)
+                    );
                 }
                 attempt += 1;
             }
@@ -237,7 +242,7 @@ async fn create_tables(client: &mut Client, claim: &Claim, tables: &[Arc<TargetT
         if there.contains(&name) {
             continue;
         }
-        for statement in ddl::table(table)? {
+        for statement in ddl::table(table) {
             transaction.batch_execute(&statement).await.map_err(|error| {
                 translate(error, "a table can't be created in the target").at("table", &table.name)
             })?;
@@ -254,18 +259,18 @@ async fn create_tables(client: &mut Client, claim: &Claim, tables: &[Arc<TargetT
     transaction.commit().await.map_err(failed)
 }
 
-fn not_ours(task: &str, tables: &mut Vec<String>) -> Error {
+fn not_ours(task: &str, tables: &mut [String]) -> Error {
     /// More names than this would hide the message.
     const LISTED: usize = 10;
     tables.sort_unstable();
     let more = tables.len().saturating_sub(LISTED);
-    let mut list = tables.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
+    let mut list = tables.iter().take(LISTED).cloned().collect::<Vec<_>>();
     if more > 0 {
-        list.push_str(&format!(" and {more} more"));
+        list.push(format!("and {more} more"));
     }
     Error::new(ErrorKind::Precondition, "the target has tables that this task did not create")
         .at("task", task)
-        .because(list)
+        .because(list.join(", "))
         .help(
             "nothing was touched; drop or rename them, map to another schema in the plugin's configuration, \
              leave them out with --exclude, or give --name of the task that created them",

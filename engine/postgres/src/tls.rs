@@ -47,9 +47,8 @@ pub(crate) fn from_url(url: &EndpointUrl) -> Result<(SslMode, MakeRustlsConnect)
 
 fn client_config(trust: Trust, root_file: Option<&str>) -> Result<ClientConfig> {
     let provider = Arc::new(ring::default_provider());
-    let internal = |error: &dyn std::error::Error| {
-        Error::new(ErrorKind::Internal, "TLS can't be set up").because(error)
-    };
+    let internal =
+        |error: &dyn std::error::Error| Error::new(ErrorKind::Internal, "TLS can't be set up").because(error);
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| internal(&error))?;
