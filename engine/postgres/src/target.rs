@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio_postgres::Client;
 
 use crate::applier::PostgresApplier;
-use crate::connect::{Connector, Server, describe};
+use crate::connect::{Connector, Server};
 use crate::control::{self, Claim};
 use crate::failure::translate;
 use crate::identifier::{fit, literal, qualified};
@@ -34,8 +34,7 @@ impl PostgresTarget {
     /// Connects once to see what the server is.
     pub async fn connect(url: &EndpointUrl) -> Result<Self> {
         let connector = Connector::new(url)?;
-        let client = connector.connect().await?;
-        let server = describe(&client).await?;
+        let server = connector.describe().await?;
         Ok(Self { connector, server, claim: RwLock::new(None) })
     }
 
