@@ -10,6 +10,7 @@ use engine_core::target::{Applier, NetChanges, OrderedChanges};
 use engine_core::{Error, ErrorKind, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
@@ -116,10 +117,19 @@ impl PostgresApplier {
         }
         let layout = &prepared.layout;
         let expected = rows.len() as u64;
-        let arrays = array::columns(layout, batch, &layout.all(), rows)?;
-        let written = execute(&self.client, &prepared.insert, &arrays)
-            .await
-            .map_err(|error| translate(error, "rows can't be written").at("table", &layout.table.name))?;
+        let arrays = array::columns(layout, batch, &layout.all(), rows.clone())?;
+        let written = match execute(&self.client, &prepared.insert, &arrays).await {
+            Ok(written) => written,
+            Err(error) => {
+                let about_values = error.as_db_error().is_some_and(|error| is_about_values(error.code()));
+                let error = translate(error, "the target refused a row").at("table", &layout.table.name);
+                let row = if about_values { self.find_refused(prepared, batch, rows).await } else { None };
+                return Err(match row {
+                    Some(row) => error.at("key", layout.key_text(batch, &layout.all(), row)),
+                    None => error,
+                });
+            }
+        };
         if written == expected {
             return Ok(());
         }
@@ -128,6 +138,35 @@ impl PostgresApplier {
             .because(format_args!(
                 "{written} of {expected} rows: a trigger or a rule of the table changes them"
             )))
+    }
+
+    /// The row among `rows` that the server refuses, found by halves in transactions that are rolled
+    /// back; the failed one is given up first. `None` when the rows are refused only together.
+    async fn find_refused(
+        &self,
+        prepared: &Prepared,
+        batch: &Batch,
+        mut rows: std::ops::Range<usize>,
+    ) -> Option<usize> {
+        self.client.batch_execute("ROLLBACK").await.ok()?;
+        while rows.len() > 1 {
+            let middle = rows.start + rows.len() / 2;
+            let halves = [rows.start..middle, middle..rows.end];
+            let mut refused = None;
+            for half in halves {
+                let layout = &prepared.layout;
+                let arrays = array::columns(layout, batch, &layout.all(), half.clone()).ok()?;
+                self.client.batch_execute("BEGIN").await.ok()?;
+                let outcome = execute(&self.client, &prepared.insert, &arrays).await;
+                self.client.batch_execute("ROLLBACK").await.ok()?;
+                if outcome.is_err() {
+                    refused = Some(half);
+                    break;
+                }
+            }
+            rows = refused?;
+        }
+        Some(rows.start)
     }
 
     /// Applies a change of one row that its whole old image, `before[row]`, must find.
@@ -151,6 +190,11 @@ impl PostgresApplier {
             )),
         }
     }
+}
+
+/// Whether an error is about rows' values, so that it can be found which row's.
+fn is_about_values(state: &SqlState) -> bool {
+    matches!(state.code().get(..2), Some("21" | "22" | "23"))
 }
 
 async fn set_up(client: &Client) -> Result<()> {

@@ -51,7 +51,7 @@ pub(crate) fn insert_rows(layout: &TableLayout, key: Option<&[usize]>) -> String
     let names: Vec<_> = layout.columns.iter().map(|column| column.name.as_str()).collect();
     let values: Vec<_> =
         layout.columns.iter().enumerate().map(|(index, column)| unnested(column, "n", index)).collect();
-    let mut sql = format!(
+    let sql = format!(
         "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}",
         identifier::qualified(&layout.table.name),
         names.join(", "),
@@ -67,14 +67,15 @@ pub(crate) fn insert_rows(layout: &TableLayout, key: Option<&[usize]>) -> String
             .filter_map(name)
             .map(|column| format!("{column} = EXCLUDED.{column}"))
             .collect();
-        sql.push_str(&format!(" ON CONFLICT ({}) DO ", columns.join(", ")));
-        if others.is_empty() {
+        let target = columns.join(", ");
+        let assignments = if others.is_empty() {
             // Writes the key over itself, so that every row counts as affected.
             let column = columns.first().copied().unwrap_or_default();
-            sql.push_str(&format!("UPDATE SET {column} = EXCLUDED.{column}"));
+            format!("{column} = EXCLUDED.{column}")
         } else {
-            sql.push_str(&format!("UPDATE SET {}", others.join(", ")));
-        }
+            others.join(", ")
+        };
+        return format!("{sql} ON CONFLICT ({target}) DO UPDATE SET {assignments}");
     }
     sql
 }

@@ -134,22 +134,22 @@ impl Encoder {
             (L::Float32 | L::Float64, PgType::Float8) => Rule::Float8,
             (L::Decimal { .. }, PgType::Numeric(declared)) => Rule::Numeric(*declared),
             (
-                L::Decimal { .. } | L::Text { .. } | L::Enumeration { .. } | L::Set { .. } | L::Json,
-                PgType::Text,
-            ) => Rule::Text(None),
-            (
                 L::Decimal { .. } | L::Text { .. } | L::Enumeration { .. } | L::Set { .. },
                 PgType::Varchar(length),
             ) => Rule::Text(*length),
             (L::Text { .. } | L::Enumeration { .. } | L::Set { .. }, PgType::Bpchar(length)) => {
                 Rule::Blank(*length)
             }
-            (L::Text { .. } | L::Enumeration { .. }, PgType::Enum(_)) => Rule::Text(None),
-            (L::Json | L::Text { .. }, PgType::Json) | (L::Text { .. }, PgType::Xml) => Rule::Text(None),
+            (
+                L::Decimal { .. } | L::Text { .. } | L::Enumeration { .. } | L::Set { .. } | L::Json,
+                PgType::Text,
+            )
+            | (L::Text { .. } | L::Enumeration { .. }, PgType::Enum(_))
+            | (L::Json | L::Text { .. }, PgType::Json)
+            | (L::Text { .. }, PgType::Xml) => Rule::Text(None),
             (L::Json | L::Text { .. }, PgType::Jsonb) => Rule::Jsonb,
             (L::Bytes { .. } | L::Bit { .. } | L::Uuid | L::Other(_), PgType::Bytea) => Rule::Bytes,
-            (L::Uuid, PgType::Uuid) => Rule::Uuid,
-            (L::Bytes { max_bytes: Some(16), fixed: true }, PgType::Uuid) => Rule::Uuid,
+            (L::Uuid | L::Bytes { max_bytes: Some(16), fixed: true }, PgType::Uuid) => Rule::Uuid,
             (L::Date, PgType::Date) => Rule::Date,
             (L::Date, PgType::Timestamp(_)) => Rule::DateTimestamp,
             (L::Timestamp { .. }, PgType::Timestamp(digits) | PgType::TimestampTz(digits)) => {
@@ -520,7 +520,10 @@ mod tests {
             encode(&timestamp, "timestamp", Vector::I64(vec![zero.to_timestamp()])),
             Err(CellFault::Irregular)
         );
-        assert_eq!(encode(&timestamp, "timestamp", Vector::I64(vec![i64::MAX])), Err(CellFault::OutOfRange));
+        assert_eq!(
+            encode(&timestamp, "timestamp", Vector::I64(vec![-8_000_000_000_000_000_000])),
+            Err(CellFault::OutOfRange)
+        );
         // 9999-12-31 23:59:59.999999 would become the year 10000.
         let last = Fields { year: 9999, month: 12, day: 31, micros: 86_399_999_999 };
         assert_eq!(

@@ -105,6 +105,14 @@ fn types(tables: &[Arc<TargetTable>]) -> Vec<Finding> {
 fn names(tables: &[Arc<TargetTable>]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for table in tables {
+        if table.name.namespace.starts_with("pg_") {
+            findings.push(finding(
+                Severity::Failed,
+                &table.name.to_string(),
+                "PostgreSQL keeps schema names that begin with pg_ for itself",
+                Some("map the database to another schema in the plugin's configuration".to_owned()),
+            ));
+        }
         let columns = table.columns.iter().map(|column| &column.name);
         for name in [&table.name.namespace, &table.name.name].into_iter().chain(columns) {
             if name.len() > MAX_BYTES {

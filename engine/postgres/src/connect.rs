@@ -3,8 +3,9 @@
 use engine_core::endpoint::{Endpoint, EndpointUrl};
 use engine_core::{Error, ErrorKind, Result};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::{Client, Config, Connection};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::failure;
@@ -56,6 +57,34 @@ impl Connector {
     pub(crate) async fn connect(&self) -> Result<Client> {
         let (client, connection) =
             self.config.connect(self.tls.clone()).await.map_err(|error| self.refused(error))?;
+        self.start(client, connection).await
+    }
+
+    /// Opens the first connection and asks the server what it is.
+    ///
+    /// openGauss's own kind of login (its SHA256 method has the number of PostgreSQL's SASL) isn't
+    /// spoken. The server of an `opengauss://` URL that asks for it is taken at the URL's word, with
+    /// its version unknown: enough to plan for.
+    pub(crate) async fn describe(&self) -> Result<Server> {
+        match self.config.connect(self.tls.clone()).await {
+            Ok((client, connection)) => describe(&self.start(client, connection).await?).await,
+            Err(error) if self.url.scheme == "opengauss" && asks_for_unknown_login(&error) => {
+                tracing::warn!(target = %self.url, "the server asks for openGauss's own login; its version stays unknown");
+                let engine = "opengauss".to_owned();
+                Ok(Server {
+                    endpoint: Endpoint { engine, version: String::new(), attributes: Vec::new() },
+                    version: 0,
+                })
+            }
+            Err(error) => Err(self.refused(error)),
+        }
+    }
+
+    async fn start<S, T>(&self, client: Client, connection: Connection<S, T>) -> Result<Client>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         tokio::spawn(async move {
             // Whoever uses the connection gets an error of its own; this is the reason behind it.
             if let Err(error) = connection.await {
@@ -112,6 +141,12 @@ impl Connector {
     }
 }
 
+/// Whether a login failed over its method, not over the account.
+fn asks_for_unknown_login(error: &tokio_postgres::Error) -> bool {
+    let why = causes(error);
+    error.as_db_error().is_none() && why.contains("authentication") && !why.contains("password missing")
+}
+
 /// An error with everything that lies behind it.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -140,7 +175,7 @@ impl Server {
 }
 
 /// Asks the server what it is.
-pub(crate) async fn describe(client: &Client) -> Result<Server> {
+async fn describe(client: &Client) -> Result<Server> {
     let failed = |error| failure::translate(error, "the target can't be asked for its version");
     let row = client
         .query_one(

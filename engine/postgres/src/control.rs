@@ -1,12 +1,5 @@
-//! What the target remembers of tasks, in schema `_migration`.
-//!
-//! | table | one row per | holds |
-//! |---|---|---|
-//! | `format` | (one) | version of these tables |
-//! | `task` | task | plan digest, start position, `epoch` |
-//! | `position` | task | the source position at which the rows stand, `epoch` |
-//! | `chunk` | finished chunk | range, rows, watermarks |
-//! | `owned_table` | table created | the task that created it |
+//! What the target remembers of tasks, in schema `_migration`; its tables are listed in the crate's
+//! documentation.
 //!
 //! # Fencing
 //! [`claim`] adds one to the task's `epoch`. Every commit proves in its own transaction that the

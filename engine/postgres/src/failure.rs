@@ -6,18 +6,17 @@ use tokio_postgres::error::SqlState;
 /// Sorts an SQLSTATE into a class of error.
 ///
 /// Class 08 and 57P0x, 40001, 40P01 and 53300 pass by themselves; classes 22 and 23 are about
-/// values; 42501, class 53, 54, 55 and 25 are about the account or the server.
+/// values, and so is 21000 of an upsert; 42501, class 53, 54, 55 and 25 are about the account or the server.
 pub(crate) fn kind_of(state: &SqlState) -> ErrorKind {
     let code = state.code();
     match code {
-        "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "57P05" | "53300" | "55P03" | "25P03" => {
+        "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "57P05" | "57014" | "53300" | "55P03" | "25P03" => {
             ErrorKind::Transient
         }
         "28P01" | "28000" | "3D000" => ErrorKind::Connection,
-        "57014" => ErrorKind::Transient,
         _ => match code.get(..2) {
             Some("08") => ErrorKind::Transient,
-            Some("22" | "23") => ErrorKind::Unrepresentable,
+            Some("21" | "22" | "23") => ErrorKind::Unrepresentable,
             Some("42" | "53" | "54" | "55" | "25" | "0A" | "3F" | "58") => ErrorKind::Precondition,
             _ => ErrorKind::Internal,
         },
@@ -61,7 +60,7 @@ pub(crate) fn translate(error: tokio_postgres::Error, what: impl Into<String>) -
 }
 
 fn is_io(error: &tokio_postgres::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>())
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
 }
 
 fn remedy(state: &SqlState) -> Option<&'static str> {
@@ -74,7 +73,12 @@ fn remedy(state: &SqlState) -> Option<&'static str> {
         "22P05" => {
             "the target's text types can't hold U+0000: map the column to json, bytea, or set strip_nul for it"
         }
-        "23505" => "the rows are not unique under the target's rules: compare the collations of the key",
+        "23505" | "21000" => {
+            "the rows are not unique under the target's rules: compare the collations of the key"
+        }
+        "22P02" | "22021" => {
+            "the value does not fit the column's type: choose another in the plugin's configuration"
+        }
         "23503" => {
             "a row refers to a parent that isn't there: see to the source's rows, or leave the key out"
         }

@@ -15,7 +15,7 @@ pub(crate) fn quote(name: &str) -> String {
 pub(crate) fn literal(text: &str) -> String {
     if text.contains('\\') {
         // Means the same whatever `standard_conforming_strings` says.
-        format!(" E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+        format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
     } else {
         format!("'{}'", text.replace('\'', "''"))
     }
@@ -28,7 +28,7 @@ pub(crate) fn fit(name: &str) -> String {
         return name.to_owned();
     }
     let digest = Sha256::digest(name.as_bytes());
-    let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex::encode(digest.get(..4).unwrap_or_default());
     let mut end = MAX_BYTES - hash.len() - 1;
     while !name.is_char_boundary(end) {
         end -= 1;
@@ -54,7 +54,7 @@ mod tests {
     fn quotes() {
         assert_eq!(quote(r#"a"b"#), r#""a""b""#);
         assert_eq!(literal("it's"), "'it''s'");
-        assert_eq!(literal(r"a\'b"), r" E'a\\''b'");
+        assert_eq!(literal(r"a\'b"), r"E'a\\''b'");
         assert_eq!(qualified(&TableName::new("My Shop", "t")), r#""My Shop"."t""#);
     }
 

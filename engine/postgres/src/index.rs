@@ -182,7 +182,7 @@ fn index_statement(table: &TargetTable, index: &TargetIndex, name: &str) -> Resu
                 .get(part.column)
                 .map(|column| (PgType::parse(&column.target_type), &column.logical))
             {
-                Some((PgType::Bytea, _)) | Some((_, LogicalType::Bytes { .. })) => {
+                Some((PgType::Bytea, _) | (_, LogicalType::Bytes { .. })) => {
                     format!("substr({column}, 1, {length})")
                 }
                 _ => format!("left({column}, {length})"),
@@ -273,16 +273,19 @@ mod tests {
 
     #[test]
     fn renders_keys_and_indexes() {
-        insta::assert_snapshot!(render(BuildStep::RowKeys, vec![orders()]), @"");
-        insta::assert_snapshot!(render(BuildStep::Indexes, vec![orders()]), @"");
-        insta::assert_snapshot!(render(BuildStep::ForeignKeys, vec![orders()]), @"");
+        insta::assert_snapshot!(render(BuildStep::RowKeys, vec![orders()]), @r#"primary key of shop.orders: ALTER TABLE "shop"."orders" ADD CONSTRAINT "orders_pkey" PRIMARY KEY ("id")"#);
+        insta::assert_snapshot!(render(BuildStep::Indexes, vec![orders()]), @r#"
+        unique key by_note of shop.orders: CREATE UNIQUE INDEX "orders_by_note" ON "shop"."orders" (left("Note ""x""", 10), "customer" DESC)
+        index by_hash of shop.orders: CREATE INDEX "orders_by_hash" ON "shop"."orders" (substr("hash", 1, 4))
+        "#);
+        insta::assert_snapshot!(render(BuildStep::ForeignKeys, vec![orders()]), @r#"foreign key orders_customer of shop.orders: ALTER TABLE "shop"."orders" ADD CONSTRAINT "orders_customer" FOREIGN KEY ("customer") REFERENCES "shop"."customers" ("id") ON DELETE CASCADE ON UPDATE NO ACTION"#);
     }
 
     #[test]
     fn a_row_key_without_an_index_gets_one() {
         let mut table = orders();
         table.indexes.clear();
-        insta::assert_snapshot!(render(BuildStep::RowKeys, vec![table]), @"");
+        insta::assert_snapshot!(render(BuildStep::RowKeys, vec![table]), @r#"row key of shop.orders: CREATE UNIQUE INDEX "orders_row_key" ON "shop"."orders" ("id")"#);
     }
 
     #[test]

@@ -198,16 +198,13 @@ async fn ask_server(client: &Client, name: &str) -> Result<PgType> {
             )
             .await
             .map_err(|error| failure::translate(error, "the target does not know a type"))?;
-        let (kind, bare, base): (String, String, Option<String>) = (row.get(0), row.get(1), row.get(2));
-        match (kind.as_str(), bare.as_str()) {
+        let (kind, own_name, under): (String, String, Option<String>) = (row.get(0), row.get(1), row.get(2));
+        match (kind.as_str(), own_name.as_str()) {
             ("e", _) => return Ok(PgType::Enum(name)),
-            ("d", _) => {
-                let base = base.unwrap_or_default();
-                match PgType::parse(&base) {
-                    PgType::Named(next) => name = next,
-                    known => return Ok(known),
-                }
-            }
+            ("d", _) => match PgType::parse(&under.unwrap_or_default()) {
+                PgType::Named(next) => name = next,
+                known => return Ok(known),
+            },
             ("b", "citext") => return Ok(PgType::Text),
             ("b", "geometry" | "geography") => return Ok(PgType::Geometry),
             ("b", "vector") => return Ok(PgType::Vector),

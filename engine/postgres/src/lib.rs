@@ -12,8 +12,19 @@
 //! U+0000 in text. The server would round some of these in silence.
 //!
 //! # What the target remembers
-//! Schema `_migration` holds the truth about each task; see `control` for its tables and for how
-//! an engine that was replaced is kept from writing.
+//! Schema `_migration` holds the truth about each task, and goes when no task goes on any more
+//! (`DROP SCHEMA _migration CASCADE`):
+//!
+//! | table | one row per | holds |
+//! |---|---|---|
+//! | `format` | (one) | version of these tables |
+//! | `task` | task | plan digest, start position, `epoch` |
+//! | `position` | task | the source position at which the rows stand, `epoch` |
+//! | `chunk` | finished chunk | range, rows, watermarks |
+//! | `owned_table` | table created | the task that created it |
+//!
+//! Whoever claims a task raises its epoch; commits of an engine with an older one fail. Every commit
+//! of rows holds its record of them: a chunk's row, or the new position.
 //!
 //! # openGauss
 //! An openGauss server is recognised and described, which is enough to plan for it. Running against

@@ -33,8 +33,7 @@ struct Digits<'a> {
 fn split(text: &[u8]) -> Option<Digits<'_>> {
     let (negative, rest) = match text {
         [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        rest => (false, rest),
+        [b'+', rest @ ..] | rest => (false, rest),
     };
     let (whole, fraction) = match memchr::memchr(b'.', rest) {
         Some(point) => (&rest[..point], &rest[point + 1..]),
@@ -188,14 +187,16 @@ mod tests {
     fn decode(bytes: &[u8]) -> String {
         let word = |index: usize| i16::from_be_bytes([bytes[index * 2], bytes[index * 2 + 1]]);
         let (count, weight, sign, scale) =
-            (word(0) as i32, i32::from(word(1)), word(2) as u16, word(3) as usize);
+            (i32::from(word(0)), i32::from(word(1)), word(2) as u16, word(3) as usize);
         let digit = |power: i32| {
             let index = weight - power;
             if (0..count).contains(&index) { word(4 + index as usize) } else { 0 }
         };
-        let whole: String = (0..=weight.max(0)).rev().map(|power| format!("{:04}", digit(power))).collect();
-        let fraction: String =
-            (1..=(scale.div_ceil(4) as i32)).map(|group| format!("{:04}", digit(-group))).collect();
+        let text = |powers: &mut dyn Iterator<Item = i32>| {
+            powers.fold(String::new(), |text, power| text + &format!("{:04}", digit(power)))
+        };
+        let whole = text(&mut (0..=weight.max(0)).rev());
+        let fraction = text(&mut (1..=scale.div_ceil(4) as i32).map(|group| -group));
         let whole = whole.trim_start_matches('0');
         let sign = if sign == NEGATIVE { "-" } else { "" };
         let whole = if whole.is_empty() { "0" } else { whole };

@@ -53,7 +53,7 @@ pub(crate) enum PgType {
     Float4Array,
     /// `double precision[]`
     Float8Array,
-    /// PostGIS's `geometry` or `geography`: extended WKB.
+    /// `geometry` or `geography` of `PostGIS`: extended WKB.
     Geometry,
     /// pgvector's `vector`.
     Vector,

@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio_postgres::Client;
 
 use crate::applier::PostgresApplier;
-use crate::connect::{Connector, Server, describe};
+use crate::connect::{Connector, Server};
 use crate::control::{self, Claim};
 use crate::failure::translate;
 use crate::identifier::{fit, literal, qualified};
@@ -34,8 +34,7 @@ impl PostgresTarget {
     /// Connects once to see what the server is.
     pub async fn connect(url: &EndpointUrl) -> Result<Self> {
         let connector = Connector::new(url)?;
-        let client = connector.connect().await?;
-        let server = describe(&client).await?;
+        let server = connector.describe().await?;
         Ok(Self { connector, server, claim: RwLock::new(None) })
     }
 
@@ -113,7 +112,7 @@ impl Target for PostgresTarget {
     }
 
     fn render_table(&self, table: &TargetTable) -> Result<Vec<String>> {
-        ddl::table(table)
+        Ok(ddl::table(table))
     }
 
     fn render_step(&self, step: BuildStep, tables: &[Arc<TargetTable>]) -> Result<Vec<BuildJob>> {
@@ -242,7 +241,7 @@ async fn create_tables(client: &mut Client, claim: &Claim, tables: &[Arc<TargetT
         if there.contains(&name) {
             continue;
         }
-        for statement in ddl::table(table)? {
+        for statement in ddl::table(table) {
             transaction.batch_execute(&statement).await.map_err(|error| {
                 translate(error, "a table can't be created in the target").at("table", &table.name)
             })?;
@@ -259,18 +258,18 @@ async fn create_tables(client: &mut Client, claim: &Claim, tables: &[Arc<TargetT
     transaction.commit().await.map_err(failed)
 }
 
-fn not_ours(task: &str, tables: &mut Vec<String>) -> Error {
+fn not_ours(task: &str, tables: &mut [String]) -> Error {
     /// More names than this would hide the message.
     const LISTED: usize = 10;
     tables.sort_unstable();
     let more = tables.len().saturating_sub(LISTED);
-    let mut list = tables.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
+    let mut list = tables.iter().take(LISTED).cloned().collect::<Vec<_>>();
     if more > 0 {
-        list.push_str(&format!(" and {more} more"));
+        list.push(format!("and {more} more"));
     }
     Error::new(ErrorKind::Precondition, "the target has tables that this task did not create")
         .at("task", task)
-        .because(list)
+        .because(list.join(", "))
         .help(
             "nothing was touched; drop or rename them, map to another schema in the plugin's configuration, \
              leave them out with --exclude, or give --name of the task that created them",
