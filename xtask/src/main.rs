@@ -1,7 +1,6 @@
 //! The project's own tasks: `cargo xtask test | plugins | demo | bench`.
 
 mod deny;
-mod guest_build;
 mod run;
 mod steps;
 mod test;
@@ -67,7 +66,7 @@ struct Passed {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Test(options) => test::main(&options),
-        Task::Plugins => workspace::enter().and_then(|()| guest_build::build_all()),
+        Task::Plugins => workspace::enter().and_then(|()| workspace::build_guests()),
         Task::Demo(passed) => run::program("demo", &passed.arguments),
         Task::Bench(passed) => run::program("bench", &passed.arguments),
     };

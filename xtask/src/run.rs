@@ -2,8 +2,7 @@
 
 use anyhow::Result;
 
-use crate::guest_build;
-use crate::workspace::{cargo, enter, run, target};
+use crate::workspace::{build_guests, cargo, enter, run, target};
 
 /// Runs the program `name` of `tests/` with the release build of the engine.
 pub(crate) fn program(name: &str, arguments: &[String]) -> Result<()> {
@@ -12,7 +11,7 @@ pub(crate) fn program(name: &str, arguments: &[String]) -> Result<()> {
     if !asks_for_help {
         eprintln!("building the engine and the plugins");
         run(&mut cargo(&["build", "--quiet", "--release", "--locked", "--package", "engine"]))?;
-        guest_build::build_all()?;
+        build_guests()?;
     }
     run(&mut cargo(&["build", "--quiet", "--release", "--locked", "--package", name]))?;
     let program = target().join("release").join(name);

@@ -4,8 +4,8 @@ use anyhow::{Result, bail};
 use test_kit::{Builder, Product, Server};
 
 use crate::steps::Steps;
-use crate::workspace::{cargo, enter, run};
-use crate::{deny, guest_build};
+use crate::workspace::{build_guests, cargo, enter, run};
+use crate::deny;
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -58,7 +58,7 @@ fn run_steps(options: &Options, steps: &mut Steps) {
         steps.step("deny", deny::check);
     }
     if wanted(Step::Guests) || wanted(Step::Unit) || wanted(Step::EndToEnd) {
-        steps.step("guests", guest_build::build_all);
+        steps.step("guests", build_guests);
     }
     if wanted(Step::Unit) {
         steps.step("unit", || test(&["--workspace", "--exclude", "e2e"], &options.test_arguments, &[]));

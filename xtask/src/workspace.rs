@@ -48,3 +48,11 @@ fn words(command: &Command) -> String {
         .collect::<Vec<_>>()
         .join(" ")
 }
+
+/// Builds every plugin and example into `target/guests`.
+pub(crate) fn build_guests() -> Result<()> {
+    for component in guest_build::build_all(&root())? {
+        eprintln!("  {}", component.display());
+    }
+    Ok(())
+}
