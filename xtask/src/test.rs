@@ -3,9 +3,9 @@
 use anyhow::{Result, bail};
 use test_kit::{Builder, Product, Server};
 
+use crate::deny;
 use crate::steps::Steps;
 use crate::workspace::{build_guests, cargo, enter, run};
-use crate::deny;
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]

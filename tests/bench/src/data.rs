@@ -102,7 +102,8 @@ fn sysbench_row(id: u64, numbers: &mut Numbers, text: &mut String) {
 
 fn customer_row(id: u64, numbers: &mut Numbers, text: &mut String) {
     let number = numbers.next();
-    let phone = if id.is_multiple_of(5) { "\\N".to_owned() } else { format!("+49 {}", number % 10_000_000_000) };
+    let phone =
+        if id.is_multiple_of(5) { "\\N".to_owned() } else { format!("+49 {}", number % 10_000_000_000) };
     let _ = writeln!(
         text,
         "{id}\tuser{id}.{}@example.org\tJo Müller {id}\t{phone}\tcity {}\tde\t{}.{:02}\t{}\t{}\t2020-02-29 12:{:02}:{:02}.{:06}\t\
