@@ -1,2 +1,154 @@
-//! (crate docs)
-fn main() {}
+//! Measures the engine against the physical floor, side by side in one run: `cargo xtask bench`.
+
+mod catch_up;
+mod data;
+mod engine;
+mod floor;
+mod measure;
+mod report;
+mod sides;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use measure::Case;
+use sides::Sides;
+
+/// Measures the engine against the physical floor, side by side
+///
+/// Three comparisons, each run in turn and reported as medians: a snapshot against two streams of the servers' own
+/// clients (and pgloader, if installed); a snapshot with a plugin that rewrites 2 of 12 columns against the same
+/// without it; and catching up with row changes. The servers keep their durable defaults. Prints a table in
+/// Markdown, fit for docs/benchmarks.md.
+#[derive(Debug, Parser)]
+#[command(name = "bench", bin_name = "cargo xtask bench", max_term_width = 100)]
+struct Options {
+    /// A tenth of the data and one run of each: to see that it works, not to quote
+    #[arg(long)]
+    quick: bool,
+    /// Print the figures as JSON instead
+    #[arg(long)]
+    json: bool,
+    /// Runs of each case; the median counts
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    runs: usize,
+    /// Parts to measure
+    #[arg(long, value_delimiter = ',', default_values_t = [Part::Snapshot, Part::Plugin, Part::CatchUp])]
+    parts: Vec<Part>,
+    /// The plugin that maps types and names
+    #[arg(long, default_value = "target/guests/mysql2og.wasm", value_name = "FILE")]
+    plugin: PathBuf,
+    /// The plugin that rewrites two columns, chained behind the first
+    #[arg(long, default_value = "target/guests/mask_customers.wasm", value_name = "FILE")]
+    row_plugin: PathBuf,
+    /// A configuration for the plugins of the second comparison
+    #[arg(long, value_name = "FILE")]
+    row_plugin_config: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Snapshot against the floor
+    Snapshot,
+    /// Snapshot with and without row code
+    Plugin,
+    /// Catching up with changes
+    CatchUp,
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Snapshot => "snapshot",
+            Self::Plugin => "plugin",
+            Self::CatchUp => "catch-up",
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    match bench(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(options: &Options) -> Result<()> {
+    let (scale, runs) = if options.quick { (10, 1) } else { (1, options.runs.max(1)) };
+    let runtime = tokio::runtime::Runtime::new()?;
+    let sides = Sides::start()?;
+    let mut cases = Vec::new();
+    if options.parts.contains(&Part::Snapshot) {
+        cases.extend(snapshot(options, &runtime, &sides, scale, runs)?);
+    }
+    if options.parts.contains(&Part::Plugin) {
+        cases.extend(row_plugin(options, &runtime, &sides, scale, runs)?);
+    }
+    if options.parts.contains(&Part::CatchUp) {
+        let changes = 300_000 / scale;
+        cases.push(catch_up::measure(&runtime, &sides, &options.plugin, 500_000 / scale, changes, runs)?);
+    }
+    let text = if options.json { report::json(&cases)? } else { report::markdown(&cases, runs, scale) };
+    println!("{text}");
+    Ok(())
+}
+
+/// 4 tables of 500,000 rows: floor, engine and pgloader in turn.
+fn snapshot(
+    options: &Options,
+    runtime: &tokio::runtime::Runtime,
+    sides: &Sides,
+    scale: u64,
+    runs: usize,
+) -> Result<Vec<Case>> {
+    let rows_per_table = 500_000 / scale;
+    runtime.block_on(data::load_sysbench(sides, rows_per_table))?;
+    let rows = rows_per_table * data::SYSBENCH_TABLES;
+    let mut floor = Case::new("snapshot: two client pipes (the floor)", rows);
+    let mut engine = Case::new("snapshot: engine with mysql2og", rows);
+    let mut pgloader = Case::new("snapshot: pgloader", rows);
+    for _ in 0..runs {
+        runtime.block_on(floor::prepare(sides))?;
+        floor.add(sides.measured(|| floor::copy(sides))?);
+        runtime.block_on(sides.drop_schema(data::SYSBENCH))?;
+        engine.add(engine::snapshot(sides, data::SYSBENCH, &[options.plugin.as_path()], None)?);
+        runtime.block_on(sides.expect_rows(data::SYSBENCH, "sbtest4", rows_per_table))?;
+        if floor::has_pgloader() {
+            runtime.block_on(sides.drop_schema(data::SYSBENCH))?;
+            pgloader.add(sides.measured(|| floor::pgloader(sides))?);
+        }
+    }
+    let mut cases = vec![floor, engine];
+    if pgloader.is_measured() {
+        cases.push(pgloader);
+    }
+    Ok(cases)
+}
+
+/// One table of 12 columns, without and with row code.
+fn row_plugin(
+    options: &Options,
+    runtime: &tokio::runtime::Runtime,
+    sides: &Sides,
+    scale: u64,
+    runs: usize,
+) -> Result<Vec<Case>> {
+    let rows = 1_000_000 / scale;
+    runtime.block_on(data::load_customers(sides, rows))?;
+    let mut without = Case::new("12 columns: engine with mysql2og", rows);
+    let mut with = Case::new("12 columns: the same, a row plugin rewriting 2", rows);
+    for _ in 0..runs {
+        runtime.block_on(sides.drop_schema(data::CUSTOMERS))?;
+        without.add(engine::snapshot(sides, data::CUSTOMERS, &[options.plugin.as_path()], None)?);
+        runtime.block_on(sides.drop_schema(data::CUSTOMERS))?;
+        let plugins = [options.plugin.as_path(), options.row_plugin.as_path()];
+        with.add(engine::snapshot(sides, data::CUSTOMERS, &plugins, options.row_plugin_config.as_deref())?);
+    }
+    Ok(vec![without, with])
+}

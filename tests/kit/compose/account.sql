@@ -1,0 +1,3 @@
+SET SESSION sql_log_bin=0;
+CREATE USER IF NOT EXISTS 'mig'@'%' IDENTIFIED BY 'mig';
+GRANT ALL ON *.* TO 'mig'@'%' WITH GRANT OPTION;
