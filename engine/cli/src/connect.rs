@@ -46,7 +46,7 @@ pub(crate) fn check(settings: &Settings) -> Result<()> {
 pub(crate) async fn connect(settings: Settings) -> Result<TaskSpec> {
     let (source_kind, target_kind) = (source_kind(&settings.source)?, target_kind(&settings.target)?);
     let source: Arc<dyn Source> = match source_kind {
-        SourceKind::Mysql => Arc::new(MysqlSource::connect(&settings.source).await?),
+        SourceKind::Mysql => Arc::new(MysqlSource::connect(settings.source.clone()).await?),
     };
     let target: Arc<dyn Target> = match target_kind {
         TargetKind::Postgres => Arc::new(PostgresTarget::connect(&settings.target).await?),

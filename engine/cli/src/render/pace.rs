@@ -47,9 +47,7 @@ impl Pace {
             self.phase = Some(report.phase);
             self.window.clear();
         }
-        if self.rows_before.is_none() && !report.tables.is_empty() {
-            self.rows_before = Some(if report.resumed { report.rows_copied() } else { 0 });
-        }
+        self.observe_earlier_rows(report);
         if self.window.back().is_some_and(|last| report.at_ms < last.at_ms + SAMPLE_MS) {
             return;
         }
@@ -57,6 +55,14 @@ impl Pace {
             self.window.pop_front();
         }
         self.window.push_back(Sample::of(report));
+    }
+
+    /// Bytes are of this run alone, so that rows without any are of earlier ones.
+    fn observe_earlier_rows(&mut self, report: &Report) {
+        let bytes = report.tables.iter().map(|table| table.bytes_copied).sum::<u64>();
+        if report.resumed && report.phase >= Phase::Snapshot && (bytes == 0 || self.rows_before.is_none()) {
+            self.rows_before = Some(report.rows_copied());
+        }
     }
 
     fn rate(&self, report: &Report, number: impl Fn(&Sample) -> u64) -> Option<u64> {
@@ -125,7 +131,6 @@ mod tests {
     fn rates_are_of_the_last_seconds() {
         let mut pace = Pace::default();
         let mut report = sample::snapshot();
-        let start = report.rows_copied();
         for _ in 0..40 {
             pace.observe(&report);
             report.at_ms += 1000;
@@ -133,7 +138,26 @@ mod tests {
         }
         assert_eq!(pace.rows_per_second(&report), Some(500));
         assert_eq!(pace.table_per_second(&report, 1), Some(0));
-        assert_eq!(pace.rows_of_this_run(&report), start + 20_000);
+    }
+
+    #[test]
+    fn rows_of_earlier_runs_are_told_apart() {
+        let mut pace = Pace::default();
+        let mut report = sample::snapshot();
+        report.resumed = true;
+        report.phase = Phase::Schema;
+        let copied_earlier = std::mem::take(&mut report.tables[0].rows_copied);
+        report.tables.truncate(1);
+        report.tables[0].bytes_copied = 0;
+        pace.observe(&report);
+        report.phase = Phase::Snapshot;
+        pace.observe(&report);
+        report.tables[0].rows_copied = copied_earlier;
+        pace.observe(&report);
+        report.tables[0].rows_copied += 700;
+        report.tables[0].bytes_copied += 70_000;
+        pace.observe(&report);
+        assert_eq!(pace.rows_of_this_run(&report), 700);
     }
 
     #[test]

@@ -87,6 +87,9 @@ fn rows(report: &Report, pace: &Pace) -> String {
     let volume = report.tables.iter().map(|table| table.bytes_copied).sum::<u64>();
     let rate = phase_ms(report, Phase::Snapshot)
         .and_then(|milliseconds| Some((milliseconds, per_second(of_this_run, milliseconds)?)));
+    if of_this_run == 0 && total > 0 {
+        return format!("{}, copied by earlier runs", count(total));
+    }
     let own = match of_this_run {
         own if own == total => String::new(),
         own => format!(" ({} by this run)", count(own)),
