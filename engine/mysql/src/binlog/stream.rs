@@ -481,10 +481,10 @@ impl BinlogChanges {
         let before = changes.ops.len();
         while !input.is_empty() {
             let decoded = match kind.change {
-                Change::Insert => decode_row(columns, &mut input, &mut changes.rows),
-                Change::Delete => decode_row(columns, &mut input, &mut changes.rows),
+                Change::Insert => decode_row(columns, &mut input, &mut changes.after),
+                Change::Delete => decode_row(columns, &mut input, &mut changes.before),
                 Change::Update => decode_row(columns, &mut input, &mut changes.before)
-                    .and_then(|()| decode_row(columns, &mut input, &mut changes.rows)),
+                    .and_then(|()| decode_row(columns, &mut input, &mut changes.after)),
             };
             decoded.map_err(|error| {
                 named(match error {
