@@ -17,7 +17,7 @@ use tokio_postgres::{Client, Statement};
 use crate::array::{self, Encoded};
 use crate::connect::Connector;
 use crate::control::{self, Claim};
-use crate::failure::translate;
+use crate::failure::{is_ambiguous, translate};
 use crate::layout::TableLayout;
 use crate::{apply_sql, check};
 
@@ -122,7 +122,8 @@ impl PostgresApplier {
             Ok(written) => written,
             Err(error) => {
                 let about_values = error.as_db_error().is_some_and(|error| is_about_values(error.code()));
-                let error = translate(error, "the target refused a row").at("table", &layout.table.name);
+                let what = if about_values { "the target refused a row" } else { "rows can't be written" };
+                let error = translate(error, what).at("table", &layout.table.name);
                 let row = if about_values { self.find_refused(prepared, batch, rows).await } else { None };
                 return Err(match row {
                     Some(row) => error.at("key", layout.key_text(batch, &layout.all(), row)),
@@ -301,9 +302,9 @@ impl Applier for PostgresApplier {
         self.begin().await?;
         control::move_position(&self.client, &self.claim, position).await?;
         if let Err(error) = self.client.batch_execute("COMMIT").await {
-            let refused = error.as_db_error().is_some_and(|error| !error.code().code().starts_with("57"));
+            let is_ambiguous = is_ambiguous(&error);
             let broken = translate(error, "changes can't be committed").at("position", position);
-            if refused {
+            if !is_ambiguous {
                 return Err(broken);
             }
             self.tables.clear();

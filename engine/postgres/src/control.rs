@@ -125,14 +125,21 @@ pub(crate) async fn claim(
     let row = transaction
         .query_one(
             "INSERT INTO _migration.task AS t (name, epoch, plan_digest, start_position) VALUES ($1, 1, $2, $3) \
-             ON CONFLICT (name) DO UPDATE SET epoch = t.epoch + 1, plan_digest = EXCLUDED.plan_digest, \
+             ON CONFLICT (name) DO UPDATE SET epoch = t.epoch + 1, \
              start_position = COALESCE(t.start_position, EXCLUDED.start_position), claimed_at = now() \
-             RETURNING epoch",
+             RETURNING epoch, plan_digest",
             &[&name, &plan_digest, &start],
         )
         .await
         .map_err(failed)?;
     let epoch: i64 = row.get(0);
+    if row.get::<_, &str>(1) != plan_digest {
+        // Dropping the transaction leaves the task with whoever has it.
+        return Err(Error::new(ErrorKind::State, "the plan is not the one that the task was begun with")
+            .at("task", name)
+            .because("rows already in the target followed another plan")
+            .help("go back to the same plugins and configuration, or begin a new task with another --name"));
+    }
     transaction
         .execute(
             "INSERT INTO _migration.position AS p (task, epoch, position) \

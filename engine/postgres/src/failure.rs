@@ -59,6 +59,12 @@ pub(crate) fn translate(error: tokio_postgres::Error, what: impl Into<String>) -
     translated
 }
 
+/// Whether a failed `COMMIT` may have happened all the same: the connection broke, or the server
+/// ended the session (class 57), which it may do after it has committed locally.
+pub(crate) fn is_ambiguous(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_none_or(|error| error.code().code().starts_with("57"))
+}
+
 fn is_io(error: &tokio_postgres::Error) -> bool {
     std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
 }

@@ -16,7 +16,7 @@ use tokio_postgres::{Client, CopyInSink};
 
 use crate::connect::Connector;
 use crate::control::{self, Claim};
-use crate::failure::{copy_place, translate};
+use crate::failure::{copy_place, is_ambiguous, kind_of, translate};
 use crate::layout::TableLayout;
 use crate::{copy, message};
 
@@ -115,14 +115,14 @@ impl Loader for PostgresLoader {
         if chunk.failed {
             return Err(not_begun("committed"));
         }
-        chunk.finish(&self.client).await?;
+        chunk.finish().await?;
         control::insert_chunk(&self.client, &self.claim, record).await?;
         match self.client.batch_execute("COMMIT").await {
             Ok(()) => {
                 self.in_transaction = false;
                 Ok(())
             }
-            Err(error) if error.as_db_error().is_some() => {
+            Err(error) if !is_ambiguous(&error) => {
                 Err(translate(error, "a chunk can't be committed").at("table", &record.table))
             }
             Err(error) => {
@@ -183,7 +183,7 @@ impl Chunk {
         }
     }
 
-    async fn finish(&mut self, _: &Client) -> Result<()> {
+    async fn finish(&mut self) -> Result<()> {
         if self.sink.is_none() {
             return Ok(());
         }
@@ -206,8 +206,9 @@ impl Chunk {
     /// The error of a `COPY` that the server gave up, with the row it was at.
     fn refused(&self, error: tokio_postgres::Error) -> Error {
         let place = copy_place(&error);
-        let mut translated =
-            translate(error, "the target refused a row").at("table", &self.layout.table.name);
+        let about_values = error.code().is_some_and(|state| kind_of(state) == ErrorKind::Unrepresentable);
+        let what = if about_values { "the target refused a row" } else { "rows can't be copied" };
+        let mut translated = translate(error, what).at("table", &self.layout.table.name);
         if let Some(place) = place {
             match self.keys.name(&self.layout, place.line - place.line.min(1)) {
                 Some(key) => translated = translated.at("key", key),

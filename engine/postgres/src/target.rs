@@ -9,7 +9,7 @@ use engine_core::target::{Applier, BuildJob, BuildStep, Loader, Target, TaskReco
 use engine_core::{Error, ErrorKind, Result};
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Transaction};
 
 use crate::applier::PostgresApplier;
 use crate::connect::{Connector, Server};
@@ -241,6 +241,7 @@ async fn create_tables(client: &mut Client, claim: &Claim, tables: &[Arc<TargetT
         if there.contains(&name) {
             continue;
         }
+        refuse_lost_rows(&transaction, claim, table).await?;
         for statement in ddl::table(table) {
             transaction.batch_execute(&statement).await.map_err(|error| {
                 translate(error, "a table can't be created in the target").at("table", &table.name)
@@ -256,6 +257,25 @@ async fn create_tables(client: &mut Client, claim: &Claim, tables: &[Arc<TargetT
             .map_err(failed)?;
     }
     transaction.commit().await.map_err(failed)
+}
+
+/// Refuses to create a table anew whose rows the target is on record as having: they would be
+/// missing and nobody would know.
+async fn refuse_lost_rows(transaction: &Transaction<'_>, claim: &Claim, table: &TargetTable) -> Result<()> {
+    let chunk = transaction
+        .query_opt(
+            "SELECT FROM _migration.chunk WHERE task = $1 AND namespace = $2 AND name = $3 LIMIT 1",
+            &[&claim.task, &table.source.namespace, &table.source.name],
+        )
+        .await
+        .map_err(|error| translate(error, "the target's record of tasks can't be read"))?;
+    if chunk.is_none() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Divergence, "a table that the task has copied rows to is gone from the target")
+        .at("task", &claim.task)
+        .at("table", &table.name)
+        .help("restore it, or drop the task's other tables too and begin a new task with another --name"))
 }
 
 fn not_ours(task: &str, tables: &mut [String]) -> Error {
