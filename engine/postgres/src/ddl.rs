@@ -1,6 +1,5 @@
 //! The statements that create a table.
 
-use engine_core::Result;
 use engine_core::plan::{TargetColumn, TargetTable};
 use engine_core::schema::TableName;
 
