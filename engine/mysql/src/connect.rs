@@ -67,9 +67,11 @@ impl Connector {
             match name.as_str() {
                 "ssl-mode" => mode = Some(tls_mode(value)?),
                 "ssl-ca" => authority = Some(PathBuf::from(value)),
+                // Read where the change stream is opened.
+                "server-id" => {}
                 other => {
                     return Err(usage(format!("the URL option '{other}' is unknown"))
-                        .help("known options are ssl-mode and ssl-ca"));
+                        .help("known options are ssl-mode, ssl-ca and server-id"));
                 }
             }
         }

@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use engine_core::position::{Position, Watermarks};
 use engine_core::source::{BatchSink, ReadRequest, Reader};
 use engine_core::{Error, ErrorKind, Result};
+use std::time::Duration;
+
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
@@ -16,7 +18,12 @@ use crate::chunk;
 use crate::connect::Connector;
 use crate::error::server_error;
 use crate::server::{GtidMode, Server};
-use crate::{sql, watermark};
+use crate::{binlog, sql, watermark};
+
+/// Snapshots tried before an exact read gives up.
+const SNAPSHOT_ATTEMPTS: u32 = 40;
+/// How much longer to wait after each.
+const SNAPSHOT_PAUSE: Duration = Duration::from_millis(5);
 
 /// Reads chunks with the binary protocol, whose floating-point values are exact where the text
 /// protocol's are rounded.
@@ -46,11 +53,7 @@ impl ChunkReader {
                 Ok(Watermarks { low: unknown(), high: unknown() })
             }
             (true, GtidMode::MariaDb) => self.in_snapshot(conn, request, sink).await,
-            (true, _) if request.exact => Err(Error::new(
-                ErrorKind::Internal,
-                "an exact read of MySQL needs the binlog reader, which is not linked yet",
-            )
-            .at("table", &request.table.name)),
+            (true, _) if request.exact => self.exactly(conn, request, sink).await,
             (true, _) => self.between_watermarks(conn, request, sink).await,
         }
     }
@@ -68,6 +71,35 @@ impl ChunkReader {
         self.rows(conn, request, sink).await?;
         conn.query_drop("COMMIT").await.map_err(failed)?;
         Ok(Watermarks { low: position.clone(), high: position })
+    }
+
+    /// MySQL: a consistent snapshot between whose watermarks no transaction touched the table, so
+    /// that it shows exactly what the lower one holds of it.
+    async fn exactly(
+        &self,
+        conn: &mut Conn,
+        request: &ReadRequest,
+        sink: &mut dyn BatchSink,
+    ) -> Result<Watermarks> {
+        let failed = |error| server_error("a consistent snapshot can't be taken", error);
+        let name = &request.table.name;
+        for attempt in 0..SNAPSHOT_ATTEMPTS {
+            let low = watermark::low(conn, &self.server).await?;
+            conn.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await.map_err(failed)?;
+            let high = watermark::high(conn, &self.server).await?;
+            if !binlog::touches(&self.connector, &self.server, name, &low, &high).await? {
+                self.rows(conn, request, sink).await?;
+                conn.query_drop("COMMIT").await.map_err(failed)?;
+                return Ok(Watermarks { low, high });
+            }
+            conn.query_drop("ROLLBACK").await.map_err(failed)?;
+            tracing::debug!(table = %name, attempt, "the table changed while its snapshot was taken");
+            tokio::time::sleep(SNAPSHOT_PAUSE * attempt).await;
+        }
+        Err(Error::new(ErrorKind::Transient, "no exact snapshot of the table could be taken")
+            .at("table", name)
+            .because(format!("it changed during each of {SNAPSHOT_ATTEMPTS} attempts"))
+            .help("give the table a primary key, or try when it is written to less"))
     }
 
     /// MySQL: one statement, with what was visible before it and what was logged after it.

@@ -54,10 +54,6 @@ pub(crate) enum CellDecoder {
     Json,
     Enumeration(Vec<String>),
     Set(Vec<String>),
-    /// MariaDB's UUID.
-    Uuid,
-    /// MariaDB's INET4 and INET6, as text.
-    Address(usize),
 }
 
 impl CellDecoder {
@@ -120,8 +116,6 @@ impl CellDecoder {
                     "its fractional seconds are stored in MariaDB's format before 10.1.2",
                 ));
             }
-            (LogicalType::Text { .. }, STRING) if is_native(schema, "inet6") => Self::Address(16),
-            (LogicalType::Text { .. }, STRING) if is_native(schema, "inet4") => Self::Address(4),
             (LogicalType::Text { charset, fixed, .. }, STRING | VARCHAR | BLOB) => {
                 let name = charset.as_deref().unwrap_or("utf8mb4");
                 let charset = charsets.by_name(name).ok_or(ColumnMismatch::Unsupported(
@@ -138,7 +132,6 @@ impl CellDecoder {
                 Self::Padded(*length as usize)
             }
             (LogicalType::Bytes { fixed: false, .. }, STRING | VARCHAR | BLOB) => Self::Raw,
-            (LogicalType::Uuid, STRING) => Self::Uuid,
             (LogicalType::Bit { width }, BIT) if *width == u32::from(wire.detail) => {
                 Self::Bit(width.div_ceil(8) as usize)
             }
@@ -232,50 +225,8 @@ impl CellDecoder {
                     out.extend_from_slice(label.as_bytes());
                 }
             }
-            Self::Uuid => uuid(raw, out)?,
-            Self::Address(length) => address(raw, *length, out)?,
             _ => return Err(Malformed("the column is laid out for bytes, its values are none").into()),
         }
         Ok(())
-    }
-}
-
-fn is_native(schema: &ColumnSchema, name: &str) -> bool {
-    schema.native.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
-}
-
-/// MariaDB keeps the groups of a UUID in reverse order, so that those of version 1 sort by time,
-/// and strips zero bytes at the end.
-fn uuid(raw: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
-    let mut stored = [0u8; 16];
-    stored.get_mut(..raw.len()).ok_or(Malformed("a UUID is too long"))?.copy_from_slice(raw);
-    let [a0, a1, a2, a3, a4, a5, b0, b1, c0, c1, d0, d1, e0, e1, e2, e3] = stored;
-    out.extend_from_slice(&[e0, e1, e2, e3, d0, d1, c0, c1, b0, b1, a0, a1, a2, a3, a4, a5]);
-    Ok(())
-}
-
-fn address(raw: &[u8], length: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
-    let mut stored = [0u8; 16];
-    if raw.len() > length {
-        return Err(Malformed("an address is too long"));
-    }
-    stored.get_mut(..raw.len()).ok_or(Malformed("an address is too long"))?.copy_from_slice(raw);
-    let text = if length == 4 {
-        let [a, b, c, d, ..] = stored;
-        std::net::Ipv4Addr::new(a, b, c, d).to_string()
-    } else {
-        ipv6_text(stored)
-    };
-    out.extend_from_slice(text.as_bytes());
-    Ok(())
-}
-
-/// The server writes the last four bytes of compatible addresses as IPv4 too.
-fn ipv6_text(stored: [u8; 16]) -> String {
-    let [.., a, b, c, d] = stored;
-    let compatible = stored.iter().take(12).all(|&byte| byte == 0) && (a != 0 || b != 0);
-    match compatible {
-        true => format!("::{}", std::net::Ipv4Addr::new(a, b, c, d)),
-        false => std::net::Ipv6Addr::from(stored).to_string(),
     }
 }

@@ -46,7 +46,9 @@ impl PackedDecimal {
         plain.copy_from_slice(packed);
         let negative = plain.first().is_some_and(|first| first & 0x80 == 0);
         if negative {
-            plain.iter_mut().for_each(|byte| *byte = !*byte);
+            for byte in &mut *plain {
+                *byte = !*byte;
+            }
         }
         if let Some(first) = plain.first_mut() {
             *first &= 0x7f;
@@ -158,7 +160,7 @@ pub(crate) mod tests {
             .chain(fraction.as_bytes().chunks(WORD_DIGITS))
             .for_each(|digits| push(std::str::from_utf8(digits).expect("ASCII")));
         if negative {
-            packed.iter_mut().for_each(|byte| *byte = !*byte);
+            packed = packed.iter().map(|byte| !byte).collect();
         }
         if let Some(first) = packed.first_mut() {
             *first ^= 0x80;

@@ -26,8 +26,6 @@ pub(crate) struct Header {
 impl Header {
     /// The event was made up for this connection and is in no file.
     pub(crate) const ARTIFICIAL: u16 = 0x20;
-    /// The file was being written when the event was read; set in its first event only.
-    pub(crate) const IN_USE: u16 = 0x01;
 
     pub(crate) fn read(input: &mut Bytes<'_>) -> Result<Self, Malformed> {
         Ok(Self {

@@ -232,20 +232,42 @@ fn double(value: f64, out: &mut Vec<u8>) -> Result<(), Malformed> {
         out.extend_from_slice(if value.is_sign_negative() { b"-0.0" } else { b"0.0" });
         return Ok(());
     }
-    let scientific = format!("{value:e}");
-    let (mantissa, exponent) = scientific.rsplit_once('e').unwrap_or((&scientific, "0"));
-    let digits = mantissa.bytes().filter(u8::is_ascii_digit).count() as i32;
-    let point: i32 = 1 + exponent.parse::<i32>().map_err(|_| Malformed("a JSON number can't be printed"))?;
-    if PLAIN_EXPONENTS.contains(&point) || (1..digits).contains(&point) {
-        let plain = format!("{value}");
-        out.extend_from_slice(plain.as_bytes());
-        if !plain.contains('.') {
-            out.extend_from_slice(b".0");
-        }
-    } else {
-        out.extend_from_slice(scientific.as_bytes());
+    let (digits, point) = shortest(value).ok_or(Malformed("a JSON number can't be printed"))?;
+    if value.is_sign_negative() {
+        out.push(b'-');
     }
+    let length = digits.len() as i32;
+    if !PLAIN_EXPONENTS.contains(&point) && !(1..length).contains(&point) {
+        let (first, rest) = digits.split_at(1);
+        out.extend_from_slice(first.as_bytes());
+        if !rest.is_empty() {
+            out.push(b'.');
+            out.extend_from_slice(rest.as_bytes());
+        }
+        return write!(out, "e{}", point - 1).map_err(|_| Malformed("out of memory"));
+    }
+    let zeros = |count: i32| std::iter::repeat_n(b'0', usize::try_from(count).unwrap_or(0));
+    let (whole, fraction) = digits.split_at(point.clamp(0, length) as usize);
+    out.extend_from_slice(if point > 0 { whole.as_bytes() } else { b"0" });
+    out.extend(zeros(point - length));
+    out.push(b'.');
+    out.extend(zeros(-point));
+    out.extend_from_slice(if fraction.is_empty() { b"0" } else { fraction.as_bytes() });
     Ok(())
+}
+
+/// The fewest digits that read back as the value, and where the point is: 0.d × 10^n. Of two
+/// candidates equally near the value the one with the even last digit, as the server has it.
+fn shortest(value: f64) -> Option<(String, i32)> {
+    let magnitude = value.abs();
+    let mut text = format!("{magnitude:e}");
+    let digits = text.bytes().take_while(|&byte| byte != b'e').filter(u8::is_ascii_digit).count();
+    let rounded = format!("{magnitude:.*e}", digits.checked_sub(1)?);
+    if rounded.parse() == Ok(magnitude) {
+        text = rounded;
+    }
+    let (mantissa, exponent) = text.split_once('e')?;
+    Some((mantissa.replace('.', ""), exponent.parse::<i32>().ok()? + 1))
 }
 
 fn base64(data: &[u8], out: &mut Vec<u8>) {
@@ -344,6 +366,8 @@ mod tests {
             (123_456_789_012_345.0, "123456789012345.0"),
             (1_234_567_890_123_456.0, "1.234567890123456e15"),
             (1_420_777_418_111_243.2, "1420777418111243.2"),
+            (-1_440_375_592_969_708.25, "-1440375592969708.2"),
+            (25.5, "25.5"),
             (0.00001, "0.00001"),
             (1e-15, "0.000000000000001"),
             (1.5e-15, "0.0000000000000015"),

@@ -193,7 +193,7 @@ mod tests {
         assert!(kinds(&outer(7, size, &packed)).is_err());
         assert!(kinds(&outer(0, u64::MAX, &packed)).is_err());
         let mut damaged = packed;
-        damaged[9] ^= 0xff;
+        damaged[0] ^= 0xff;
         assert!(kinds(&outer(0, size, &damaged)).is_err());
     }
 

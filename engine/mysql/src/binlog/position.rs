@@ -115,7 +115,7 @@ impl LogPosition {
         let mut position = Self { server: String::new(), file: None, transactions: None };
         for field in text.split(';') {
             match field.split_once('=')? {
-                ("server", server) => position.server = server.to_owned(),
+                ("server", server) => server.clone_into(&mut position.server),
                 ("file", place) => {
                     let (file, offset) = place.rsplit_once(':')?;
                     split_file(file)?;

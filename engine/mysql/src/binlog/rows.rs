@@ -12,8 +12,6 @@ use super::extent::Extent;
 #[derive(Debug)]
 pub(crate) struct RowsEvent<'a> {
     pub(crate) table_number: u64,
-    /// The statement's last event: its table numbers end here.
-    pub(crate) ends_statement: bool,
     pub(crate) columns: usize,
     /// Whether every image has every column.
     pub(crate) full_images: bool,
@@ -23,10 +21,9 @@ pub(crate) struct RowsEvent<'a> {
 
 impl<'a> RowsEvent<'a> {
     pub(crate) fn read(body: &'a [u8], kind: RowsKind) -> Result<Self, Malformed> {
-        const STATEMENT_END: u16 = 1;
         let mut input = Bytes::new(body);
         let table_number = input.little_endian(6)?;
-        let flags = input.u16()?;
+        let _flags = input.u16()?;
         if kind.extra_data {
             // The length counts itself.
             let length = usize::from(input.u16()?);
@@ -39,13 +36,7 @@ impl<'a> RowsEvent<'a> {
             let present = input.take(columns.div_ceil(8))?;
             full_images &= (0..columns).all(|column| bit(present, column));
         }
-        Ok(Self {
-            table_number,
-            ends_statement: flags & STATEMENT_END != 0,
-            columns,
-            full_images,
-            packed: input.rest(),
-        })
+        Ok(Self { table_number, columns, full_images, packed: input.rest() })
     }
 }
 

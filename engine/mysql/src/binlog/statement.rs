@@ -167,10 +167,7 @@ impl Reader<'_> {
         let rows_follow = self.tokens.windows(2).any(
             |pair| matches!(pair, [start, transaction] if start.is("START") && transaction.is("TRANSACTION")),
         );
-        match rows_follow {
-            true => Statement::CreateWithRows(vec![table]),
-            false => Statement::Structure(vec![table]),
-        }
+        if rows_follow { Statement::CreateWithRows(vec![table]) } else { Statement::Structure(vec![table]) }
     }
 
     /// Whether the next words name something that is no table.

@@ -105,16 +105,12 @@ impl BinlogChanges {
     /// The next event of the compressed transaction that the stream is in.
     fn next_inside(&mut self) -> Result<Option<RawEvent>> {
         let Some(payload) = &mut self.payload else { return Ok(None) };
-        match payload.next()? {
-            Some((header, body)) => {
-                self.wire.expect_repeated(header);
-                Ok(Some(RawEvent::inner(header, body)))
-            }
-            None => {
-                self.payload = None;
-                Ok(None)
-            }
+        if let Some((header, body)) = payload.next()? {
+            self.wire.expect_repeated(header);
+            return Ok(Some(RawEvent::inner(header, body)));
         }
+        self.payload = None;
+        Ok(None)
     }
 
     /// The next event, unless nothing comes for a moment or the set has been gathered long enough.
@@ -167,7 +163,10 @@ impl BinlogChanges {
             EventKind::Ignored => {}
             EventKind::Rotate => return self.rotate(body),
             EventKind::FormatDescription => self.first_of_file()?,
-            EventKind::Heartbeat => return self.heartbeat(header, body),
+            EventKind::Heartbeat => {
+                self.heartbeat(header, body);
+                return Ok(());
+            }
             EventKind::Gtid | EventKind::AnonymousGtid => self.begin_mysql(MySqlGtid::read(body)?, kind),
             EventKind::TaggedGtid => self.begin_mysql(MySqlGtid::read_tagged(body)?, kind),
             EventKind::MariaDbGtid => self.begin_mariadb(MariaDbGtid::read(body)?, header),
@@ -228,9 +227,9 @@ impl BinlogChanges {
         Ok(())
     }
 
-    fn heartbeat(&mut self, header: Header, body: &[u8]) -> Result<()> {
+    fn heartbeat(&mut self, header: Header, body: &[u8]) {
         if self.transaction.is_some() {
-            return Ok(());
+            return;
         }
         // The second version has tagged fields; the first one is what we ask for.
         if header.kind == 27
@@ -240,7 +239,6 @@ impl BinlogChanges {
             place.advance(header.next);
         }
         self.moved();
-        Ok(())
     }
 
     fn moved(&mut self) {
