@@ -81,7 +81,6 @@ async fn readable_tables(conn: &mut Conn, database: Option<&str>) -> Result<Vec<
     for (namespace, name) in &names {
         let table = TableName::new(namespace, name);
         match conn.query_drop(format!("SELECT 1 FROM {} LIMIT 0", sql::table(&table))).await {
-            Ok(()) => {}
             Err(DriverFailure::Server(error)) if matches!(error.code, 1142 | 1143 | 1044) => {
                 let fix = format!("GRANT SELECT ON {} TO the account", sql::table(&table));
                 refused.push(finding(
@@ -91,8 +90,8 @@ async fn readable_tables(conn: &mut Conn, database: Option<&str>) -> Result<Vec<
                     Some(&fix),
                 ));
             }
-            // Dropped since, or unusable for a reason that reading it will tell.
-            Err(DriverFailure::Server(_)) => {}
+            // An error here: dropped since, or unusable for a reason that reading it will tell.
+            Ok(()) | Err(DriverFailure::Server(_)) => {}
             Err(other) => return Err(failed(other)),
         }
     }
