@@ -242,7 +242,7 @@ async fn replication(connector: &Connector, server: &Server) -> Result<Finding> 
     let file = file.unwrap_or_default();
     // Any number that no other replica uses.
     let id = std::process::id() ^ 0x5e00_0000;
-    let request = BinlogStreamRequest::new(id).with_filename(file.as_bytes()).with_pos(4);
+    let request = BinlogStreamRequest::new(id).with_filename(file.as_bytes()).with_pos(4).with_non_blocking();
     let first = async {
         let mut stream = conn.get_binlog_stream(request).await?;
         stream.next().await.transpose()

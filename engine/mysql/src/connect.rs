@@ -59,7 +59,8 @@ pub struct Connector {
 
 impl Connector {
     /// Reads the options of `url`: `ssl-mode` (`disabled`, `preferred` (the default), `required`,
-    /// `verify-ca`, `verify-identity`) and `ssl-ca` (a PEM file). Connects to nothing.
+    /// `verify-ca`, `verify-identity`), `ssl-ca` (a PEM file) and `server-id` (to follow changes
+    /// under). Connects to nothing.
     pub fn new(url: EndpointUrl) -> Result<Self> {
         let mut mode = None;
         let mut authority = None;
@@ -67,9 +68,11 @@ impl Connector {
             match name.as_str() {
                 "ssl-mode" => mode = Some(tls_mode(value)?),
                 "ssl-ca" => authority = Some(PathBuf::from(value)),
+                // Read by the change stream.
+                "server-id" => {}
                 other => {
                     return Err(usage(format!("the URL option '{other}' is unknown"))
-                        .help("known options are ssl-mode and ssl-ca"));
+                        .help("known options are ssl-mode, ssl-ca and server-id"));
                 }
             }
         }
