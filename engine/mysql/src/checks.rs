@@ -81,7 +81,6 @@ async fn readable_tables(conn: &mut Conn, database: Option<&str>) -> Result<Vec<
     for (namespace, name) in &names {
         let table = TableName::new(namespace, name);
         match conn.query_drop(format!("SELECT 1 FROM {} LIMIT 0", sql::table(&table))).await {
-            Ok(()) => {}
             Err(DriverFailure::Server(error)) if matches!(error.code, 1142 | 1143 | 1044) => {
                 let fix = format!("GRANT SELECT ON {} TO the account", sql::table(&table));
                 refused.push(finding(
@@ -91,8 +90,8 @@ async fn readable_tables(conn: &mut Conn, database: Option<&str>) -> Result<Vec<
                     Some(&fix),
                 ));
             }
-            // Dropped since, or unusable for a reason that reading it will tell.
-            Err(DriverFailure::Server(_)) => {}
+            // An error here: dropped since, or unusable for a reason that reading it will tell.
+            Ok(()) | Err(DriverFailure::Server(_)) => {}
             Err(other) => return Err(failed(other)),
         }
     }
@@ -243,7 +242,7 @@ async fn replication(connector: &Connector, server: &Server) -> Result<Finding> 
     let file = file.unwrap_or_default();
     // Any number that no other replica uses.
     let id = std::process::id() ^ 0x5e00_0000;
-    let request = BinlogStreamRequest::new(id).with_filename(file.as_bytes()).with_pos(4);
+    let request = BinlogStreamRequest::new(id).with_filename(file.as_bytes()).with_pos(4).with_non_blocking();
     let first = async {
         let mut stream = conn.get_binlog_stream(request).await?;
         stream.next().await.transpose()

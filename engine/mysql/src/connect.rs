@@ -19,7 +19,7 @@ const MAX_PACKET: usize = 1 << 30;
 /// The session of every connection.
 ///
 /// - Times are UTC, so that TIMESTAMP means the same here and in the binlog.
-/// - With an empty `sql_mode` every stored value can be read, dates that are none included, and
+/// - Under this `sql_mode` every stored value can be read and compared, dates that are none included, and
 ///   CHAR comes without its padding.
 /// - `character_set_results = NULL` makes text arrive in the column's own character set, as the
 ///   binlog has it, so that one codec serves both.
@@ -27,7 +27,7 @@ const MAX_PACKET: usize = 1 << 30;
 ///
 /// Versioned comments are read by the servers that know the variable: `/*!80000` by MySQL 8 and
 /// later but not by MariaDB, `/*M!` by MariaDB alone.
-const SESSION: &str = "SET SESSION time_zone = '+00:00', sql_mode = '', character_set_results = NULL, \
+const SESSION: &str = "SET SESSION time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES', character_set_results = NULL, \
     net_write_timeout = 3600, net_read_timeout = 3600, wait_timeout = 86400, \
     sql_auto_is_null = 0, sql_select_limit = DEFAULT \
     /*!80000 , max_execution_time = 0, information_schema_stats_expiry = 0 */\
@@ -59,7 +59,8 @@ pub struct Connector {
 
 impl Connector {
     /// Reads the options of `url`: `ssl-mode` (`disabled`, `preferred` (the default), `required`,
-    /// `verify-ca`, `verify-identity`) and `ssl-ca` (a PEM file). Connects to nothing.
+    /// `verify-ca`, `verify-identity`), `ssl-ca` (a PEM file) and `server-id` (to follow changes
+    /// under). Connects to nothing.
     pub fn new(url: EndpointUrl) -> Result<Self> {
         let mut mode = None;
         let mut authority = None;
@@ -67,7 +68,7 @@ impl Connector {
             match name.as_str() {
                 "ssl-mode" => mode = Some(tls_mode(value)?),
                 "ssl-ca" => authority = Some(PathBuf::from(value)),
-                // Read where the change stream is opened.
+                // Read by the change stream.
                 "server-id" => {}
                 other => {
                     return Err(usage(format!("the URL option '{other}' is unknown"))

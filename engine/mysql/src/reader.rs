@@ -3,27 +3,27 @@
 mod cell;
 mod rows;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use engine_core::position::{Position, Watermarks};
 use engine_core::source::{BatchSink, ReadRequest, Reader};
 use engine_core::{Error, ErrorKind, Result};
-use std::time::Duration;
-
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use self::rows::RowReader;
 use crate::charset::Charsets;
-use crate::chunk;
 use crate::connect::Connector;
 use crate::error::server_error;
 use crate::server::{GtidMode, Server};
-use crate::{binlog, sql, watermark};
+use crate::{binlog, chunk};
+use crate::{sql, watermark};
 
-/// Snapshots tried before an exact read gives up.
-const SNAPSHOT_ATTEMPTS: u32 = 40;
-/// How much longer to wait after each.
-const SNAPSHOT_PAUSE: Duration = Duration::from_millis(5);
+/// How often a quiet moment is sought for a table without a row key.
+const EXACT_ATTEMPTS: u32 = 50;
+/// Pause after the first attempt; the n-th is n times as long.
+const EXACT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Reads chunks with the binary protocol, whose floating-point values are exact where the text
 /// protocol's are rounded.
@@ -53,7 +53,7 @@ impl ChunkReader {
                 Ok(Watermarks { low: unknown(), high: unknown() })
             }
             (true, GtidMode::MariaDb) => self.in_snapshot(conn, request, sink).await,
-            (true, _) if request.exact => self.exactly(conn, request, sink).await,
+            (true, _) if request.exact => self.between_changes(conn, request, sink).await,
             (true, _) => self.between_watermarks(conn, request, sink).await,
         }
     }
@@ -73,33 +73,35 @@ impl ChunkReader {
         Ok(Watermarks { low: position.clone(), high: position })
     }
 
-    /// MySQL: a consistent snapshot between whose watermarks no transaction touched the table, so
-    /// that it shows exactly what the lower one holds of it.
-    async fn exactly(
+    /// MySQL: a consistent snapshot taken at a moment when no change of the table was on its way
+    /// from the log to visibility, which the log itself proves.
+    async fn between_changes(
         &self,
         conn: &mut Conn,
         request: &ReadRequest,
         sink: &mut dyn BatchSink,
     ) -> Result<Watermarks> {
+        let table = &request.table.name;
         let failed = |error| server_error("a consistent snapshot can't be taken", error);
-        let name = &request.table.name;
-        for attempt in 0..SNAPSHOT_ATTEMPTS {
+        for attempt in 0..EXACT_ATTEMPTS {
             let low = watermark::low(conn, &self.server).await?;
-            conn.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await.map_err(failed)?;
+            conn.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT").await.map_err(failed)?;
             let high = watermark::high(conn, &self.server).await?;
-            if !binlog::touches(&self.connector, &self.server, name, &low, &high).await? {
-                self.rows(conn, request, sink).await?;
-                conn.query_drop("COMMIT").await.map_err(failed)?;
-                return Ok(Watermarks { low, high });
+            if binlog::touches(&self.connector, &self.server, table, &low, &high).await? {
+                conn.query_drop("ROLLBACK").await.map_err(failed)?;
+                let pause = EXACT_PAUSE * (attempt + 1);
+                tracing::debug!(%table, attempt, ?pause, "the table changed around the snapshot");
+                tokio::time::sleep(pause).await;
+                continue;
             }
-            conn.query_drop("ROLLBACK").await.map_err(failed)?;
-            tracing::debug!(table = %name, attempt, "the table changed while its snapshot was taken");
-            tokio::time::sleep(SNAPSHOT_PAUSE * attempt).await;
+            self.rows(conn, request, sink).await?;
+            conn.query_drop("COMMIT").await.map_err(failed)?;
+            return Ok(Watermarks { low, high });
         }
-        Err(Error::new(ErrorKind::Transient, "no exact snapshot of the table could be taken")
-            .at("table", name)
-            .because(format!("it changed during each of {SNAPSHOT_ATTEMPTS} attempts"))
-            .help("give the table a primary key, or try when it is written to less"))
+        Err(Error::new(ErrorKind::Precondition, "no quiet moment was found for a table without a row key")
+            .at("table", table)
+            .because(format!("it was being changed at each of {EXACT_ATTEMPTS} moments tried"))
+            .help("give the table a primary key, or pause its writers until its copy has begun"))
     }
 
     /// MySQL: one statement, with what was visible before it and what was logged after it.

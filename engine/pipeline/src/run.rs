@@ -160,12 +160,11 @@ impl Task {
         spec.target.claim(&spec.name, &task_plan.digest, start.as_ref()).await?;
         spec.target.create_tables(&targets).await?;
 
-        let record = known.unwrap_or(TaskRecord {
-            plan_digest: task_plan.digest.clone(),
-            start: start.clone(),
-            position: start,
-            chunks: Vec::new(),
-        });
+        // Only now is the record final: until the claim another engine could still commit.
+        let record = spec.target.task(&spec.name).await?.ok_or_else(|| {
+            Error::new(ErrorKind::State, "the target does not know the task that was just registered")
+                .at("task", &spec.name)
+        })?;
         let resumed = !record.chunks.is_empty();
         let copied_before = resumed && snapshot::is_complete(&task_plan.tables, &record.chunks);
         self.progress.update(|report| {

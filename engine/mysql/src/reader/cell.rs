@@ -162,7 +162,7 @@ mod tests {
     use super::*;
     use engine_core::column::Varlen;
 
-    fn decoded(logical: LogicalType, charset: Option<&str>, value: Value) -> Result<Column, String> {
+    fn decoded(logical: &LogicalType, charset: Option<&str>, value: &Value) -> Result<Column, String> {
         let schema = ColumnSchema {
             name: "c".into(),
             native: String::new(),
@@ -178,16 +178,18 @@ mod tests {
         };
         let decoder = Decoder::new(&schema, charset.and_then(Charset::native))?;
         let mut column = logical.layout().empty_column();
-        decoder.push(&value, &mut column)?;
+        decoder.push(value, &mut column)?;
         Ok(column)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "compared with what decoding returns")]
     fn varlen(bytes: &[u8]) -> Result<Column, String> {
         let mut values = Varlen::default();
         values.push(bytes);
         Ok(Column::new(Vector::Varlen(values)))
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "compared with what decoding returns")]
     fn i64s(value: i64) -> Result<Column, String> {
         Ok(Column::new(Vector::I64(vec![value])))
     }
@@ -196,19 +198,19 @@ mod tests {
     fn integers_keep_their_full_range() {
         let unsigned = LogicalType::Integer { bits: 64, signed: false };
         assert_eq!(
-            decoded(unsigned.clone(), None, Value::UInt(u64::MAX)),
+            decoded(&unsigned, None, &Value::UInt(u64::MAX)),
             Ok(Column::new(Vector::U64(vec![u64::MAX])))
         );
-        assert!(decoded(unsigned, None, Value::Int(-1)).is_err());
+        assert!(decoded(&unsigned, None, &Value::Int(-1)).is_err());
         let signed = LogicalType::Integer { bits: 64, signed: true };
-        assert_eq!(decoded(signed.clone(), None, Value::Int(i64::MIN)), i64s(i64::MIN));
-        assert!(decoded(signed, None, Value::Bytes(b"5".to_vec())).is_err());
+        assert_eq!(decoded(&signed, None, &Value::Int(i64::MIN)), i64s(i64::MIN));
+        assert!(decoded(&signed, None, &Value::Bytes(b"5".to_vec())).is_err());
     }
 
     #[test]
     fn decimals_lose_zerofill_and_nothing_else() {
         let decimal = || LogicalType::Decimal { precision: 10, scale: 2 };
-        let of = |digits: &str| decoded(decimal(), None, Value::Bytes(digits.as_bytes().to_vec()));
+        let of = |digits: &str| decoded(&decimal(), None, &Value::Bytes(digits.as_bytes().to_vec()));
         assert_eq!(of("00000012.50"), varlen(b"12.50"));
         assert_eq!(of("0.00"), varlen(b"0.00"));
         assert_eq!(of("-0.40"), varlen(b"-0.40"));
@@ -219,42 +221,43 @@ mod tests {
     #[test]
     fn fixed_bytes_and_bits_are_padded() {
         let binary = LogicalType::Bytes { max_bytes: Some(3), fixed: true };
-        assert_eq!(decoded(binary, None, Value::Bytes(b"a".to_vec())), varlen(b"a\0\0"));
+        assert_eq!(decoded(&binary, None, &Value::Bytes(b"a".to_vec())), varlen(b"a\0\0"));
         let varbinary = LogicalType::Bytes { max_bytes: Some(3), fixed: false };
-        assert_eq!(decoded(varbinary, None, Value::Bytes(b"a\0".to_vec())), varlen(b"a\0"));
-        assert_eq!(decoded(LogicalType::Bit { width: 10 }, None, Value::Bytes(vec![1])), varlen(&[0, 1]));
+        assert_eq!(decoded(&varbinary, None, &Value::Bytes(b"a\0".to_vec())), varlen(b"a\0"));
+        assert_eq!(decoded(&LogicalType::Bit { width: 10 }, None, &Value::Bytes(vec![1])), varlen(&[0, 1]));
     }
 
     #[test]
     fn dates_that_are_none_keep_their_fields() {
-        let column = decoded(LogicalType::Date, None, Value::Date(2024, 2, 31, 0, 0, 0, 0)).expect("a date");
+        let column =
+            decoded(&LogicalType::Date, None, &Value::Date(2024, 2, 31, 0, 0, 0, 0)).expect("a date");
         let Vector::I64(values) = column.values else { panic!("dates are integers") };
         assert_eq!(Fields::from_date(values[0]), Fields { year: 2024, month: 2, day: 31, micros: 0 });
         let stamp = LogicalType::Timestamp { precision: 6, zoned: false };
-        assert_eq!(decoded(stamp, None, Value::Date(1970, 1, 2, 0, 0, 1, 5)), i64s(86_401_000_005));
+        assert_eq!(decoded(&stamp, None, &Value::Date(1970, 1, 2, 0, 0, 1, 5)), i64s(86_401_000_005));
     }
 
     #[test]
     fn times_are_signed_and_longer_than_a_day() {
         let time = || LogicalType::Time { precision: 6 };
         let longest = (838 * 3600 + 59 * 60 + 59) * 1_000_000;
-        assert_eq!(decoded(time(), None, Value::Time(true, 34, 22, 59, 59, 0)), i64s(-longest));
-        assert_eq!(decoded(time(), None, Value::Time(true, 0, 0, 0, 0, 500_000)), i64s(-500_000));
+        assert_eq!(decoded(&time(), None, &Value::Time(true, 34, 22, 59, 59, 0)), i64s(-longest));
+        assert_eq!(decoded(&time(), None, &Value::Time(true, 0, 0, 0, 0, 500_000)), i64s(-500_000));
     }
 
     #[test]
     fn text_is_decoded_or_refused() {
         let text = || LogicalType::Text { max_chars: None, fixed: false, charset: None, collation: None };
-        assert_eq!(decoded(text(), Some("utf16"), Value::Bytes(vec![0x20, 0xac])), varlen("€".as_bytes()));
-        assert!(decoded(text(), Some("utf8mb4"), Value::Bytes(vec![0xff])).is_err());
-        assert!(decoded(text(), Some("ascii"), Value::Bytes(vec![0x80])).is_err());
-        assert!(decoded(text(), None, Value::Bytes(vec![b'a'])).is_err());
+        assert_eq!(decoded(&text(), Some("utf16"), &Value::Bytes(vec![0x20, 0xac])), varlen("€".as_bytes()));
+        assert!(decoded(&text(), Some("utf8mb4"), &Value::Bytes(vec![0xff])).is_err());
+        assert!(decoded(&text(), Some("ascii"), &Value::Bytes(vec![0x80])).is_err());
+        assert!(decoded(&text(), None, &Value::Bytes(vec![b'a'])).is_err());
     }
 
     #[test]
     fn null_is_not_empty() {
         let bytes = LogicalType::Bytes { max_bytes: None, fixed: false };
-        let column = decoded(bytes, None, Value::NULL).expect("NULL fits");
+        let column = decoded(&bytes, None, &Value::NULL).expect("NULL fits");
         assert!(column.is_null(0));
     }
 }
