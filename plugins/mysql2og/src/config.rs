@@ -1,13 +1,19 @@
 //! What the user may set.
+//!
+//! The JSON Schema in `config.schema.json` is made from these types by a test, which fails when the
+//! two differ: making it in the component would triple the component's size.
 
 use std::collections::BTreeMap;
 
 use migration_sdk::temporal::Fields;
-use schemars::JsonSchema;
 use serde::Deserialize;
 
+/// The JSON Schema of [`Config`].
+pub(crate) const SCHEMA: &str = include_str!("config.schema.json");
+
 /// Configuration of mysql2og. Everything is optional.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
     /// Target schema per source database. A database that is not named keeps its own name.
@@ -18,7 +24,7 @@ pub(crate) struct Config {
     pub(crate) lowercase_names: bool,
     /// What becomes of dates that no calendar has, such as 0000-00-00: "fail", "null", or the date
     /// to put in their place, "YYYY-MM-DD" or "YYYY-MM-DD hh:mm:ss" (UTC where the column has a zone).
-    #[schemars(with = "String")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub(crate) zero_dates: ZeroDates,
     /// Type of tinyint(1). As a boolean, a value other than 0 and 1 stops the task.
     pub(crate) tinyint1: TinyInt1,
@@ -26,7 +32,7 @@ pub(crate) struct Config {
     pub(crate) unsigned_bigint: UnsignedBigint,
     /// Type of JSON; by default jsonb for MySQL, and json for MariaDB, which keeps JSON as text.
     pub(crate) json: Option<Json>,
-    /// Type of geometries: bytea, or PostGIS' geometry; both hold extended WKB.
+    /// Type of geometries: bytea, or geometry of the `PostGIS` extension; both hold extended WKB.
     pub(crate) geometry: Geometry,
     /// Type of vectors: `real[]`, or the type of the pgvector extension.
     pub(crate) vector: VectorType,
@@ -41,7 +47,8 @@ pub(crate) struct Config {
 }
 
 /// Exceptions for one table.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TableOverride {
     /// Target schema.
@@ -57,7 +64,8 @@ pub(crate) struct TableOverride {
 }
 
 /// Exceptions for one column.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ColumnOverride {
     /// Target name.
@@ -72,7 +80,7 @@ pub(crate) struct ColumnOverride {
     /// Leaves the column out.
     pub(crate) drop: bool,
     /// As the setting of the same name, for this column.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub(crate) zero_dates: Option<ZeroDates>,
     /// As the setting of the same name, for this column.
     pub(crate) tinyint1: Option<TinyInt1>,
@@ -114,7 +122,8 @@ impl TryFrom<String> for ZeroDates {
 }
 
 /// Type of tinyint(1).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum TinyInt1 {
     /// All its values fit.
@@ -125,7 +134,8 @@ pub(crate) enum TinyInt1 {
 }
 
 /// Type of bigint unsigned.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum UnsignedBigint {
     /// numeric(20,0): all its values fit.
@@ -136,7 +146,8 @@ pub(crate) enum UnsignedBigint {
 }
 
 /// Type of JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Json {
     /// Parsed, can be indexed.
@@ -146,7 +157,8 @@ pub(crate) enum Json {
 }
 
 /// Type of geometries.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Geometry {
     /// Extended WKB.
@@ -157,7 +169,8 @@ pub(crate) enum Geometry {
 }
 
 /// Type of vectors.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum VectorType {
     /// An array.
@@ -169,7 +182,8 @@ pub(crate) enum VectorType {
 }
 
 /// A conversion of values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Operation {
     /// Text: removes trailing spaces.

@@ -59,9 +59,7 @@ fn translate_literal(
         }
         (LogicalType::Bytes(bytes), literal) => {
             let mut digits = match literal {
-                Literal::Text(text) | Literal::Number(text) => {
-                    text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>()
-                }
+                Literal::Text(text) | Literal::Number(text) => hexadecimal(text),
                 Literal::Hex(digits) => digits.clone(),
                 Literal::Bits(_) => return unfit(),
             };
@@ -89,9 +87,8 @@ fn translate_date(
     zero_dates: ZeroDates,
 ) -> Result<Option<String>, String> {
     let fields = match (Fields::parse(text), zero_dates) {
-        (Some(fields), _) => fields,
+        (Some(fields), _) | (None, ZeroDates::Replace(fields)) => fields,
         (None, ZeroDates::Null) => return Ok(None),
-        (None, ZeroDates::Replace(fields)) => fields,
         (None, ZeroDates::Fail) => return Err("no calendar has the date".to_owned()),
     };
     let written = fields.to_string();
@@ -150,6 +147,13 @@ fn bit_string(digits: &str, width: u32) -> Result<Option<String>, String> {
         return Err(format!("the literal has more than {width} bits"));
     }
     Ok(Some(format!("B'{significant:0>width$}'", width = width as usize)))
+}
+
+fn hexadecimal(text: &str) -> String {
+    text.bytes()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
 /// 15 of `15.18`.

@@ -24,7 +24,7 @@ impl Planner for Mysql2og {
             name: "mysql2og".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             summary: "maps every MySQL and MariaDB type to PostgreSQL or openGauss".to_owned(),
-            config_schema: schemars::schema_for!(Config).as_value().to_string(),
+            config_schema: config::SCHEMA.to_owned(),
             sources: vec!["mysql".to_owned(), "mariadb".to_owned()],
             targets: vec!["postgres".to_owned(), "opengauss".to_owned()],
             attributes: Vec::new(),

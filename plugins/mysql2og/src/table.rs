@@ -97,10 +97,8 @@ impl PlannedColumn<'_> {
             );
         }
         if self.column.invisible {
-            findings.push(Finding::note(
-                Some(self.ordinal),
-                format!("{}: invisible in the source, visible in the target", self.column.name),
-            ));
+            findings
+                .push(Finding::note(Some(self.ordinal), "invisible in the source, visible in the target"));
         }
         let name =
             self.exception.name.clone().unwrap_or_else(|| naming::cased(self.config, &self.column.name));
@@ -133,12 +131,7 @@ impl PlannedColumn<'_> {
                 },
                 findings: Vec::new(),
             }),
-            (None, Ok(mut mapped)) => {
-                for finding in &mut mapped.findings {
-                    finding.message = format!("{}: {}", self.column.name, finding.message);
-                }
-                Ok(mapped)
-            }
+            (None, Ok(mapped)) => Ok(mapped),
             (None, Err(reason)) => Err(self.unsupported(&reason)),
         }
     }
@@ -214,7 +207,7 @@ impl PlannedColumn<'_> {
     }
 
     fn warning(&self, message: &str) -> Finding {
-        Finding::warning(Some(self.ordinal), format!("{}: {message}", self.column.name))
+        Finding::warning(Some(self.ordinal), message)
     }
 
     fn unsupported(&self, reason: &str) -> PluginError {

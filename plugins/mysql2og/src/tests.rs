@@ -11,6 +11,7 @@ use migration_sdk::{
 use serde_json::{Value, json};
 
 use super::Mysql2og;
+use super::config::{self, Config};
 
 fn plan(config: &Value, table: &TableSchema) -> Result<TablePlan, PluginError> {
     Harness::<Mysql2og>::configure(&config.to_string())?.plan(table)
@@ -359,7 +360,12 @@ fn settings_that_do_not_exist_are_refused() {
 
 #[test]
 fn describes_its_configuration() {
-    let schema: Value = serde_json::from_str(&Mysql2og::describe().config_schema).expect("JSON");
-    assert_eq!(schema["additionalProperties"], json!(false));
-    assert_eq!(schema["properties"]["zero_dates"]["type"], "string");
+    let current = serde_json::to_string_pretty(schemars::schema_for!(Config).as_value()).expect("JSON");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config.schema.json");
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        std::fs::write(path, format!("{current}\n")).expect("the file is writable");
+    }
+    let stored = std::fs::read_to_string(path).expect("the file is there");
+    assert_eq!(stored.trim_end(), current, "run the test with UPDATE_SCHEMA=1 and commit the file");
+    assert_eq!(Mysql2og::describe().config_schema, config::SCHEMA);
 }

@@ -1,5 +1,10 @@
 //! Generated from `wit/`, for the widest world.
 
+#![expect(
+    clippy::same_length_and_capacity,
+    reason = "generated: lists cross the boundary at their exact size"
+)]
+
 wit_bindgen::generate!({
     path: "wit",
     world: "plugin",

@@ -7,7 +7,8 @@
 /// - `export_plugin!(MyPlugin: Transformer + ConflictResolver + DdlMapper)` exports everything.
 ///
 /// These are the worlds `planner`, `transformer` and `plugin` of the contract. To be used once, at
-/// the root of a crate of type `cdylib`.
+/// the root of a crate of type `cdylib`. Compiled for anything but WebAssembly it checks types and
+/// exports nothing.
 #[macro_export]
 macro_rules! export_plugin {
     ($plugin:ident) => {
@@ -43,9 +44,11 @@ macro_rules! export_plugin {
                     INSTANCE.with(|instance| instance.map_ddl(&event, &target))
                 }
             }
+            #[cfg(target_arch = "wasm32")]
             $crate::bindings::exports::migration::plugin::conflicts::__export_migration_plugin_conflicts_0_1_0_cabi!(
                 Exports with_types_in $crate::bindings::exports::migration::plugin::conflicts
             );
+            #[cfg(target_arch = "wasm32")]
             $crate::bindings::exports::migration::plugin::ddl::__export_migration_plugin_ddl_0_1_0_cabi!(
                 Exports with_types_in $crate::bindings::exports::migration::plugin::ddl
             );
@@ -86,6 +89,7 @@ macro_rules! __export_transformer {
                     INSTANCE.with(|instance| TABLES.with(|tables| tables.transform(instance, &input)))
                 }
             }
+            #[cfg(target_arch = "wasm32")]
             $crate::bindings::exports::migration::plugin::transform::__export_migration_plugin_transform_0_1_0_cabi!(
                 Exports with_types_in $crate::bindings::exports::migration::plugin::transform
             );
@@ -125,14 +129,19 @@ macro_rules! __export {
                     INSTANCE.with(|instance| instance.plan_table(&schema, &source, &target))
                 }
             }
+            #[cfg(target_arch = "wasm32")]
             $crate::bindings::exports::migration::plugin::lifecycle::__export_migration_plugin_lifecycle_0_1_0_cabi!(
                 Exports with_types_in $crate::bindings::exports::migration::plugin::lifecycle
             );
+            #[cfg(target_arch = "wasm32")]
             $crate::bindings::exports::migration::plugin::planning::__export_migration_plugin_planning_0_1_0_cabi!(
                 Exports with_types_in $crate::bindings::exports::migration::plugin::planning
             );
             $crate::__world_section!($world);
             $($($more)*)?
+            // Nothing else uses the plugin where nothing is exported.
+            #[cfg(not(target_arch = "wasm32"))]
+            let _ = Exports;
         };
     };
 }
