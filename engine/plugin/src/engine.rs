@@ -39,7 +39,7 @@ impl Default for Limits {
             batch: Duration::from_secs(2),
             per_row: Duration::from_micros(100),
             isolated_rows: 64,
-            isolation: Duration::from_secs(60),
+            isolation: Duration::from_mins(1),
         }
     }
 }

@@ -32,10 +32,7 @@ pub(crate) fn lift(column: types::Column, expected: &LogicalType, rows: usize) -
         }
     };
     let (values, validity) = match column.values {
-        types::Vector::Nulls => {
-            (repeated(&types::Scalar::Null, layout, rows)?, Some(Bitmap::filled(rows, false)))
-        }
-        types::Vector::Constant(types::Scalar::Null) => {
+        types::Vector::Nulls | types::Vector::Constant(types::Scalar::Null) => {
             (repeated(&types::Scalar::Null, layout, rows)?, Some(Bitmap::filled(rows, false)))
         }
         types::Vector::Constant(scalar) => (repeated(&scalar, layout, rows)?, validity),
