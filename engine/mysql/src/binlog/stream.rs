@@ -35,7 +35,16 @@ pub(crate) struct BinlogChanges {
     reached: LogPosition,
     transaction: Option<Transaction>,
     set: Gathering,
-    failed: bool,
+    failure: Failure,
+}
+
+/// Whether the stream has failed.
+#[derive(Debug)]
+enum Failure {
+    None,
+    /// To be reported by the next call; this one handed over what came before.
+    Pending(Error),
+    Reported,
 }
 
 /// The set that is being gathered.
@@ -77,7 +86,7 @@ impl BinlogChanges {
             reached: from,
             transaction: None,
             set: Gathering::default(),
-            failed: false,
+            failure: Failure::None,
         }
     }
 
@@ -139,6 +148,18 @@ impl BinlogChanges {
             || self.set.schema_change.is_some()
             || self.set.until.is_some_and(|until| Instant::now() >= until);
         full.then(|| self.hand_over(true))
+    }
+
+    /// The transactions gathered before the one that failed, if none of its rows are among theirs.
+    fn before_failure(&mut self) -> Option<ChangeSet> {
+        let transaction = self.transaction.as_ref()?;
+        if self.set.transactions == 0 || self.set.schema_change.is_some() || transaction.has_rows {
+            return None;
+        }
+        let mut ended = self.reached.clone();
+        ended.file.as_mut()?.offset = transaction.start;
+        let position = Some(Position::from(&ended));
+        Some(ChangeSet { position, ..self.hand_over(true) })
     }
 
     fn hand_over(&mut self, complete: bool) -> ChangeSet {
@@ -554,13 +575,19 @@ fn distributed() -> Error {
 #[async_trait]
 impl ChangeStream for BinlogChanges {
     async fn next(&mut self) -> Result<ChangeSet> {
-        if self.failed {
-            return Err(Error::new(ErrorKind::Internal, "the change stream was read on after it had failed"));
+        if matches!(self.failure, Failure::Pending(_) | Failure::Reported) {
+            return Err(match std::mem::replace(&mut self.failure, Failure::Reported) {
+                Failure::Pending(error) => error,
+                _ => Error::new(ErrorKind::Internal, "the change stream was read on after it had failed"),
+            });
         }
-        let gathered = self.gather().await;
-        gathered.map_err(|error| {
-            self.failed = true;
-            error.at("position", &self.reached)
-        })
+        let error = match self.gather().await {
+            Ok(set) => return Ok(set),
+            Err(error) => error.at("position", &self.reached),
+        };
+        self.failure = Failure::Reported;
+        let Some(set) = self.before_failure() else { return Err(error) };
+        self.failure = Failure::Pending(error);
+        Ok(set)
     }
 }
