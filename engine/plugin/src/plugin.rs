@@ -49,7 +49,8 @@ struct Inner {
     prepared: InstancePre<Host>,
     exports: Exports,
     log: Arc<Log>,
-    limits: Limits,
+    /// Kept alive for as long as a plugin can run: its ticker is what ends endless calls.
+    engine: PluginEngine,
 }
 
 impl Plugin {
@@ -129,7 +130,7 @@ impl Plugin {
                 interfaces,
                 prepared,
                 exports,
-                limits,
+                engine: engine.clone(),
             }),
         })
     }
@@ -180,14 +181,14 @@ impl Plugin {
     }
 
     pub(crate) fn limits(&self) -> &Limits {
-        &self.inner.limits
+        self.inner.engine.limits()
     }
 
     /// A new instance that is not configured yet.
     pub(crate) fn instantiate(&self) -> Result<Instance> {
         let inner = &self.inner;
-        let host = Host::new(Arc::clone(&inner.log), inner.limits.memory);
-        Instance::bare(&inner.prepared, &inner.exports, host, &inner.limits, self.name())
+        let host = Host::new(Arc::clone(&inner.log), self.limits().memory);
+        Instance::bare(&inner.prepared, &inner.exports, host, self.limits(), self.name())
     }
 }
 
