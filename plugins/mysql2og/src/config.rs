@@ -1,7 +1,7 @@
 //! What the user may set.
 //!
 //! The JSON Schema in `config.schema.json` is made from these types by a test, which fails when the
-//! two differ: making it in the component would triple the component's size.
+//! two differ: a component that made it itself would carry the generator along.
 
 use std::collections::BTreeMap;
 
