@@ -96,7 +96,8 @@ pub struct ColumnMapping {
     pub name: Option<String>,
     /// Type in the target's SQL; `None` = left to another plugin of the chain.
     pub target_type: Option<String>,
-    /// Default expression in the target's SQL; `None` = no default.
+    /// Default expression in the target's SQL; `None` = no default when `target_type` is given, else
+    /// unchanged.
     pub default: Option<String>,
     /// Whether NULL is allowed; `None` = as the source.
     pub nullable: Option<bool>,

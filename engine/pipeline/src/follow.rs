@@ -71,6 +71,7 @@ impl Follower<'_> {
         if let Some(until) = until
             && self.spec.source.covers(&reached, until)?
         {
+            self.progress.update(|report| report.lag_ms = Some(0));
             return Ok(());
         }
         let (request, places) = self.request(from, &record);
@@ -130,6 +131,7 @@ impl Follower<'_> {
                 if let Some(until) = until
                     && self.spec.source.covers(&reached, until)?
                 {
+                    self.progress.update(|report| report.lag_ms = Some(0));
                     return Ok(());
                 }
             }
