@@ -42,11 +42,8 @@ struct Options {
     #[arg(long, default_value = "target/guests/mysql2og.wasm", value_name = "FILE")]
     plugin: PathBuf,
     /// The plugin that rewrites two columns, chained behind the first
-    #[arg(long, default_value = "target/guests/mask_customers.wasm", value_name = "FILE")]
+    #[arg(long, default_value = "target/guests/rewrite.wasm", value_name = "FILE")]
     row_plugin: PathBuf,
-    /// A configuration for the plugins of the second comparison
-    #[arg(long, value_name = "FILE")]
-    row_plugin_config: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -141,6 +138,8 @@ fn row_plugin(
 ) -> Result<Vec<Case>> {
     let rows = 1_000_000 / scale;
     runtime.block_on(data::load_customers(sides, rows))?;
+    let configuration = tempfile::Builder::new().suffix(".toml").tempfile()?;
+    std::fs::write(configuration.path(), "[rewrite]\ncolumns = ['email', 'note']\n")?;
     let mut without = Case::new("12 columns: engine with mysql2og", rows);
     let mut with = Case::new("12 columns: the same, a row plugin rewriting 2", rows);
     for _ in 0..runs {
@@ -148,7 +147,7 @@ fn row_plugin(
         without.add(engine::snapshot(sides, data::CUSTOMERS, &[options.plugin.as_path()], None)?);
         runtime.block_on(sides.drop_schema(data::CUSTOMERS))?;
         let plugins = [options.plugin.as_path(), options.row_plugin.as_path()];
-        with.add(engine::snapshot(sides, data::CUSTOMERS, &plugins, options.row_plugin_config.as_deref())?);
+        with.add(engine::snapshot(sides, data::CUSTOMERS, &plugins, Some(configuration.path()))?);
     }
     Ok(vec![without, with])
 }
