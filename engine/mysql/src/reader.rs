@@ -58,7 +58,8 @@ impl ChunkReader {
         }
     }
 
-    /// MariaDB: a consistent snapshot that knows its position.
+    /// MariaDB: a consistent snapshot that knows its position. The GTIDs before it are needed for
+    /// an exact read alone: the stream leaves out by them what the read had.
     async fn in_snapshot(
         &self,
         conn: &mut Conn,
@@ -67,7 +68,7 @@ impl ChunkReader {
     ) -> Result<Watermarks> {
         let failed = |error| server_error("a consistent snapshot can't be taken", error);
         conn.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await.map_err(failed)?;
-        let position = known(watermark::snapshot(conn, &self.server).await)?;
+        let position = known(watermark::snapshot(conn, &self.server, request.exact).await)?;
         self.rows(conn, request, sink).await?;
         conn.query_drop("COMMIT").await.map_err(failed)?;
         Ok(Watermarks { low: position.clone(), high: position })

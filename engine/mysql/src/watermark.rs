@@ -4,6 +4,9 @@
 //! it. So the lower bound is the set (or, without GTIDs, what `log_status` reports while it holds
 //! commits back), and the upper bound is the end of the log. On MariaDB a consistent snapshot
 //! knows its own position, which is both.
+//!
+//! MariaDB knows the GTIDs of a place in its log only by reading the file up to there. So they are
+//! asked for where a stream may have to go by them, and a chunk is given its place alone.
 
 use engine_core::position::Position;
 use engine_core::{Error, ErrorKind, Result};
@@ -37,9 +40,9 @@ pub(crate) async fn low(conn: &mut Conn, server: &Server) -> Result<Position> {
         }
         GtidMode::MariaDb => {
             conn.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT").await.map_err(failed)?;
-            let position = snapshot(conn, server).await?;
+            let (file, offset) = snapshot_place(conn).await?;
             conn.query_drop("COMMIT").await.map_err(failed)?;
-            Ok(position)
+            mariadb_position(conn, server, &file, offset).await
         }
     }
 }
@@ -60,7 +63,18 @@ pub(crate) async fn high(conn: &mut Conn, server: &Server) -> Result<Position> {
 
 /// MariaDB: the position of the consistent snapshot that is open on `conn`; exactly the
 /// transactions that it shows.
-pub(crate) async fn snapshot(conn: &mut Conn, server: &Server) -> Result<Position> {
+///
+/// It is a place in the files of this server. `identified` adds the GTIDs before it, which takes
+/// the server the time to read its current log file.
+pub(crate) async fn snapshot(conn: &mut Conn, server: &Server, identified: bool) -> Result<Position> {
+    let (file, offset) = snapshot_place(conn).await?;
+    if identified {
+        return mariadb_position(conn, server, &file, offset).await;
+    }
+    Ok(file_position(server, &file, offset))
+}
+
+async fn snapshot_place(conn: &mut Conn) -> Result<(String, u64)> {
     let variables: Vec<(String, String)> = conn
         .query("SHOW STATUS WHERE Variable_name IN ('binlog_snapshot_file', 'binlog_snapshot_position')")
         .await
@@ -71,8 +85,7 @@ pub(crate) async fn snapshot(conn: &mut Conn, server: &Server) -> Result<Positio
     };
     let file = variable("binlog_snapshot_file").filter(|file| !file.is_empty());
     let offset = variable("binlog_snapshot_position").and_then(|offset| offset.parse().ok());
-    let (Some(file), Some(offset)) = (file, offset) else { return Err(no_binlog()) };
-    mariadb_position(conn, server, file, offset).await
+    file.map(str::to_owned).zip(offset).ok_or_else(no_binlog)
 }
 
 async fn mariadb_position(conn: &mut Conn, server: &Server, file: &str, offset: u64) -> Result<Position> {

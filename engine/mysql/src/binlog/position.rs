@@ -221,6 +221,16 @@ mod tests {
     }
 
     #[test]
+    fn a_place_alone_compares_with_a_stream_of_its_server() {
+        let chunk = position("server=7;file=mariadb-bin.000002:900");
+        let reached = |place: &str| position(&format!("server=7;file={place};mariadb=0-7-12"));
+        assert!(reached("mariadb-bin.000002:900").covers(&chunk).expect("comparable"));
+        assert!(!reached("mariadb-bin.000001:9000").covers(&chunk).expect("comparable"));
+        assert!(chunk.covers(&reached("mariadb-bin.000001:9000")).expect("comparable"));
+        assert!(position("server=8;file=mariadb-bin.000009:4;mariadb=0-7-12").covers(&chunk).is_err());
+    }
+
+    #[test]
     fn a_stream_without_a_place_has_not_reached_one() {
         let begun = position(&format!("server=s;gtid={SET}"));
         assert!(!begun.covers(&position("server=s;file=binlog.000001:4")).expect("comparable"));
