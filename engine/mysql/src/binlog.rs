@@ -5,6 +5,7 @@
 //! [`cell`] put values straight into columns. [`position`] says where a stream is, and [`resume`]
 //! whether the source can go on from there.
 
+mod address;
 mod bytes;
 mod cell;
 mod decimal;

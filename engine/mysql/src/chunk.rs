@@ -56,6 +56,7 @@ fn is_chunkable(logical: &LogicalType) -> bool {
             | LogicalType::Decimal { .. }
             | LogicalType::Text { .. }
             | LogicalType::Bytes { .. }
+            | LogicalType::Uuid
             | LogicalType::Date
             | LogicalType::Timestamp { .. }
     )

@@ -7,7 +7,7 @@ use engine_core::schema::ColumnSchema;
 use super::bytes::{Bytes, Malformed};
 use super::decimal::PackedDecimal;
 use super::extent::{WireColumn, wire_type};
-use super::{json, temporal};
+use super::{address, json, temporal};
 use crate::charset::{Charset, Charsets, Unmappable};
 
 /// Why a value could not be decoded.
@@ -51,6 +51,8 @@ pub(crate) enum CellDecoder {
     /// Filled up with zero bytes to its declared length; the log strips them.
     Padded(usize),
     Bit(usize),
+    /// MariaDB's INET4 and INET6, of so many bytes.
+    Address(usize),
     Json,
     Enumeration(Vec<String>),
     Set(Vec<String>),
@@ -72,6 +74,10 @@ impl CellDecoder {
             return Err(ColumnMismatch::Unsupported(
                 "compressed columns of MariaDB can't be read from the log",
             ));
+        }
+        if let Some(width) = address::width(&schema.native) {
+            let same = wire.kind == STRING && usize::from(wire.detail) == width;
+            return if same { Ok(Self::Address(width)) } else { Err(ColumnMismatch::Type) };
         }
         let digits = |precision: u8| u16::from(precision) == wire.detail;
         Ok(match (&schema.logical, wire.kind) {
@@ -131,6 +137,8 @@ impl CellDecoder {
             (LogicalType::Bytes { max_bytes: Some(length), fixed: true }, STRING) => {
                 Self::Padded(*length as usize)
             }
+            // In the order of its text, whatever the order in which the table stores it.
+            (LogicalType::Uuid, STRING) if wire.detail == 16 => Self::Padded(16),
             (LogicalType::Bytes { fixed: false, .. }, STRING | VARCHAR | BLOB) => Self::Raw,
             (LogicalType::Bit { width }, BIT) if *width == u32::from(wire.detail) => {
                 Self::Bit(width.div_ceil(8) as usize)
@@ -200,6 +208,7 @@ impl CellDecoder {
                 out.extend_from_slice(raw);
                 out.extend(std::iter::repeat_n(0, length.saturating_sub(raw.len())));
             }
+            Self::Address(width) => address::decode_into(raw, *width, out)?,
             Self::Decimal(decimal) => decimal.decode_into(input, out)?,
             Self::Json => json::decode_into(raw, out)?,
             Self::Bit(width) if raw.len() == *width => out.extend_from_slice(raw),

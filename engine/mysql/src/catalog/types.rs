@@ -33,7 +33,9 @@ pub(super) fn logical_type(native: &NativeType, flavor: Flavor) -> Result<Logica
             .and_then(|value| u16::try_from(value).ok())
             .ok_or_else(|| format!("the server gives no {what} for it"))
     };
-    Ok(match native.data_type.as_str() {
+    // A table of before MariaDB 10.11.5 has `uuid /* old */`, which is stored in another order.
+    let data_type = native.data_type.split_whitespace().next().unwrap_or_default();
+    Ok(match data_type {
         "tinyint" => integer(8),
         "smallint" => integer(16),
         "mediumint" => integer(24),
@@ -60,6 +62,8 @@ pub(super) fn logical_type(native: &NativeType, flavor: Flavor) -> Result<Logica
         | "multipolygon" | "geomcollection" | "geometrycollection" => {
             LogicalType::Other("geometry".to_owned())
         }
+        "uuid" if flavor == Flavor::MariaDb => LogicalType::Uuid,
+        "inet4" | "inet6" if flavor == Flavor::MariaDb => address(data_type),
         // MariaDB's vector has another layout and is a version newer than those supported.
         "vector" if flavor == Flavor::MySql => LogicalType::Other("vector".to_owned()),
         _ => return Err(format!("the type {} is not supported", native.column_type)),
@@ -77,6 +81,13 @@ fn text(native: &NativeType) -> Result<LogicalType, String> {
         charset: Some(charset),
         collation: native.collation.clone(),
     })
+}
+
+/// An address is its text, in the one form that the server gives it; it has no character set.
+fn address(data_type: &str) -> LogicalType {
+    let longest =
+        if data_type == "inet4" { "255.255.255.255" } else { "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff" };
+    LogicalType::Text { max_chars: Some(longest.len() as u32), fixed: false, charset: None, collation: None }
 }
 
 fn bytes(native: &NativeType) -> LogicalType {
@@ -161,5 +172,17 @@ mod tests {
     #[test]
     fn unknown_types_are_named() {
         assert!(mapped("inet6", "inet6").is_err_and(|why| why.contains("inet6")));
+    }
+
+    #[test]
+    fn types_of_mariadb_alone() {
+        let maria = |name: &str| logical_type(&native(name, name), Flavor::MariaDb);
+        assert_eq!(maria("uuid"), Ok(LogicalType::Uuid));
+        assert_eq!(maria("uuid /* old */"), Ok(LogicalType::Uuid));
+        let longest = |name| match maria(name) {
+            Ok(LogicalType::Text { max_chars, charset: None, .. }) => max_chars,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((longest("inet4"), longest("inet6")), (Some(15), Some(39)));
     }
 }

@@ -25,6 +25,8 @@ pub(super) enum KeyValue {
     Bytes(Vec<u8>),
     /// `2024-02-31` or `2024-02-31 00:00:00.000000`
     Date(String),
+    /// A UUID or an address as the server prints it, and reads it in a comparison.
+    Native(String),
 }
 
 impl KeyValue {
@@ -40,6 +42,9 @@ impl KeyValue {
                 LogicalType::Text { charset: Some(charset), collation: Some(collation), .. },
                 Value::Bytes(raw),
             ) => Self::Text { charset: charset.clone(), collation: collation.clone(), raw: raw.clone() },
+            (LogicalType::Uuid | LogicalType::Text { charset: None, .. }, Value::Bytes(text)) => {
+                Self::Native(String::from_utf8(text.clone()).ok().filter(|text| is_native(text))?)
+            }
             (LogicalType::Bytes { .. }, Value::Bytes(raw)) => Self::Bytes(raw.clone()),
             (LogicalType::Date, &Value::Date(year, month, day, ..)) => {
                 Self::Date(format!("{year:04}-{month:02}-{day:02}"))
@@ -63,7 +68,7 @@ impl KeyValue {
                 format!("_{charset} X'{}' COLLATE {collation}", hex::encode_upper(raw))
             }
             Self::Bytes(raw) => format!("X'{}'", hex::encode_upper(raw)),
-            Self::Date(text) => format!("'{text}'"),
+            Self::Date(text) | Self::Native(text) => format!("'{text}'"),
         }
     }
 }
@@ -74,6 +79,10 @@ fn is_decimal(text: &str) -> bool {
 
 fn is_date(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b':' | b'.' | b' '))
+}
+
+fn is_native(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b'-' | b':' | b'.'))
 }
 
 fn is_name(text: &str) -> bool {
@@ -99,6 +108,7 @@ pub(super) fn encode(values: &[KeyValue]) -> KeyBound {
             }
             KeyValue::Bytes(raw) => field(5, &[raw]),
             KeyValue::Date(text) => field(6, &[text.as_bytes()]),
+            KeyValue::Native(text) => field(7, &[text.as_bytes()]),
         }
     }
     KeyBound(bytes)
@@ -125,6 +135,7 @@ pub(super) fn decode(bound: &KeyBound) -> Option<Vec<KeyValue>> {
             },
             5 => KeyValue::Bytes(part(&mut rest)?.to_vec()),
             6 => KeyValue::Date(text(&mut rest, is_date)?),
+            7 => KeyValue::Native(text(&mut rest, is_native)?),
             _ => return None,
         });
     }
@@ -158,6 +169,7 @@ mod tests {
                 .prop_map(|(charset, collation, raw)| KeyValue::Text { charset, collation, raw }),
             any::<Vec<u8>>().prop_map(KeyValue::Bytes),
             "[0-9]{4}-[0-9]{2}-[0-9]{2}( [0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{6})?".prop_map(KeyValue::Date),
+            "[0-9a-f:.-]{2,39}".prop_map(KeyValue::Native),
         ]
     }
 
@@ -183,6 +195,8 @@ mod tests {
     #[test]
     fn sql_in_a_bound_is_damage() {
         let evil = KeyValue::Decimal("1 OR 1".to_owned());
+        assert_eq!(decode(&encode(&[evil])), None);
+        let evil = KeyValue::Native("::1' OR ''='".to_owned());
         assert_eq!(decode(&encode(&[evil])), None);
         let evil = KeyValue::Text { charset: "x X'' OR".into(), collation: "c".into(), raw: Vec::new() };
         assert_eq!(decode(&encode(&[evil])), None);

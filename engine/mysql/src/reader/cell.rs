@@ -23,6 +23,8 @@ pub(super) enum Decoder {
     PaddedRight(usize),
     /// As many bytes at least, zeros in front.
     PaddedLeft(usize),
+    /// Thirty-two hexadecimal digits with hyphens between them.
+    Uuid,
     Date,
     Time,
     Timestamp,
@@ -57,7 +59,8 @@ impl Decoder {
             LogicalType::Date => Self::Date,
             LogicalType::Time { .. } => Self::Time,
             LogicalType::Timestamp { .. } => Self::Timestamp,
-            LogicalType::Boolean | LogicalType::Uuid => {
+            LogicalType::Uuid => Self::Uuid,
+            LogicalType::Boolean => {
                 return Err(format!("values of the type {} are not read", schema.native));
             }
         })
@@ -106,6 +109,7 @@ impl Decoder {
                 values.data.extend_from_slice(bytes);
                 values.end_value();
             }
+            (Self::Uuid, Value::Bytes(text), Vector::Varlen(values)) => values.push(&uuid(text)?),
             (Self::Date, &Value::Date(year, month, day, ..), Vector::I64(values)) => {
                 values.push(Fields { year, month, day, micros: 0 }.to_date());
             }
@@ -131,6 +135,14 @@ impl Decoder {
 
 fn clock_micros(hour: u64, minute: u8, second: u8, micros: u32) -> u64 {
     ((hour * 60 + u64::from(minute)) * 60 + u64::from(second)) * 1_000_000 + u64::from(micros)
+}
+
+/// The sixteen bytes of a UUID's text, in its order.
+fn uuid(text: &[u8]) -> Result<[u8; 16], String> {
+    let digits: Vec<u8> = text.iter().copied().filter(|&byte| byte != b'-').collect();
+    let mut bytes = [0; 16];
+    hex::decode_to_slice(digits, &mut bytes).map_err(|_| "the server sent a UUID that is none".to_owned())?;
+    Ok(bytes)
 }
 
 /// Copies a decimal without the zeros in front that ZEROFILL adds.
@@ -252,6 +264,15 @@ mod tests {
         assert!(decoded(&text(), Some("utf8mb4"), &Value::Bytes(vec![0xff])).is_err());
         assert!(decoded(&text(), Some("ascii"), &Value::Bytes(vec![0x80])).is_err());
         assert!(decoded(&text(), None, &Value::Bytes(vec![b'a'])).is_err());
+    }
+
+    #[test]
+    fn a_uuid_is_sixteen_bytes_in_the_order_of_its_text() {
+        let of = |text: &str| decoded(&LogicalType::Uuid, None, &Value::Bytes(text.as_bytes().to_vec()));
+        let bytes =
+            [0x01, 0x89, 0x0a, 0x5d, 0xac, 0x96, 0x77, 0x4b, 0xbc, 0xce, 0xb3, 2, 9, 0x9a, 0x80, 0x57];
+        assert_eq!(of("01890a5d-ac96-774b-bcce-b302099a8057"), varlen(&bytes));
+        assert!(of("01890a5d-ac96-774b-bcce-b302099a80").is_err());
     }
 
     #[test]
