@@ -137,6 +137,8 @@ fn every_type() -> TableSchema {
             native("timestamp(3)", testing::timestamp(3, true)),
             native("json", LogicalType::Json),
             native("uuid", LogicalType::Uuid),
+            native("inet4", testing::text(15)),
+            native("inet6", testing::text(39)),
             native("point", other("geometry")),
             native("vector(3)", other("vector")),
         ],
