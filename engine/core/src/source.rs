@@ -106,9 +106,10 @@ pub trait Source: Send + Sync {
     /// What it says it is.
     fn endpoint(&self) -> &Endpoint;
 
-    /// Checks account and settings; `online` asks for what following changes needs. Writes
-    /// nothing. A [`Failed`](crate::finding::Severity::Failed) finding means that a task can't run.
-    async fn check(&self, online: bool) -> Result<Vec<Finding>>;
+    /// Checks account, settings and the tables of the selection; `online` asks for what following
+    /// changes needs. Writes nothing. A [`Failed`](crate::finding::Severity::Failed) finding means
+    /// that a task can't run.
+    async fn check(&self, selection: &Selection, online: bool) -> Result<Vec<Finding>>;
 
     /// The base tables of the selection, by name.
     async fn catalog(&self, selection: &Selection) -> Result<Vec<TableSchema>>;

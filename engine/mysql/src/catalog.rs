@@ -40,19 +40,10 @@ pub(crate) async fn read(
     server: &Server,
     selection: &Selection,
 ) -> Result<Vec<TableSchema>> {
-    // Servers that fold names store them in lower case and compare them so.
-    let folded = selection.database.as_ref().map(|database| match server.lower_case_table_names {
-        0 => database.clone(),
-        _ => database.to_lowercase(),
-    });
-    let selection = Selection { database: folded, ..selection.clone() };
-    let scope = match &selection.database {
-        Some(database) => {
-            require_database(conn, database).await?;
-            format!("= {}", sql::literal(database))
-        }
-        None => format!("NOT IN ({SYSTEM})"),
-    };
+    let (selection, scope) = scope(server, selection);
+    if let Some(database) = &selection.database {
+        require_database(conn, database).await?;
+    }
     let mut tables = read_tables(conn, &selection, &scope).await?;
     read_columns(conn, server, &mut tables, &scope).await?;
     index::read(conn, server, &mut tables, &scope).await?;
@@ -64,6 +55,21 @@ pub(crate) async fn read(
             .help("grant SELECT on the table, or exclude it"));
     }
     Ok(tables.list)
+}
+
+/// The selection in the server's own spelling, and the condition on a database's name to follow
+/// `table_schema`.
+pub(crate) fn scope(server: &Server, selection: &Selection) -> (Selection, String) {
+    // Servers that fold names store them in lower case and compare them so.
+    let database = selection.database.as_ref().map(|database| match server.lower_case_table_names {
+        0 => database.clone(),
+        _ => database.to_lowercase(),
+    });
+    let scope = match &database {
+        Some(database) => format!("= {}", sql::literal(database)),
+        None => format!("NOT IN ({SYSTEM})"),
+    };
+    (Selection { database, ..selection.clone() }, scope)
 }
 
 async fn require_database(conn: &mut Conn, database: &str) -> Result<()> {

@@ -1,11 +1,14 @@
 //! Whether account and settings allow what a task needs. Settings are read; privileges are tried.
 
+mod engines;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
 use engine_core::Result;
 use engine_core::finding::{Finding, Severity};
 use engine_core::schema::TableName;
+use engine_core::selection::Selection;
 use futures_util::StreamExt;
 use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStreamRequest, Conn, Error as DriverFailure};
@@ -13,7 +16,7 @@ use mysql_async::{BinlogStreamRequest, Conn, Error as DriverFailure};
 use crate::connect::Connector;
 use crate::error::server_error;
 use crate::server::{Flavor, GtidMode, Server};
-use crate::sql;
+use crate::{catalog, sql};
 
 /// Tables whose readability is tried.
 const TABLES_TRIED: usize = 500;
@@ -25,11 +28,14 @@ pub(crate) async fn run(
     conn: &mut Conn,
     server: &Server,
     connector: &Connector,
+    selection: &Selection,
     online: bool,
 ) -> Result<Vec<Finding>> {
+    let (selection, scope) = catalog::scope(server, selection);
     let mut findings = vec![version(server)];
-    findings.extend(readable_tables(conn, connector.url().database.as_deref()).await?);
+    findings.extend(readable_tables(conn, &selection, &scope).await?);
     if online {
+        findings.extend(engines::check(conn, &selection, &scope).await?);
         let variables = Variables::read(conn).await?;
         findings.extend(binlog_settings(server, &variables));
         if server.log_bin {
@@ -37,7 +43,10 @@ pub(crate) async fn run(
             if server.flavor == Flavor::MySql && server.gtid_mode == GtidMode::Off {
                 findings.push(log_status(conn).await?);
             }
-            findings.push(replication(connector, server).await?);
+            // A server without a number sends no binlog to anyone; that has been said.
+            if server.server_id != 0 {
+                findings.push(replication(connector, server).await?);
+            }
         }
     }
     Ok(findings)
@@ -65,24 +74,21 @@ fn version(server: &Server) -> Finding {
     finding(Severity::Pass, "version", message, None)
 }
 
-/// Tries to read every table of the database (or of all), a statement each that reads no row.
-async fn readable_tables(conn: &mut Conn, database: Option<&str>) -> Result<Vec<Finding>> {
+/// Tries to read the first tables of the selection, a statement each that reads no row.
+async fn readable_tables(conn: &mut Conn, selection: &Selection, scope: &str) -> Result<Vec<Finding>> {
     let failed = |error| server_error("the source's tables can't be listed", error);
-    let scope = match database {
-        Some(database) => format!("= {}", sql::literal(database)),
-        None => "NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys')".to_owned(),
-    };
     let query = format!(
         "SELECT table_schema, table_name FROM information_schema.tables \
-         WHERE table_schema {scope} AND table_type = 'BASE TABLE' LIMIT {TABLES_TRIED}"
+         WHERE table_schema {scope} AND table_type = 'BASE TABLE'"
     );
     let names: Vec<(String, String)> = conn.query(query).await.map_err(failed)?;
+    let tables = names.into_iter().map(|(namespace, name)| TableName::new(namespace, name));
+    let tables: Vec<TableName> = tables.filter(|table| selection.matches(table)).collect();
     let mut refused = Vec::new();
-    for (namespace, name) in &names {
-        let table = TableName::new(namespace, name);
-        match conn.query_drop(format!("SELECT 1 FROM {} LIMIT 0", sql::table(&table))).await {
+    for table in tables.iter().take(TABLES_TRIED) {
+        match conn.query_drop(format!("SELECT 1 FROM {} LIMIT 0", sql::table(table))).await {
             Err(DriverFailure::Server(error)) if matches!(error.code, 1142 | 1143 | 1044) => {
-                let fix = format!("GRANT SELECT ON {} TO the account", sql::table(&table));
+                let fix = format!("GRANT SELECT ON {} TO the account", sql::table(table));
                 refused.push(finding(
                     Severity::Failed,
                     "privileges",
@@ -96,7 +102,10 @@ async fn readable_tables(conn: &mut Conn, database: Option<&str>) -> Result<Vec<
         }
     }
     if refused.is_empty() {
-        let message = format!("{} tables are readable", names.len());
+        let message = match tables.len() {
+            all @ ..=TABLES_TRIED => format!("{all} tables are readable"),
+            all => format!("the first {TABLES_TRIED} of {all} tables are readable"),
+        };
         refused.push(finding(Severity::Pass, "privileges", message, None));
     }
     Ok(refused)
@@ -210,7 +219,16 @@ async fn binlog_status(conn: &mut Conn, server: &Server) -> Result<Finding> {
 }
 
 async fn log_status(conn: &mut Conn) -> Result<Finding> {
-    tried(conn.query_drop("SELECT local FROM performance_schema.log_status").await, "BACKUP_ADMIN")
+    let trial = conn.query_drop("SELECT local FROM performance_schema.log_status").await;
+    let mut finding = tried(trial, "BACKUP_ADMIN")?;
+    if finding.severity == Severity::Failed {
+        finding.fix = Some(
+            "GRANT BACKUP_ADMIN ON *.* TO the account and GRANT SELECT ON performance_schema.log_status TO the \
+             account, or turn on gtid_mode"
+                .to_owned(),
+        );
+    }
+    Ok(finding)
 }
 
 /// What a trial says about a global privilege.

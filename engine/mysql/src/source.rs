@@ -69,8 +69,8 @@ impl Source for MysqlSource {
         &self.endpoint
     }
 
-    async fn check(&self, online: bool) -> Result<Vec<Finding>> {
-        on_control!(self, conn => checks::run(conn, &self.server, &self.connector, online))
+    async fn check(&self, selection: &Selection, online: bool) -> Result<Vec<Finding>> {
+        on_control!(self, conn => checks::run(conn, &self.server, &self.connector, selection, online))
     }
 
     async fn catalog(&self, selection: &Selection) -> Result<Vec<TableSchema>> {

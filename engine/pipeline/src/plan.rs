@@ -76,7 +76,7 @@ pub async fn plan(spec: &TaskSpec) -> Result<PlanReport> {
     let context = RunContext::of_task(&spec.name);
     let chain = Chain::load(spec, &context).await?;
     let plan = build(spec, &chain).await?;
-    let mut findings = spec.source.check(spec.mode == Mode::Online).await?;
+    let mut findings = spec.source.check(&spec.selection, spec.mode == Mode::Online).await?;
     let targets: Vec<Arc<TargetTable>> =
         plan.tables.iter().map(|table| Arc::new(table.target.clone())).collect();
     findings.extend(spec.target.check(&targets, spec.mode == Mode::Online).await?);

@@ -73,7 +73,7 @@ impl Task {
     async fn phases(&self) -> Result<()> {
         let online = self.spec.mode == Mode::Online;
         self.progress.enter(Phase::Precheck);
-        self.note(self.spec.source.check(online).await?)?;
+        self.note(self.spec.source.check(&self.spec.selection, online).await?)?;
         self.progress.enter(Phase::Schema);
         let prepared = self.prepare(online).await?;
         self.progress.enter(Phase::Snapshot);
