@@ -4,6 +4,7 @@
 //! with the types decided so far. What comes out is a [`TargetTable`] and one [`Stage`] per plugin.
 
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::finding::{Finding, Severity};
@@ -401,12 +402,13 @@ impl<'a> Chain<'a> {
 /// Gives foreign keys the target names of their parents, and leaves out, with a warning, those
 /// whose parent is not part of the task.
 pub fn resolve_foreign_keys(tables: &mut [Composed]) {
-    let parents: Vec<TargetTable> = tables.iter().map(|table| table.target.clone()).collect();
+    let parents: HashMap<TableName, TargetTable> =
+        tables.iter().map(|table| (table.schema.name.clone(), table.target.clone())).collect();
     for table in tables {
         let subject = table.schema.name.to_string();
         let findings = &mut table.findings;
         table.target.foreign_keys.retain_mut(|key| {
-            let resolved = parents.iter().find(|parent| parent.source == key.parent).and_then(|parent| {
+            let resolved = parents.get(&key.parent).and_then(|parent| {
                 let columns: Option<Vec<String>> = key
                     .parent_columns
                     .iter()

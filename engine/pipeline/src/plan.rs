@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use engine_core::error::{Error, ErrorKind, Result};
@@ -100,8 +101,9 @@ pub(crate) async fn build(spec: &TaskSpec, chain: &Chain) -> Result<TaskPlan> {
     }
     let (mut tables, skipped) = chain.plan(schemas, spec.source.endpoint(), spec.target.endpoint()).await?;
     compose::resolve_foreign_keys(&mut tables);
-    for (place, table) in tables.iter().enumerate() {
-        if let Some(other) = tables.iter().take(place).find(|other| other.target.name == table.target.name) {
+    let mut taken: HashMap<&TableName, &Composed> = HashMap::with_capacity(tables.len());
+    for table in &tables {
+        if let Some(other) = taken.insert(&table.target.name, table) {
             return Err(Error::new(ErrorKind::Plugin, "two tables get the same name in the target")
                 .at("table", &table.schema.name)
                 .at("and", &other.schema.name)
@@ -114,10 +116,12 @@ pub(crate) async fn build(spec: &TaskSpec, chain: &Chain) -> Result<TaskPlan> {
 }
 
 fn statements(target: &dyn Target, tables: &[Arc<TargetTable>]) -> Result<(Vec<String>, Vec<String>)> {
-    let mut before: Vec<String> = Vec::new();
+    let mut before = Vec::new();
+    let mut known = HashSet::new();
     for table in tables {
         for statement in target.render_table(table)? {
-            if !before.contains(&statement) {
+            // Several tables need the same schema.
+            if known.insert(statement.clone()) {
                 before.push(statement);
             }
         }
@@ -182,8 +186,10 @@ pub(crate) fn difference(
             );
         }
     }
+    let mut new_tables: HashMap<&TableName, &Composed> =
+        plan.tables.iter().map(|table| (&table.schema.name, table)).collect();
     for old in &stored.tables {
-        let Some(new) = plan.tables.iter().find(|new| new.schema.name == old.schema.name) else {
+        let Some(new) = new_tables.remove(&old.schema.name) else {
             return format!("table {} is not part of it any more", old.schema.name);
         };
         if without_counters(&old.schema) != without_counters(&new.schema) {
@@ -193,7 +199,7 @@ pub(crate) fn difference(
             return format!("the plan for {} changed", old.schema.name);
         }
     }
-    match plan.tables.iter().find(|new| !stored.tables.iter().any(|old| old.schema.name == new.schema.name)) {
+    match plan.tables.iter().find(|table| new_tables.contains_key(&table.schema.name)) {
         Some(new) => format!("table {} is new", new.schema.name),
         None => "the order of the tables".to_owned(),
     }

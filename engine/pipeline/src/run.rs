@@ -1,5 +1,6 @@
 //! A task from beginning to end, and on from wherever it was.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -289,11 +290,10 @@ impl Task {
             return Ok(());
         }
         let now = self.spec.source.catalog(&self.spec.selection).await?;
+        let next_identities: HashMap<&TableName, u64> =
+            now.iter().filter_map(|schema| Some((&schema.name, schema.next_identity?))).collect();
         for target in targets.iter().filter(|target| target.columns.iter().any(|column| column.identity)) {
-            let next = now
-                .iter()
-                .find(|schema| schema.name == target.source)
-                .and_then(|schema| schema.next_identity);
+            let next = next_identities.get(&target.source).copied();
             self.unless_stopped(self.spec.target.set_identity(target, next)).await?;
         }
         Ok(())

@@ -21,10 +21,11 @@ use worker::Worker;
 
 /// Whether the chunks in `done` are all there are.
 pub fn is_complete(tables: &[Composed], done: &[ChunkRecord]) -> bool {
+    let done = chunks::by_table(done);
     tables
         .iter()
         .filter(|table| table.target.with_rows)
-        .all(|table| chunks::is_complete(&table.schema.name, done))
+        .all(|table| done.get(&table.schema.name).is_some_and(|records| chunks::is_complete(records)))
 }
 
 /// Copies every table that has rows to copy, going on after the chunks in `done`.

@@ -4,8 +4,8 @@
 //! handed out, so that its size follows what the chunks before it turned out to weigh. Chunks that
 //! an earlier run finished are known from the target; what lies between them is copied again.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex as BlockingMutex, PoisonError};
 use tokio::sync::Mutex;
 
@@ -36,6 +36,10 @@ pub(super) struct Chunk {
 pub(super) struct ChunkQueue {
     source: Arc<dyn Source>,
     tables: Vec<TableCursor>,
+    /// Place in `tables` by number of the table in the task.
+    places: HashMap<usize, usize>,
+    /// Every table before this place has been cut to its end.
+    begun: AtomicUsize,
     closed: AtomicBool,
 }
 
@@ -59,26 +63,28 @@ struct CursorState {
 impl ChunkQueue {
     /// A queue over the tables that have rows to copy, less the chunks in `done`.
     pub(super) fn new(source: Arc<dyn Source>, routes: &[Arc<Route>], done: &[ChunkRecord]) -> Self {
+        let done = by_table(done);
         let mut tables = Vec::new();
         for (index, route) in routes.iter().enumerate() {
             let composed = route.composed();
             if !composed.target.with_rows {
                 continue;
             }
-            let records = of_table(&composed.schema.name, done);
+            let records = done.get(&composed.schema.name).map_or(&[][..], Vec::as_slice);
             let schema = Arc::new(composed.schema.clone());
             tables.push(TableCursor {
                 index,
                 chunkable: composed.target.row_key.is_some() && source.can_chunk(&schema),
                 rows_per_chunk: BlockingMutex::new(first_guess(&schema)),
                 rows_done: records.iter().map(|record| record.rows).sum(),
-                state: Mutex::new(remaining(&records)),
+                state: Mutex::new(remaining(records)),
                 schema,
             });
         }
         // The biggest first, so that the last to finish is not the longest.
         tables.sort_by_key(|table| std::cmp::Reverse(table.schema.byte_estimate.unwrap_or(0)));
-        Self { source, tables, closed: AtomicBool::new(false) }
+        let places = tables.iter().enumerate().map(|(place, table)| (table.index, place)).collect();
+        Self { source, tables, places, begun: AtomicUsize::new(0), closed: AtomicBool::new(false) }
     }
 
     /// Rows of finished chunks, by number of the table.
@@ -98,7 +104,8 @@ impl ChunkQueue {
 
     /// The next chunk; `None` when there is none left to hand out.
     pub(super) async fn next(&self) -> Result<Option<Chunk>> {
-        for table in &self.tables {
+        let begun = self.begun.load(Ordering::Relaxed);
+        for (place, table) in self.tables.iter().enumerate().skip(begun) {
             if self.is_closed() {
                 return Ok(None);
             }
@@ -106,7 +113,11 @@ impl ChunkQueue {
             if let Some((number, range)) = state.gaps.pop_front() {
                 return Ok(Some(Chunk { table: table.index, number, range }));
             }
-            let Some((number, after)) = state.rest.clone() else { continue };
+            let Some((number, after)) = state.rest.clone() else {
+                // Whoever comes to the first table with something left has seen all before it empty.
+                self.begun.fetch_max(place + 1, Ordering::Relaxed);
+                continue;
+            };
             let to = if table.chunkable {
                 let rows = *table.rows_per_chunk.lock().unwrap_or_else(PoisonError::into_inner);
                 self.source.chunk_end(&table.schema, after.as_ref(), rows).await?
@@ -121,7 +132,8 @@ impl ChunkQueue {
 
     /// Learns from a finished chunk how many rows the next ones should have.
     pub(super) fn learn(&self, table: usize, rows: u64, bytes: u64) {
-        let Some(cursor) = self.tables.iter().find(|cursor| cursor.index == table) else { return };
+        let cursor = self.places.get(&table).and_then(|&place| self.tables.get(place));
+        let Some(cursor) = cursor else { return };
         if rows == 0 || bytes == 0 {
             return;
         }
@@ -133,16 +145,20 @@ impl ChunkQueue {
     }
 }
 
-/// Whether the chunks in `done` are all of the table's.
-pub(super) fn is_complete(table: &TableName, done: &[ChunkRecord]) -> bool {
-    let left = remaining(&of_table(table, done));
+/// Whether the chunks in `done`, of one table and in order, are all of the table's.
+pub(super) fn is_complete(done: &[&ChunkRecord]) -> bool {
+    let left = remaining(done);
     left.gaps.is_empty() && left.rest.is_none()
 }
 
-fn of_table<'a>(table: &TableName, done: &'a [ChunkRecord]) -> Vec<&'a ChunkRecord> {
-    let mut records: Vec<&ChunkRecord> = done.iter().filter(|record| record.table == *table).collect();
-    records.sort_by_key(|record| record.number);
-    records
+/// Finished chunks by table, each table's by number.
+pub(super) fn by_table(done: &[ChunkRecord]) -> HashMap<&TableName, Vec<&ChunkRecord>> {
+    let mut tables: HashMap<&TableName, Vec<&ChunkRecord>> = HashMap::new();
+    for record in done {
+        tables.entry(&record.table).or_default().push(record);
+    }
+    tables.values_mut().for_each(|records| records.sort_by_key(|record| record.number));
+    tables
 }
 
 fn first_guess(schema: &TableSchema) -> u64 {
