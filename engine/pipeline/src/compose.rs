@@ -364,7 +364,7 @@ impl<'a> Chain<'a> {
                 .collect();
             match parts {
                 Some(parts) => {
-                    indexes.push(TargetIndex { name: index.name.clone(), kind: index.kind, parts })
+                    indexes.push(TargetIndex { name: index.name.clone(), kind: index.kind, parts });
                 }
                 None if index.parts.iter().any(|part| part.column.is_none()) => {
                     leave_out("it is built on an expression in the source's SQL");

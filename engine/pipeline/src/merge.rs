@@ -193,13 +193,13 @@ fn encode_key(batch: &Batch, row: usize, places: &[usize], out: &mut Vec<u8>) {
         match &column.values {
             Vector::Bits(values) => out.push(u8::from(values.get(row))),
             Vector::I64(values) => {
-                out.extend_from_slice(&values.get(row).copied().unwrap_or_default().to_le_bytes())
+                out.extend_from_slice(&values.get(row).copied().unwrap_or_default().to_le_bytes());
             }
             Vector::U64(values) => {
-                out.extend_from_slice(&values.get(row).copied().unwrap_or_default().to_le_bytes())
+                out.extend_from_slice(&values.get(row).copied().unwrap_or_default().to_le_bytes());
             }
             Vector::F64(values) => {
-                out.extend_from_slice(&values.get(row).copied().unwrap_or_default().to_le_bytes())
+                out.extend_from_slice(&values.get(row).copied().unwrap_or_default().to_le_bytes());
             }
             Vector::Varlen(values) => {
                 let value = values.get(row);

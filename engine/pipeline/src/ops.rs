@@ -235,7 +235,7 @@ fn shift(mut column: Column, seconds: i32, failures: &mut Vec<OpFailure>) -> Col
             match value.checked_add(i64::from(seconds) * 1_000_000) {
                 Some(shifted) => *value = shifted,
                 None => {
-                    failures.push(OpFailure { row, reason: "the shifted timestamp is out of range".into() })
+                    failures.push(OpFailure { row, reason: "the shifted timestamp is out of range".into() });
                 }
             }
         }
