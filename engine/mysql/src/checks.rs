@@ -268,6 +268,7 @@ mod tests {
             server_uuid: None,
             log_bin,
             lower_case_table_names: 0,
+            logs_cascades: true,
         }
     }
 
