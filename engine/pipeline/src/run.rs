@@ -133,6 +133,9 @@ impl Task {
             task_plan.tables.iter().map(|table| Arc::new(table.target.clone())).collect();
         let plan_findings = task_plan.tables.iter().flat_map(|table| table.findings.clone()).collect();
         self.note(plan_findings)?;
+        if online {
+            self.note(task_plan.unlogged_cascades(spec.source.endpoint()))?;
+        }
         self.note(spec.target.check(&targets, online).await?)?;
 
         let known = spec.target.task(&spec.name).await?;
