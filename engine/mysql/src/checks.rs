@@ -65,7 +65,8 @@ fn version(server: &Server) -> Finding {
     finding(Severity::Pass, "version", message, None)
 }
 
-/// Tries to read every table of the database (or of all), a statement each that reads no row.
+/// Tries to read every table of the database (or of all), a statement each that reads no row. An
+/// account that may read some columns of a table only doesn't even see that there are others.
 async fn readable_tables(conn: &mut Conn, database: Option<&str>) -> Result<Vec<Finding>> {
     let failed = |error| server_error("the source's tables can't be listed", error);
     let scope = match database {
@@ -80,7 +81,7 @@ async fn readable_tables(conn: &mut Conn, database: Option<&str>) -> Result<Vec<
     let mut refused = Vec::new();
     for (namespace, name) in &names {
         let table = TableName::new(namespace, name);
-        match conn.query_drop(format!("SELECT 1 FROM {} LIMIT 0", sql::table(&table))).await {
+        match conn.query_drop(format!("SELECT * FROM {} LIMIT 0", sql::table(&table))).await {
             Err(DriverFailure::Server(error)) if matches!(error.code, 1142 | 1143 | 1044) => {
                 let fix = format!("GRANT SELECT ON {} TO the account", sql::table(&table));
                 refused.push(finding(
