@@ -93,7 +93,7 @@ pub async fn plan(spec: &TaskSpec) -> Result<PlanReport> {
     }
     let targets: Vec<Arc<TargetTable>> =
         plan.tables.iter().map(|table| Arc::new(table.target.clone())).collect();
-    findings.extend(spec.target.check(&targets, online).await?);
+    findings.extend(spec.target.check(&spec.name, &targets, online).await?);
     let (before_load, after_load) = statements(spec.target.as_ref(), &targets)?;
     Ok(PlanReport {
         tables: plan.tables.into_iter().map(describe).collect(),
