@@ -92,6 +92,12 @@ impl fmt::Display for EndpointUrl {
     }
 }
 
+/// Attribute of a source: whether the changes that foreign keys' actions make to child rows are in
+/// its log. [`UNLOGGED`] when they are not; absent when the source has no such actions.
+pub const FOREIGN_KEY_CASCADES: &str = "foreign_key_cascades";
+/// See [`FOREIGN_KEY_CASCADES`].
+pub const UNLOGGED: &str = "unlogged";
+
 /// What a database says it is; plugins see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
@@ -101,6 +107,13 @@ pub struct Endpoint {
     pub version: String,
     /// Facts a plugin may use, e.g. `lower_case_table_names`.
     pub attributes: Vec<(String, String)>,
+}
+
+impl Endpoint {
+    /// The value of an attribute.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
 }
 
 #[cfg(test)]

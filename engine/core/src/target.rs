@@ -125,8 +125,9 @@ pub trait Target: Send + Sync {
     /// What it says it is.
     fn endpoint(&self) -> &Endpoint;
 
-    /// Checks account and settings against the plan. Writes nothing.
-    async fn check(&self, tables: &[Arc<TargetTable>], online: bool) -> Result<Vec<Finding>>;
+    /// Checks account, settings and what is there already against the plan of `task`: a table of the
+    /// same name that another task or nobody created is a failure. Writes nothing.
+    async fn check(&self, task: &str, tables: &[Arc<TargetTable>], online: bool) -> Result<Vec<Finding>>;
 
     /// The statements that create schema and table, in order; pure.
     fn render_table(&self, table: &TargetTable) -> Result<Vec<String>>;

@@ -74,7 +74,8 @@ fn version(server: &Server) -> Finding {
     finding(Severity::Pass, "version", message, None)
 }
 
-/// Tries to read the first tables of the selection, a statement each that reads no row.
+/// Tries to read the first tables of the selection, a statement each that reads no row. An account
+/// that may read some columns of a table only doesn't even see that there are others.
 async fn readable_tables(conn: &mut Conn, selection: &Selection, scope: &str) -> Result<Vec<Finding>> {
     let failed = |error| server_error("the source's tables can't be listed", error);
     let query = format!(
@@ -86,7 +87,7 @@ async fn readable_tables(conn: &mut Conn, selection: &Selection, scope: &str) ->
     let tables: Vec<TableName> = tables.filter(|table| selection.matches(table)).collect();
     let mut refused = Vec::new();
     for table in tables.iter().take(TABLES_TRIED) {
-        match conn.query_drop(format!("SELECT 1 FROM {} LIMIT 0", sql::table(table))).await {
+        match conn.query_drop(format!("SELECT * FROM {} LIMIT 0", sql::table(table))).await {
             Err(DriverFailure::Server(error)) if matches!(error.code, 1142 | 1143 | 1044) => {
                 let fix = format!("GRANT SELECT ON {} TO the account", sql::table(table));
                 refused.push(finding(
@@ -286,6 +287,7 @@ mod tests {
             server_uuid: None,
             log_bin,
             lower_case_table_names: 0,
+            logs_cascades: true,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the source server is and what it can do, asked once.
 
-use engine_core::endpoint::Endpoint;
+use engine_core::endpoint::{Endpoint, FOREIGN_KEY_CASCADES, UNLOGGED};
 use engine_core::{Error, ErrorKind, Result};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
@@ -48,6 +48,8 @@ pub struct Server {
     pub log_bin: bool,
     /// `@@lower_case_table_names`
     pub lower_case_table_names: u8,
+    /// Whether what a foreign key's action does to a child row is in the binlog.
+    pub logs_cascades: bool,
 }
 
 impl Server {
@@ -67,7 +69,10 @@ impl Server {
             Error::new(ErrorKind::Precondition, "the server's version can't be read").because(&version_text)
         })?;
         let variables: Vec<Row> = conn
-            .query("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('gtid_mode', 'server_uuid', 'server_uid')")
+            .query(
+                "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
+                 ('gtid_mode', 'server_uuid', 'server_uid', 'innodb_native_foreign_keys')",
+            )
             .await
             .map_err(failed)?;
         let variable = |name: &str| {
@@ -93,6 +98,10 @@ impl Server {
             server_uuid: variable("server_uuid").or_else(|| variable("server_uid")),
             log_bin: log_bin != 0,
             lower_case_table_names,
+            // MySQL 9.6 moved the actions from InnoDB, which logs none of them, into SQL; the
+            // variable came with that, and turns it back.
+            logs_cascades: flavor == Flavor::MySql
+                && variable("innodb_native_foreign_keys").is_some_and(|native| native == "OFF"),
         })
     }
 
@@ -113,6 +122,7 @@ impl Server {
             attribute("lower_case_table_names", &self.lower_case_table_names),
             attribute("gtid_mode", &self.gtid_mode_text),
             attribute("server_id", &self.server_id),
+            attribute(FOREIGN_KEY_CASCADES, &if self.logs_cascades { "logged" } else { UNLOGGED }),
         ];
         attributes.extend(self.server_uuid.as_ref().map(|uuid| attribute("server_uuid", uuid)));
         Endpoint {

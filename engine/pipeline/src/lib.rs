@@ -5,6 +5,7 @@
 //! go on following. Rows pass through a [`route`], which runs native operations and plugin code over
 //! columns. The target says what is done; [`state`] is the engine's own memory of the rest.
 
+mod cascades;
 mod chain;
 pub mod compose;
 pub mod dead_letter;

@@ -5,12 +5,14 @@ use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use engine_core::endpoint::Endpoint;
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::finding::Finding;
 use engine_core::plan::{ColumnRule, TargetTable};
 use engine_core::schema::{TableName, TableSchema};
 use engine_core::target::{BuildStep, Target};
 
+use crate::cascades;
 use crate::chain::Chain;
 use crate::compose::{self, Composed};
 use crate::state::{PluginRecord, RunContext, TaskPlanRecord};
@@ -25,6 +27,14 @@ pub struct TaskPlan {
     pub skipped: Vec<(TableName, String)>,
     /// Digest over plugins, configuration and tables.
     pub digest: String,
+}
+
+impl TaskPlan {
+    /// A failure for each foreign key that keeps a table from being followed.
+    pub(crate) fn unlogged_cascades(&self, source: &Endpoint) -> Vec<Finding> {
+        let with_rows = self.tables.iter().filter(|table| table.target.with_rows);
+        cascades::check(source, with_rows.map(|table| &table.schema))
+    }
 }
 
 /// The plan for a reader.
@@ -77,10 +87,14 @@ pub async fn plan(spec: &TaskSpec) -> Result<PlanReport> {
     let context = RunContext::of_task(&spec.name);
     let chain = Chain::load(spec, &context).await?;
     let plan = build(spec, &chain).await?;
-    let mut findings = spec.source.check(&spec.selection, spec.mode == Mode::Online).await?;
+    let online = spec.mode == Mode::Online;
+    let mut findings = spec.source.check(&spec.selection, online).await?;
+    if online {
+        findings.extend(plan.unlogged_cascades(spec.source.endpoint()));
+    }
     let targets: Vec<Arc<TargetTable>> =
         plan.tables.iter().map(|table| Arc::new(table.target.clone())).collect();
-    findings.extend(spec.target.check(&targets, spec.mode == Mode::Online).await?);
+    findings.extend(spec.target.check(&spec.name, &targets, online).await?);
     let (before_load, after_load) = statements(spec.target.as_ref(), &targets)?;
     Ok(PlanReport {
         tables: plan.tables.into_iter().map(describe).collect(),

@@ -74,9 +74,9 @@ impl Task {
     async fn phases(&self) -> Result<()> {
         let online = self.spec.mode == Mode::Online;
         self.progress.enter(Phase::Precheck);
-        self.note(self.spec.source.check(&self.spec.selection, online).await?)?;
+        self.note(self.unless_stopped(self.spec.source.check(&self.spec.selection, online)).await?)?;
         self.progress.enter(Phase::Schema);
-        let prepared = self.prepare(online).await?;
+        let prepared = self.unless_stopped(self.prepare(online)).await?;
         self.progress.enter(Phase::Snapshot);
         self.copy(&prepared, online).await?;
         if online {
@@ -134,7 +134,10 @@ impl Task {
             task_plan.tables.iter().map(|table| Arc::new(table.target.clone())).collect();
         let plan_findings = task_plan.tables.iter().flat_map(|table| table.findings.clone()).collect();
         self.note(plan_findings)?;
-        self.note(spec.target.check(&targets, online).await?)?;
+        if online {
+            self.note(task_plan.unlogged_cascades(spec.source.endpoint()))?;
+        }
+        self.note(spec.target.check(&spec.name, &targets, online).await?)?;
 
         let known = spec.target.task(&spec.name).await?;
         self.accept(known.as_ref(), stored.as_ref(), &chain, &task_plan)?;
@@ -302,7 +305,7 @@ impl Task {
     async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => Err(Error::new(ErrorKind::Interrupted, "stopped between two phases")),
+            () = self.stop.cancelled() => Err(Error::new(ErrorKind::Interrupted, "stopped")),
             result = work => result,
         }
     }

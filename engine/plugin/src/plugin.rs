@@ -41,6 +41,8 @@ pub struct Plugin {
 }
 
 struct Inner {
+    /// Kept because the deadlines of every instance end with it.
+    _engine: PluginEngine,
     path: PathBuf,
     digest: String,
     size: u64,
@@ -122,6 +124,7 @@ impl Plugin {
         }
         Ok(Self {
             inner: Arc::new(Inner {
+                _engine: engine.clone(),
                 path: path.to_owned(),
                 digest: hex::encode(Sha256::digest(bytes)),
                 size: bytes.len() as u64,

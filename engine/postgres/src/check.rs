@@ -9,6 +9,7 @@ use tokio_postgres::Client;
 
 use crate::cell::Encoder;
 use crate::connect::Server;
+use crate::existing;
 use crate::failure::translate;
 use crate::identifier::{MAX_BYTES, fit};
 use crate::layout;
@@ -43,6 +44,7 @@ pub(crate) async fn may_silence_triggers(client: &Client) -> Result<bool> {
 pub(crate) async fn check(
     client: &Client,
     server: &Server,
+    task: &str,
     tables: &[Arc<TargetTable>],
     online: bool,
 ) -> Result<Vec<Finding>> {
@@ -50,6 +52,7 @@ pub(crate) async fn check(
     findings.extend(types(tables));
     findings.extend(names(tables));
     findings.extend(settings(client).await?);
+    findings.extend(foreign_tables(client, task, tables).await?);
     findings.extend(privileges(client, tables).await?);
     if online {
         findings.extend(triggers(client, server, tables).await?);
@@ -164,6 +167,16 @@ async fn settings(client: &Client) -> Result<Vec<Finding>> {
         ));
     }
     Ok(findings)
+}
+
+async fn foreign_tables(client: &Client, task: &str, tables: &[Arc<TargetTable>]) -> Result<Option<Finding>> {
+    let mut foreign = existing::tables(client, task, tables).await?;
+    foreign.retain(|table| !table.is_own);
+    foreign.sort();
+    Ok((!foreign.is_empty()).then(|| {
+        let message = format!("{}: {}", existing::NOT_OURS, existing::list(&foreign));
+        finding(Severity::Failed, "target tables", message, Some(existing::WAY_OUT.to_owned()))
+    }))
 }
 
 async fn privileges(client: &Client, tables: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {

@@ -39,6 +39,7 @@ mod connect;
 mod control;
 mod copy;
 mod ddl;
+mod existing;
 mod failure;
 mod identifier;
 mod index;

@@ -18,7 +18,7 @@ use crate::failure::translate;
 use crate::identifier::{fit, literal, qualified};
 use crate::index::{self, Made};
 use crate::loader::PostgresLoader;
-use crate::{check, ddl};
+use crate::{check, ddl, existing};
 
 /// How often a job is begun again that lost against another in a deadlock.
 const BUILD_ATTEMPTS: usize = 10;
@@ -106,9 +106,9 @@ impl Target for PostgresTarget {
         &self.server.endpoint
     }
 
-    async fn check(&self, tables: &[Arc<TargetTable>], online: bool) -> Result<Vec<Finding>> {
+    async fn check(&self, task: &str, tables: &[Arc<TargetTable>], online: bool) -> Result<Vec<Finding>> {
         let client = self.client().await?;
-        check::check(&client, &self.server, tables, online).await
+        check::check(&client, &self.server, task, tables, online).await
     }
 
     fn render_table(&self, table: &TargetTable) -> Result<Vec<String>> {
@@ -211,31 +211,19 @@ async fn create_tables(client: &mut Client, claim: &Claim, tables: &[Arc<TargetT
     if held.is_none() {
         return Err(claim.lost());
     }
-    let namespaces: Vec<String> = tables.iter().map(|table| fit(&table.name.namespace)).collect();
-    let names: Vec<String> = tables.iter().map(|table| fit(&table.name.name)).collect();
-    let rows = transaction
-        .query(
-            "SELECT w.namespace, w.name, COALESCE(o.task = $3 AND c.relkind = 'r', false) \
-             FROM unnest($1::text[], $2::text[]) AS w(namespace, name) \
-             JOIN pg_catalog.pg_namespace n ON n.nspname = w.namespace \
-             JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name \
-             LEFT JOIN _migration.owned_table o ON o.namespace = w.namespace AND o.name = w.name",
-            &[&namespaces, &names, &claim.task],
-        )
-        .await
-        .map_err(failed)?;
-    let mut there: BTreeSet<(String, String)> = BTreeSet::new();
-    let mut foreign = Vec::new();
-    for row in &rows {
-        let name: (String, String) = (row.get(0), row.get(1));
-        if !row.get::<_, bool>(2) {
-            foreign.push(format!("{}.{}", name.0, name.1));
-        }
-        there.insert(name);
-    }
+    let (there, mut foreign): (Vec<_>, Vec<_>) = existing::tables(&transaction, &claim.task, tables)
+        .await?
+        .into_iter()
+        .partition(|table| table.is_own);
     if !foreign.is_empty() {
-        return Err(not_ours(&claim.task, &mut foreign));
+        foreign.sort();
+        return Err(Error::new(ErrorKind::Precondition, existing::NOT_OURS)
+            .at("task", &claim.task)
+            .because(existing::list(&foreign))
+            .help(existing::WAY_OUT));
     }
+    let there: BTreeSet<(String, String)> =
+        there.into_iter().map(|table| (table.namespace, table.name)).collect();
     for table in tables {
         let name = (fit(&table.name.namespace), fit(&table.name.name));
         if there.contains(&name) {
@@ -276,22 +264,4 @@ async fn refuse_lost_rows(transaction: &Transaction<'_>, claim: &Claim, table: &
         .at("task", &claim.task)
         .at("table", &table.name)
         .help("restore it, or drop the task's other tables too and begin a new task with another --name"))
-}
-
-fn not_ours(task: &str, tables: &mut [String]) -> Error {
-    /// More names than this would hide the message.
-    const LISTED: usize = 10;
-    tables.sort_unstable();
-    let more = tables.len().saturating_sub(LISTED);
-    let mut list = tables.iter().take(LISTED).cloned().collect::<Vec<_>>();
-    if more > 0 {
-        list.push(format!("and {more} more"));
-    }
-    Error::new(ErrorKind::Precondition, "the target has tables that this task did not create")
-        .at("task", task)
-        .because(list.join(", "))
-        .help(
-            "nothing was touched; drop or rename them, map to another schema in the plugin's configuration, \
-             leave them out with --exclude, or give --name of the task that created them",
-        )
 }
