@@ -1,3 +1,3 @@
 //! End-to-end tests: the engine's binary between real servers, judged by what a user would see.
 
-mod smoke;
+mod types;
