@@ -1,3 +1,4 @@
 //! End-to-end tests: the engine's binary between real servers, judged by what a user would see.
 
+mod live;
 mod types;
