@@ -260,7 +260,9 @@ fn integer_to_boolean(column: &Column, failures: &mut Vec<OpFailure>) -> Column 
                     let value = value.map_or_else(String::new, |value| value.to_string());
                     failures.push(OpFailure {
                         row,
-                        reason: format!("{value} is neither 0 nor 1, so no boolean"),
+                        reason: format!(
+                            "{value} is neither 0 nor 1, so no boolean; tinyint1 = \"smallint\" keeps every value"
+                        ),
                     });
                 }
             }

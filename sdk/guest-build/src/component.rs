@@ -17,7 +17,7 @@ pub(crate) fn encode(package: &Package) -> Result<PathBuf> {
     let component = ComponentEncoder::default()
         .validate(true)
         .module(&module)
-        .and_then(wit_component::ComponentEncoder::encode)
+        .and_then(ComponentEncoder::encode)
         .with_context(|| {
             format!(
                 "{} is no plugin: does it call migration_sdk::export_plugin!, and nothing of an operating system?",

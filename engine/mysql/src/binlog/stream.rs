@@ -389,7 +389,7 @@ impl BinlogChanges {
                 }
             }
             Statement::DropDatabase(dropped) => {
-                if self.tables.concerns_database(&dropped) {
+                if self.tables.has_tables_in(&dropped) {
                     self.structure_changed(&dropped, &[], statement);
                 }
             }

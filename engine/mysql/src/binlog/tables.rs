@@ -111,6 +111,11 @@ impl Tables {
         }
     }
 
+    /// Whether a table of the task is in the database. Letters are compared in either case.
+    pub(crate) fn has_tables_in(&self, database: &str) -> bool {
+        self.request.tables.iter().any(|table| table.schema.name.namespace.eq_ignore_ascii_case(database))
+    }
+
     /// Whether the task has, or could have, tables in the database.
     pub(crate) fn concerns_database(&self, database: &str) -> bool {
         let selected = self.request.selection.database.as_deref();
