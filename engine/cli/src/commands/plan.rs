@@ -18,8 +18,8 @@ pub(super) async fn plan(arguments: PlanArguments, screen: &Screen) -> Result<()
     connect::check(&settings)?;
     let stop = stop_on_signal(screen)?;
     let report = unless_stopped(&stop, async {
-        let spec = connect::connect(settings).await?;
-        engine_pipeline::plan::plan(&spec).await
+        let spec = Box::pin(connect::connect(settings)).await?;
+        Box::pin(engine_pipeline::plan::plan(&spec)).await
     })
     .await?;
     print(&if arguments.json { to_json(&report)? } else { text(&report) })?;

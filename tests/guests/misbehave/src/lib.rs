@@ -58,12 +58,7 @@ impl Planner for Misbehave {
         }
     }
 
-    fn plan_table(
-        &self,
-        schema: &TableSchema,
-        _: &Endpoint,
-        _: &Endpoint,
-    ) -> Result<TablePlan, PluginError> {
+    fn plan_table(&self, schema: &TableSchema, _: &Endpoint, _: &Endpoint) -> Result<TablePlan, PluginError> {
         let mut plan = TablePlan {
             filter_reads: vec![0],
             transform_reads: vec![0],

@@ -4,8 +4,8 @@
 use migration_sdk::batch::Row;
 use migration_sdk::output::RowOutput;
 use migration_sdk::{
-    Calls, Description, Endpoint, Planner, PluginError, RowFailure, RunContext, TablePlan, TableSchema, Transformer,
-    WriteColumn, export_plugin,
+    Calls, Description, Endpoint, Planner, PluginError, RowFailure, RunContext, TablePlan, TableSchema,
+    Transformer, WriteColumn, export_plugin,
 };
 use serde::Deserialize;
 
