@@ -11,6 +11,8 @@ mod cell;
 mod decimal;
 mod event;
 mod extent;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gtid;
 mod json;
 mod open;

@@ -65,4 +65,7 @@ pub mod source;
 mod sql;
 mod watermark;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use binlog::fuzzing;
 pub use source::MysqlSource;
