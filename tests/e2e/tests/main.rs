@@ -1,6 +1,12 @@
 //! End-to-end tests: the engine's binary between real servers, judged by what a user would see.
 
+mod bad_plugin;
+mod bad_server;
+mod bad_state;
+mod interrupt;
 mod live;
 mod plugins;
+mod refused;
+mod resume;
 mod schema;
 mod types;
