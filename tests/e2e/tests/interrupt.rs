@@ -8,6 +8,8 @@ use e2e::{Run, Scene, engine, eventually};
 use serde_json::Value;
 use tokio::process::Command;
 
+use crate::locks::{another_task, held, hold_chunks};
+
 const LIMIT: Duration = Duration::from_mins(1);
 const FILLED: [&str; 2] = [
     "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(20))",
@@ -47,36 +49,6 @@ fn for_people(scene: &Scene<'_>) -> Result<Run> {
             &scene.target_url(),
         ])
         .arguments(["--state-dir", &scene.state_directory().display().to_string(), "--plugin", &plugin]))
-}
-
-/// Makes the target know a task, so that its records can be locked before the engine under test begins.
-async fn another_task(scene: &Scene<'_>) -> Result<()> {
-    let state = scene.directory().join("other").display().to_string();
-    let elsewhere = serde_json::json!({"mysql2og": {"schemas": {scene.name(): "other"}}});
-    scene.run().replace("--name", "other").replace("--state-dir", state).config(elsewhere).succeed().await?;
-    Ok(())
-}
-
-/// A lock in the target that keeps chunks from being recorded, and so the copy from getting on.
-async fn hold_chunks(scene: &Scene<'_>) -> Result<tokio_postgres::Client> {
-    let holder = scene.target().await?;
-    holder.batch_execute("BEGIN; LOCK TABLE _migration.chunk IN SHARE MODE").await?;
-    Ok(holder)
-}
-
-/// Waits until the engine is held by the lock.
-async fn held(scene: &Scene<'_>) -> Result<()> {
-    let target = scene.target().await?;
-    eventually("a chunk that waits for the lock", LIMIT, async || {
-        let waiting = target
-            .query_one(
-                "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = '_migration.chunk'::regclass",
-                &[],
-            )
-            .await?;
-        Ok((waiting.get::<_, i64>(0) > 0).then_some(()))
-    })
-    .await
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod bad_server;
 mod bad_state;
 mod interrupt;
 mod live;
+mod locks;
 mod outage;
 mod plugins;
 mod refused;

@@ -9,6 +9,7 @@ use serde_json::json;
 use test_support::numbers::Numbers;
 use tokio_postgres::Client;
 
+use crate::locks::{another_task, held, hold_chunks, waiting_statements};
 use crate::refused::refused;
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -124,7 +125,7 @@ async fn killed_in_every_phase(scene: Scene<'static>) -> Result<()> {
             .batch_execute(&format!("BEGIN; LOCK TABLE {}.wide IN ROW EXCLUSIVE MODE", scene.name()))
             .await?;
         let running = slowly(&scene).start()?;
-        phases.push(waiting_statement(&target).await?);
+        phases.push(waiting_statements(&target, 1).await?);
         complete = chunks(&target).await?;
         running.kill().await?;
         blocker.batch_execute("ROLLBACK").await?;
@@ -149,21 +150,6 @@ async fn killed_in_every_phase(scene: Scene<'static>) -> Result<()> {
     scene.require_equal().await?;
     ensure!(chunks(&target).await? == complete, "chunks were copied again");
     Ok(())
-}
-
-/// Waits until a statement in the target waits for a lock; answers it.
-async fn waiting_statement(target: &Client) -> Result<String> {
-    eventually("a statement that waits for the lock", LIMIT, async || {
-        let waiting = target
-            .query_opt(
-                "SELECT query FROM pg_stat_activity WHERE datname = current_database() \
-                 AND wait_event_type = 'Lock' LIMIT 1",
-                &[],
-            )
-            .await?;
-        Ok(waiting.map(|row| row.get(0)))
-    })
-    .await
 }
 
 /// Waits until a row written now is in the target.
@@ -226,5 +212,31 @@ async fn of_two_engines_on_one_task_one_goes_on() -> Result<()> {
     .await?;
     second.interrupt().await?;
     second.finish().await?.failed(130)?;
+    scene.require_equal().await
+}
+
+#[tokio::test]
+async fn what_a_killed_engine_left_building_is_waited_for() -> Result<()> {
+    let scene = Scene::mysql("left_building").await?;
+    scene
+        .execute([
+            "CREATE TABLE t (id INT PRIMARY KEY, n INT, KEY by_n (n))",
+            "INSERT INTO t VALUES (1, 1), (2, 2)",
+        ])
+        .await?;
+    another_task(&scene).await?;
+    let holder = hold_chunks(&scene).await?;
+    let first = scene.run().start()?;
+    held(&scene).await?;
+    // Now the table is there, and its row key not yet.
+    let (target, blocker) = (scene.target().await?, scene.target().await?);
+    blocker.batch_execute(&format!("BEGIN; LOCK TABLE {}.t IN ROW EXCLUSIVE MODE", scene.name())).await?;
+    holder.batch_execute("ROLLBACK").await?;
+    waiting_statements(&target, 1).await?;
+    first.kill().await?;
+    let second = scene.run().start()?;
+    waiting_statements(&target, 2).await?;
+    blocker.batch_execute("ROLLBACK").await?;
+    second.finish().await?.succeeded()?;
     scene.require_equal().await
 }
