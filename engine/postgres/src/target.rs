@@ -143,7 +143,10 @@ impl Target for PostgresTarget {
                 let Err(error) = client.batch_execute(statement).await else { break };
                 // Foreign keys built side by side lock each other's tables in either order.
                 let deadlock = error.code().is_some_and(|state| state.code() == "40P01");
-                if !deadlock || attempt == BUILD_ATTEMPTS {
+                // A connection of an engine that was killed goes on with what it was building; having
+                // waited for it, the server refuses the same thing a second time.
+                let built_meanwhile = !deadlock && Self::is_built(&client, job, statement).await?;
+                if !built_meanwhile && (!deadlock || attempt == BUILD_ATTEMPTS) {
                     return Err(
                         translate(error, format!("{} can't be built", job.label)).at("table", &job.table)
                     );

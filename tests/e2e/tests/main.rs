@@ -1,6 +1,14 @@
 //! End-to-end tests: the engine's binary between real servers, judged by what a user would see.
 
+mod bad_plugin;
+mod bad_server;
+mod bad_state;
+mod interrupt;
 mod live;
+mod locks;
+mod outage;
 mod plugins;
+mod refused;
+mod resume;
 mod schema;
 mod types;
