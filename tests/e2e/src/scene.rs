@@ -182,7 +182,9 @@ impl Drop for Scene<'_> {
             return;
         }
         for name in self.further.borrow().iter().chain([&self.name]) {
-            Self::drop_quietly(self.source, &format!("DROP DATABASE IF EXISTS {name}"));
+            // A connection that a failed test left open may hold a lock until this thread is free to close it.
+            let statement = format!("SET SESSION lock_wait_timeout = 2; DROP DATABASE IF EXISTS {name}");
+            Self::drop_quietly(self.source, &statement);
         }
         Self::drop_quietly(self.target, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
     }

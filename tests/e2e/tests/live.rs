@@ -1,6 +1,7 @@
 //! The source is written to while it is copied: afterwards both sides are equal, row for row.
 
 mod keys;
+mod transactions;
 
 use std::time::Duration;
 

@@ -54,6 +54,7 @@ fn plan(scene: &Scene<'_>) -> Run {
     Run::plain(scene.directory())
         .arguments(["plan", "--source", &scene.source_url(), "--target", &scene.target_url()])
         .arguments(["--state-dir", &scene.state_directory().display().to_string()])
+        .arguments(["--mode", "offline"])
         .plugin("mysql2og")
 }
 
@@ -98,8 +99,12 @@ async fn of_mariadb_is_all_there_after_a_run() -> Result<()> {
 }
 
 async fn is_all_there(scene: &Scene<'_>) -> Result<()> {
-    scene.execute(library(scene.source_server().product())).await?;
-    scene.run().succeed().await?;
+    let product = scene.source_server().product();
+    scene.execute(library(product)).await?;
+    // MariaDB does not log what foreign keys change, so that such tables can only be copied.
+    let run =
+        if product == Product::MySql { scene.run() } else { scene.follow().arguments(["--mode", "offline"]) };
+    run.succeed().await?;
     scene.require_equal().await?;
     let name = scene.name();
 

@@ -163,22 +163,6 @@ async fn a_value_larger_than_a_chunk_arrives() -> Result<()> {
     Ok(())
 }
 
-/// Types for which there is no mapping are named before anything is written.
-#[tokio::test]
-async fn without_a_mapping_are_named() -> Result<()> {
-    let scene = Scene::mariadb("unmapped_types").await?;
-    for definition in ["uuid", "inet6"] {
-        scene.execute([format!("CREATE OR REPLACE TABLE t (id INT PRIMARY KEY, odd {definition})")]).await?;
-        let error = scene.run().fail().await?;
-        for part in [format!("{}.t", scene.name()).as_str(), r#""column":"odd""#, definition, "exclude"] {
-            assert!(error.contains(part), "the error does not say {part}: {error}");
-        }
-        let schemas = format!("SELECT count(*)::text FROM pg_namespace WHERE nspname = '{}'", scene.name());
-        assert_eq!(scene.value(&schemas).await?, "0");
-    }
-    Ok(())
-}
-
 /// A compressed column is copied, but its changes can't be read: the stream stops at the first of them.
 #[tokio::test]
 async fn that_only_the_copy_can_read_stop_the_stream() -> Result<()> {

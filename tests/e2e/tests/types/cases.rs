@@ -300,6 +300,23 @@ pub(super) const MARIADB: &[Case] = &[
     case("json_as_written", "json", r#"'{"b":1, "a":2,"b":3}'"#, "json", r#"{"b":1, "a":2,"b":3}"#),
     case("json_number", "json", "'18446744073709551616'", "json", "18446744073709551616"),
     case(
+        "uuid",
+        "uuid",
+        "'123E4567-E89B-12D3-A456-426655440000'",
+        "uuid",
+        "123e4567-e89b-12d3-a456-426655440000",
+    ),
+    case(
+        "uuid_7",
+        "uuid",
+        "'018f3c8e-7b6a-7c3d-9e1f-0123456789ab'",
+        "uuid",
+        "018f3c8e-7b6a-7c3d-9e1f-0123456789ab",
+    ),
+    case("inet6", "inet6", "'2001:DB8::ff00:42:8329'", "text", "2001:db8::ff00:42:8329"),
+    case("inet6_v4", "inet6", "'::ffff:192.0.2.128'", "text", "::ffff:192.0.2.128"),
+    case("inet4", "inet4", "'192.0.2.1'", "text", "192.0.2.1"),
+    case(
         "point_4326",
         "point",
         "ST_GeomFromText('POINT(10 20)', 4326)",
