@@ -25,9 +25,9 @@ pub(crate) fn measure(
 ) -> Result<Case> {
     runtime.block_on(data::load_sysbench(sides, rows))?;
     runtime.block_on(sides.drop_schema(SYSBENCH))?;
-    let state = tempfile::tempdir()?;
+    engine::forget(sides)?;
     let run = || -> Result<std::process::Command> {
-        let mut command = engine::command(sides, SYSBENCH, &[plugin], state.path())?;
+        let mut command = engine::command(sides, SYSBENCH, &[plugin])?;
         command.args(["--until", "caught-up"]);
         Ok(command)
     };

@@ -9,11 +9,13 @@ use test_support::process::{measure, program};
 use crate::measure::Measure;
 use crate::sides::Sides;
 
+const TASK: &str = "bench";
+
 /// A command that migrates one database.
-pub(crate) fn command(sides: &Sides, database: &str, plugins: &[&Path], state: &Path) -> Result<Command> {
+pub(crate) fn command(sides: &Sides, database: &str, plugins: &[&Path]) -> Result<Command> {
     let mut command = Command::new(program("engine", "ENGINE_BINARY")?);
-    command.args(["run", "--name", "bench", "--json", "--source", &sides.source.url_of(database)]);
-    command.args(["--target", sides.target.url()]).arg("--state-dir").arg(state).stdout(Stdio::null());
+    command.args(["run", "--name", TASK, "--json", "--source", &sides.source.url_of(database)]);
+    command.args(["--target", sides.target.url()]).arg("--state-dir").arg(sides.state.path()).stdout(Stdio::null());
     for plugin in plugins {
         ensure!(plugin.is_file(), "no plugin {}: build it with `cargo xtask plugins`", plugin.display());
         command.arg("--plugin").arg(plugin);
@@ -21,15 +23,24 @@ pub(crate) fn command(sides: &Sides, database: &str, plugins: &[&Path], state: &
     Ok(command)
 }
 
-/// Copies one database, offline, with a state of its own.
+/// Forgets the task of the runs before.
+pub(crate) fn forget(sides: &Sides) -> Result<()> {
+    let task = sides.state.path().join(TASK);
+    if task.exists() {
+        std::fs::remove_dir_all(&task)?;
+    }
+    Ok(())
+}
+
+/// Copies one database, offline, as a new task.
 pub(crate) fn snapshot(
     sides: &Sides,
     database: &str,
     plugins: &[&Path],
     configuration: Option<&Path>,
 ) -> Result<Measure> {
-    let state = tempfile::tempdir()?;
-    let mut command = command(sides, database, plugins, state.path())?;
+    forget(sides)?;
+    let mut command = command(sides, database, plugins)?;
     command.args(["--mode", "offline"]);
     if let Some(configuration) = configuration {
         command.arg("--plugin-config").arg(configuration);

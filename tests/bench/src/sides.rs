@@ -12,13 +12,19 @@ use crate::measure::Measure;
 pub(crate) struct Sides {
     pub(crate) source: Server,
     pub(crate) target: Server,
+    /// The engine's state: tasks come and go, compiled plugins stay, as they do for a user.
+    pub(crate) state: tempfile::TempDir,
 }
 
 impl Sides {
     pub(crate) fn start() -> Result<Self> {
         eprintln!("starting the servers");
         let start = |product| Builder::new(product).durability(Durability::Full).start();
-        Ok(Self { source: start(Product::MySql)?, target: start(Product::Postgres15)? })
+        Ok(Self {
+            source: start(Product::MySql)?,
+            target: start(Product::Postgres15)?,
+            state: tempfile::tempdir()?,
+        })
     }
 
     /// Runs the work and adds what it cost the servers.
