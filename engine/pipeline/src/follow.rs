@@ -16,7 +16,7 @@ use engine_core::target::{Applier, OrderedChanges, TaskRecord};
 
 use crate::merge::{self, Entry, MergeKeys, RoutedChanges};
 use crate::progress::{Progress, now_ms};
-use crate::retry::Backoff;
+use crate::retry::{Backoff, may_pass};
 use crate::route::Route;
 use crate::state::Store;
 use crate::task::TaskSpec;
@@ -50,7 +50,7 @@ impl Follower<'_> {
         loop {
             let before = self.progress.report().transactions_applied;
             match self.session(until).await {
-                Err(error) if error.kind() == ErrorKind::Transient => {
+                Err(error) if may_pass(&error) => {
                     if self.progress.report().transactions_applied > before {
                         backoff = Backoff::new();
                     }

@@ -9,6 +9,12 @@ const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(10);
 const MOST: u32 = 12;
 
+/// Whether a task that was running may find things mended later. A server that is down refuses
+/// connections, which at the start of a task would be a mistake in its URL.
+pub(crate) fn may_pass(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Transient | ErrorKind::Connection)
+}
+
 /// Waits that double up to ten seconds, a dozen of them.
 pub(crate) struct Backoff {
     attempts: u32,

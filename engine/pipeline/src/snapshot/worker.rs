@@ -11,7 +11,7 @@ use engine_core::source::{BatchSink, ReadRequest, Reader, Source};
 use engine_core::target::{ChunkRecord, Loader, Target};
 
 use crate::progress::Progress;
-use crate::retry::Backoff;
+use crate::retry::{Backoff, may_pass};
 use crate::route::Route;
 use crate::state::Store;
 use engine_plugin::Origin;
@@ -52,7 +52,7 @@ impl Worker {
         let mut backoff = Backoff::new();
         loop {
             match self.queue.next().await {
-                Err(error) if error.kind() == ErrorKind::Transient => backoff.wait(error, &self.stop).await?,
+                Err(error) if may_pass(&error) => backoff.wait(error, &self.stop).await?,
                 result => return result,
             }
         }
@@ -64,7 +64,7 @@ impl Worker {
         loop {
             match self.attempt(chunk, connections).await {
                 Ok(()) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Transient => {
+                Err(error) if may_pass(&error) => {
                     *connections = None;
                     backoff.wait(error, &self.stop).await?;
                     if self.committed(chunk).await? {
@@ -85,7 +85,7 @@ impl Worker {
                 Ok(task.chunks.iter().any(|record| record.table == *table && record.number == chunk.number))
             }
             Ok(None) => Ok(false),
-            Err(error) if error.kind() == ErrorKind::Transient => Ok(false),
+            Err(error) if may_pass(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }
