@@ -69,6 +69,18 @@ async fn migrate_shop(server: &Server, test: &str) -> Result<()> {
     run().succeed().await?;
     let pairs = tables_of(&mut source, shop::DATABASE).await?;
     let comparisons = compare(&mut source, &scene.target().await?, &pairs).await?;
+    require_equal(&comparisons)?;
+
+    // The place to go on from survives new log files and a restart of the source.
+    source.query_drop("INSERT INTO shop.journal VALUES (NULL, 1, 'before')").await?;
+    source.query_drop("FLUSH BINARY LOGS").await?;
+    source.query_drop("UPDATE shop.slots SET n = -1 WHERE n > 0 LIMIT 50").await?;
+    source.disconnect().await?;
+    server.restart()?;
+    let mut source = connect::mysql(server.url()).await?;
+    source.query_drop("INSERT INTO shop.journal VALUES (NULL, 2, 'after')").await?;
+    run().succeed().await?;
+    let comparisons = compare(&mut source, &scene.target().await?, &pairs).await?;
     source.disconnect().await?;
     require_equal(&comparisons)
 }
