@@ -18,6 +18,9 @@ pub(crate) struct Connector {
     tls: MakeRustlsConnect,
 }
 
+/// Longest time from the first packet to a session that is set up.
+const LOGIN: Duration = Duration::from_secs(20);
+
 /// What a session starts with. A role's or database's own limits on time don't apply: a long load
 /// is what this connection is for. `pg_settings` knows which of them the version has.
 const SESSION: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; \
@@ -55,9 +58,21 @@ impl Connector {
 
     /// Opens a connection and sets its session up.
     pub(crate) async fn connect(&self) -> Result<Client> {
-        let (client, connection) =
-            self.config.connect(self.tls.clone()).await.map_err(|error| self.refused(error))?;
-        self.start(client, connection).await
+        // The driver's own limit is on the TCP connection; a server that is just starting or just
+        // going down can accept one and then say nothing.
+        let login = async {
+            let (client, connection) =
+                self.config.connect(self.tls.clone()).await.map_err(|error| self.refused(error))?;
+            self.start(client, connection).await
+        };
+        match tokio::time::timeout(LOGIN, login).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                Err(Error::new(ErrorKind::Transient, "the target accepts connections but doesn't answer")
+                    .at("target", &self.url)
+                    .because(format!("there was no login within {} s", LOGIN.as_secs())))
+            }
+        }
     }
 
     /// Opens the first connection and asks the server what it is.

@@ -15,7 +15,11 @@ const TASK: &str = "bench";
 pub(crate) fn command(sides: &Sides, database: &str, plugins: &[&Path]) -> Result<Command> {
     let mut command = Command::new(program("engine", "ENGINE_BINARY")?);
     command.args(["run", "--name", TASK, "--json", "--source", &sides.source.url_of(database)]);
-    command.args(["--target", sides.target.url()]).arg("--state-dir").arg(sides.state.path()).stdout(Stdio::null());
+    command
+        .args(["--target", sides.target.url()])
+        .arg("--state-dir")
+        .arg(sides.state.path())
+        .stdout(Stdio::null());
     for plugin in plugins {
         ensure!(plugin.is_file(), "no plugin {}: build it with `cargo xtask plugins`", plugin.display());
         command.arg("--plugin").arg(plugin);

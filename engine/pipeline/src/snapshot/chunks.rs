@@ -58,6 +58,8 @@ struct CursorState {
     gaps: VecDeque<(u64, ChunkRange)>,
     /// Where the uncut rest begins; `None` once everything is cut.
     rest: Option<(u64, Option<KeyBound>)>,
+    /// Chunks handed out and not finished.
+    under_way: usize,
 }
 
 impl ChunkQueue {
@@ -111,6 +113,7 @@ impl ChunkQueue {
             }
             let mut state = table.state.lock().await;
             if let Some((number, range)) = state.gaps.pop_front() {
+                state.under_way += 1;
                 return Ok(Some(Chunk { table: table.index, number, range }));
             }
             let Some((number, after)) = state.rest.clone() else {
@@ -125,9 +128,20 @@ impl ChunkQueue {
                 None
             };
             state.rest = to.clone().map(|to| (number + 1, Some(to)));
+            state.under_way += 1;
             return Ok(Some(Chunk { table: table.index, number, range: ChunkRange { after, to } }));
         }
         Ok(None)
+    }
+
+    /// Notes that a chunk is in the target; says whether its table now is as a whole.
+    pub(super) async fn finish(&self, chunk: &Chunk) -> bool {
+        let Some(cursor) = self.tables.iter().find(|cursor| cursor.index == chunk.table) else {
+            return false;
+        };
+        let mut state = cursor.state.lock().await;
+        state.under_way = state.under_way.saturating_sub(1);
+        state.under_way == 0 && state.gaps.is_empty() && state.rest.is_none()
     }
 
     /// Learns from a finished chunk how many rows the next ones should have.
@@ -186,7 +200,7 @@ fn remaining(done: &[&ChunkRecord]) -> CursorState {
         end.clone_from(&record.range.to);
         complete = end.is_none();
     }
-    CursorState { gaps, rest: if complete { None } else { Some((number, end)) } }
+    CursorState { gaps, rest: if complete { None } else { Some((number, end)) }, under_way: 0 }
 }
 
 #[cfg(test)]

@@ -44,6 +44,9 @@ impl Worker {
         while !self.stop.is_cancelled() {
             let Some(chunk) = self.next_chunk().await? else { break };
             self.copy(&chunk, &mut connections).await?;
+            if self.queue.finish(&chunk).await {
+                self.progress.update_table(chunk.table, |table| table.copied = true);
+            }
         }
         Ok(())
     }

@@ -122,6 +122,8 @@ fn transform(row: Row<'_>, output: &mut RowOutput<'_>) -> Result<(), RowFailure>
     output.text(0, word.map(str::to_uppercase).as_deref())
 }
 
+// Not inlined: the tests look for its name in the guest's backtrace.
+#[inline(never)]
 fn run_forever() {
     let mut number = 0u64;
     while std::hint::black_box(number) != u64::MAX {
@@ -129,6 +131,7 @@ fn run_forever() {
     }
 }
 
+#[inline(never)]
 fn allocate_forever() {
     let mut hoard = Vec::new();
     loop {
