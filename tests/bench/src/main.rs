@@ -1,6 +1,7 @@
 //! Measures the engine against the physical floor, side by side in one run: `cargo xtask bench`.
 
 mod catch_up;
+mod crossing;
 mod data;
 mod engine;
 mod floor;
@@ -36,7 +37,7 @@ struct Options {
     #[arg(long, default_value_t = 3, value_name = "N")]
     runs: usize,
     /// Parts to measure
-    #[arg(long, value_delimiter = ',', default_values_t = [Part::Snapshot, Part::Plugin, Part::CatchUp])]
+    #[arg(long, value_delimiter = ',', default_values_t = [Part::Crossing, Part::Snapshot, Part::Plugin, Part::CatchUp])]
     parts: Vec<Part>,
     /// The plugin that maps types and names
     #[arg(long, default_value = "target/guests/mysql2og.wasm", value_name = "FILE")]
@@ -48,6 +49,8 @@ struct Options {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
+    /// Row code alone, without any database
+    Crossing,
     /// Snapshot against the floor
     Snapshot,
     /// Snapshot with and without row code
@@ -59,6 +62,7 @@ enum Part {
 impl std::fmt::Display for Part {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(match self {
+            Self::Crossing => "crossing",
             Self::Snapshot => "snapshot",
             Self::Plugin => "plugin",
             Self::CatchUp => "catch-up",
@@ -79,8 +83,11 @@ fn main() -> ExitCode {
 fn bench(options: &Options) -> Result<()> {
     let (scale, runs) = if options.quick { (10, 1) } else { (1, options.runs.max(1)) };
     let runtime = tokio::runtime::Runtime::new()?;
-    let sides = Sides::start()?;
     let mut cases = Vec::new();
+    if options.parts.contains(&Part::Crossing) {
+        cases.push(crossing::measure(&runtime, &options.row_plugin, runs)?);
+    }
+    let sides = Sides::start()?;
     if options.parts.contains(&Part::Snapshot) {
         cases.extend(snapshot(options, &runtime, &sides, scale, runs)?);
     }
