@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::workspace::{cargo, run, target};
 
-const VERSION: &str = "0.20";
+const VERSION: &str = "^0.20";
 
 /// Runs the checks. Advisories need a database that is fetched over the network; without it they are left out, and
 /// said to be.
