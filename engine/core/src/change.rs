@@ -3,6 +3,7 @@
 use crate::batch::Batch;
 use crate::position::Position;
 use crate::schema::TableName;
+use crate::transaction::TransactionId;
 
 /// What happened to a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct TableChanges {
     pub table: usize,
     /// The changes, in source order.
     pub ops: Vec<Op>,
+    /// For each change its transaction, as a place in [`ChangeSet::changing`]; never decreasing.
+    pub transactions: Vec<u32>,
     /// New images, the requested columns: one row for each insert and each update, in order.
     pub after: Batch,
     /// Old images, the requested columns: one row for each update and each delete, in order.
@@ -51,6 +54,12 @@ pub struct ChangeSet {
     pub position: Option<Position>,
     /// Transactions that end in this set.
     pub transactions: u64,
+    /// The transactions that `tables` has changes of, in source order.
+    pub changing: Vec<TransactionId>,
+    /// Transactions left out because [`StreamRequest::applied`] has them.
+    ///
+    /// [`StreamRequest::applied`]: crate::source::StreamRequest::applied
+    pub passed_over: Vec<TransactionId>,
     /// When the last of them was committed, microseconds since 1970 by the source's clock.
     pub committed_at: Option<i64>,
     /// A change of structure that concerns the task, after everything in `tables`.

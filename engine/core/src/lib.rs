@@ -14,10 +14,12 @@ pub mod finding;
 pub mod logical;
 pub mod plan;
 pub mod position;
+pub mod ranges;
 pub mod schema;
 pub mod selection;
 pub mod source;
 pub mod target;
 pub mod temporal;
+pub mod transaction;
 
 pub use error::{Error, ErrorKind, Result};

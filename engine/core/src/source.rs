@@ -12,6 +12,7 @@ use crate::finding::Finding;
 use crate::position::{Position, Watermarks};
 use crate::schema::TableSchema;
 use crate::selection::Selection;
+use crate::transaction::TransactionSet;
 
 /// A bound of a chunk: key values in the connector's own typed encoding, which orders nothing by
 /// itself. Only the source compares keys, by its own collations.
@@ -76,6 +77,8 @@ pub struct StreamTable {
 pub struct StreamRequest {
     /// Where to begin: the first transaction that this position doesn't hold.
     pub from: Position,
+    /// Transactions after it that are left out all the same: the target has them.
+    pub applied: TransactionSet,
     /// The tables.
     pub tables: Vec<StreamTable>,
     /// Tables that belong to the task: a change of one that is not in `tables` is an error, as is
@@ -123,8 +126,8 @@ pub trait Source: Send + Sync {
     /// Whether a stream that reached `reached` has delivered everything in `wanted`.
     fn covers(&self, reached: &Position, wanted: &Position) -> Result<bool>;
 
-    /// Why changes can't be followed from `from` any more (purged, another server), if they can't.
-    async fn check_position(&self, from: &Position) -> Result<()>;
+    /// Those of `transactions` that `position` does not hold.
+    fn beyond(&self, position: &Position, transactions: &TransactionSet) -> Result<TransactionSet>;
 
     /// Whether the table can be read in ranges of a key.
     fn can_chunk(&self, table: &TableSchema) -> bool;
@@ -140,6 +143,7 @@ pub trait Source: Send + Sync {
     /// Opens a connection for chunks.
     async fn open_reader(&self) -> Result<Box<dyn Reader>>;
 
-    /// Opens the stream.
+    /// Opens the stream. An error says why changes can't be followed from there (purged, another
+    /// server), if they can't; the source must have `applied`, since the target has.
     async fn open_stream(&self, request: StreamRequest) -> Result<Box<dyn ChangeStream>>;
 }

@@ -17,6 +17,7 @@ use crate::plan::TargetTable;
 use crate::position::{Position, Watermarks};
 use crate::schema::TableName;
 use crate::source::ChunkRange;
+use crate::transaction::TransactionSet;
 
 /// A chunk that the target holds completely.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +43,7 @@ pub struct TaskRecord {
     /// Where the stream begins: a low watermark from before the first chunk; empty for a task
     /// that copies and does not follow.
     pub start: Option<Position>,
-    /// The position at which the target's rows stand; `start` until changes were applied.
+    /// The target has everything up to here; `start` until changes were applied.
     pub position: Option<Position>,
     /// The finished chunks.
     pub chunks: Vec<ChunkRecord>,
@@ -70,16 +71,52 @@ pub struct BuildJob {
     pub statements: Vec<String>,
 }
 
-/// The net effect of consecutive changes on one table.
+/// The net effect of consecutive changes on one table: for each row key what becomes of its row.
 ///
-/// Applied as: delete `deletes`, then write `upserts`. A row whose key or whose value under another
-/// unique key moved is in both, so that no order of writes can collide with a value not yet freed.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct NetChanges {
-    /// Row keys, the key's columns in key order.
-    pub deletes: Batch,
-    /// Whole rows, all written columns; each key once.
-    pub upserts: Batch,
+/// Applied in the order of the fields. A row whose key or whose value under another unique key moved
+/// is deleted and written anew, so that no order of writes can collide with a value not yet freed.
+/// Keys are batches of the key's columns in key order, rows of all written columns.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NetChanges {
+    /// The target has all changes before these and none of these. Every delete and every update
+    /// finds one row and every insert none, or else the target has diverged: an error that names
+    /// the table and a key.
+    Strict {
+        /// Keys of the rows that go.
+        deletes: Batch,
+        /// Rows that are there.
+        updates: Batch,
+        /// Rows that are not.
+        inserts: Batch,
+    },
+    /// The target may have some of these changes already, as the copy may have read them.
+    Idempotent {
+        /// Keys of the rows that must be gone.
+        deletes: Batch,
+        /// Rows as they must be.
+        upserts: Batch,
+    },
+}
+
+/// Where a lane of the target stands, with the transaction that says so committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Number of the position: of two lanes, the greater one's position is the later.
+    pub sequence: u64,
+    /// The target as a whole has everything up to here, whichever lane applied it.
+    pub position: Position,
+    /// What this lane has applied of the transactions after it.
+    pub applied: TransactionSet,
+}
+
+/// Connections that apply changes side by side, and where they begin.
+pub struct Lanes {
+    /// The target has everything up to here.
+    pub position: Position,
+    /// It has these transactions too. Some may be older than the position.
+    pub applied: TransactionSet,
+    /// The connections.
+    pub appliers: Vec<Box<dyn Applier>>,
 }
 
 /// Changes of a table without a row key, in source order: whole rows.
@@ -114,9 +151,9 @@ pub trait Applier: Send {
     async fn apply(&mut self, table: &Arc<TargetTable>, changes: &NetChanges) -> Result<()>;
     /// Applies changes of a table without one.
     async fn apply_ordered(&mut self, table: &Arc<TargetTable>, changes: &OrderedChanges) -> Result<()>;
-    /// Commits what was applied together with the position. With nothing applied, only the
-    /// position moves. After a broken connection the target is asked whether the commit happened.
-    async fn commit(&mut self, position: &Position) -> Result<()>;
+    /// Commits what was applied together with where the lane stands then; with nothing applied,
+    /// only that. After a broken connection the target is asked whether the commit happened.
+    async fn commit(&mut self, standing: &Standing) -> Result<()>;
 }
 
 /// A database that rows are written to.
@@ -158,6 +195,7 @@ pub trait Target: Send + Sync {
     /// Opens a connection for chunks.
     async fn open_loader(&self) -> Result<Box<dyn Loader>>;
 
-    /// Opens a connection for changes.
-    async fn open_applier(&self) -> Result<Box<dyn Applier>>;
+    /// Opens `count` connections that apply changes side by side. Connections opened before can't
+    /// commit any more; what they did commit is in the answer. The number may differ each time.
+    async fn open_lanes(&self, count: usize) -> Result<Lanes>;
 }

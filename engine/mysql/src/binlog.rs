@@ -31,4 +31,3 @@ mod wire;
 
 pub(crate) use self::open::{open, touches};
 pub(crate) use self::position::LogPosition;
-pub(crate) use self::resume::check;

@@ -8,6 +8,7 @@ use engine_core::position::Position;
 use engine_core::schema::TableSchema;
 use engine_core::selection::Selection;
 use engine_core::source::{ChangeStream, KeyBound, Reader, Source, StreamRequest};
+use engine_core::transaction::TransactionSet;
 use mysql_async::Conn;
 use tokio::sync::Mutex;
 
@@ -89,9 +90,10 @@ impl Source for MysqlSource {
         LogPosition::parse(reached)?.covers(&LogPosition::parse(wanted)?)
     }
 
-    async fn check_position(&self, from: &Position) -> Result<()> {
-        let from = LogPosition::parse(from)?;
-        on_control!(self, conn => binlog::check(conn, &self.server, &from))
+    fn beyond(&self, position: &Position, transactions: &TransactionSet) -> Result<TransactionSet> {
+        let position = LogPosition::parse(position)?;
+        let beyond: Vec<_> = transactions.iter().filter(|transaction| !position.holds(transaction)).collect();
+        Ok(beyond.iter().collect())
     }
 
     fn can_chunk(&self, table: &TableSchema) -> bool {

@@ -20,3 +20,5 @@ pub mod run;
 pub mod snapshot;
 pub mod state;
 pub mod task;
+#[cfg(test)]
+mod test_rows;

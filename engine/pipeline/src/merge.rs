@@ -14,15 +14,16 @@ use engine_core::plan::TargetTable;
 use engine_core::schema::IndexKind;
 use engine_core::target::NetChanges;
 
-/// Changes of one table after its route, in source order.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct RoutedChanges {
+/// Changes of one table after its route: the images, and for each change, in source order, which
+/// of them are its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Changes<'a> {
     /// One entry per change.
-    pub entries: Vec<Entry>,
+    pub entries: &'a [Entry],
     /// New images.
-    pub after: Batch,
+    pub after: &'a Batch,
     /// Old images.
-    pub before: Batch,
+    pub before: &'a Batch,
 }
 
 /// One change: the images it has, by their place in the batches. An image that a filter left out
@@ -82,6 +83,15 @@ struct State {
     image: Image,
     /// Whether the old row has to be deleted before anything is written.
     delete: bool,
+    /// Whether the first change found a row under the key.
+    existed: bool,
+}
+
+impl State {
+    /// Whether an existing row keeps its place and takes new values.
+    fn updates(&self) -> bool {
+        self.existed && !self.delete
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -90,53 +100,73 @@ enum Image {
     Before(usize),
 }
 
-/// Merges changes into their net effect.
-pub fn merge(changes: &RoutedChanges, keys: &MergeKeys) -> NetChanges {
+/// Merges changes into their net effect; `strict` when the target has none of them yet.
+pub fn merge(changes: Changes<'_>, keys: &MergeKeys, strict: bool) -> NetChanges {
+    let states = states(changes, keys);
+    let rows = |wanted: &dyn Fn(&State) -> bool| {
+        let rows: Vec<usize> =
+            states.iter().filter(|state| wanted(state)).filter_map(|state| state.last).collect();
+        changes.after.take(&rows)
+    };
+    let deletes = |wanted: &dyn Fn(&State) -> bool| {
+        let mut deletes = Batch { rows: 0, columns: empty_key_columns(changes, keys) };
+        for state in states.iter().filter(|state| wanted(state)) {
+            let (batch, row) = match state.image {
+                Image::After(row) => (changes.after, row),
+                Image::Before(row) => (changes.before, row),
+            };
+            for (column, &place) in deletes.columns.iter_mut().zip(&keys.key) {
+                if let Some(from) = batch.columns.get(place) {
+                    column.push_from(from, row);
+                }
+            }
+            deletes.rows += 1;
+        }
+        deletes
+    };
+    if strict {
+        NetChanges::Strict {
+            deletes: deletes(&|state| state.existed && state.delete),
+            updates: rows(&State::updates),
+            inserts: rows(&|state| !state.updates()),
+        }
+    } else {
+        NetChanges::Idempotent { deletes: deletes(&|state| state.delete), upserts: rows(&|_| true) }
+    }
+}
+
+/// What becomes of each key.
+fn states(changes: Changes<'_>, keys: &MergeKeys) -> Vec<State> {
     let mut places: HashMap<Vec<u8>, usize> = HashMap::with_capacity(changes.entries.len());
     let mut states: Vec<State> = Vec::with_capacity(changes.entries.len());
     let mut key = Vec::new();
-    for entry in &changes.entries {
-        let moved = match (entry.before, entry.after) {
-            (Some(before), Some(after)) => {
-                !same(&changes.before, before, &changes.after, after, &keys.key)
-                    || !same(&changes.before, before, &changes.after, after, &keys.unique)
-            }
-            _ => false,
+    for entry in changes.entries {
+        let same = |places| match (entry.before, entry.after) {
+            (Some(before), Some(after)) => same(changes.before, before, changes.after, after, places),
+            _ => true,
         };
+        let key_moved = !same(&keys.key);
+        let moved = key_moved || !same(&keys.unique);
         if let Some(before) = entry.before
             && (moved || entry.after.is_none())
         {
-            encode_key(&changes.before, before, &keys.key, &mut key);
-            let state = State { last: None, image: Image::Before(before), delete: true };
+            encode_key(changes.before, before, &keys.key, &mut key);
+            let state = State { last: None, image: Image::Before(before), delete: true, existed: true };
             put(&mut places, &mut states, &key, state);
         }
         if let Some(after) = entry.after {
-            encode_key(&changes.after, after, &keys.key, &mut key);
+            encode_key(changes.after, after, &keys.key, &mut key);
+            let existed = entry.before.is_some() && !key_moved;
             // An insert over a key deleted earlier in the set keeps that delete; see `put`.
-            let state = State { last: Some(after), image: Image::After(after), delete: false };
+            let state = State { last: Some(after), image: Image::After(after), delete: false, existed };
             put(&mut places, &mut states, &key, state);
         }
     }
-    let upserts: Vec<usize> = states.iter().filter_map(|state| state.last).collect();
-    let deleted = states.iter().filter(|state| state.delete);
-    let mut deletes = Batch { rows: 0, columns: empty_key_columns(changes, keys) };
-    for state in deleted {
-        let (batch, row) = match state.image {
-            Image::After(row) => (&changes.after, row),
-            Image::Before(row) => (&changes.before, row),
-        };
-        for (column, &place) in deletes.columns.iter_mut().zip(&keys.key) {
-            if let Some(from) = batch.columns.get(place) {
-                column.push_from(from, row);
-            }
-        }
-        deletes.rows += 1;
-    }
-    NetChanges { deletes, upserts: changes.after.take(&upserts) }
+    states
 }
 
-fn empty_key_columns(changes: &RoutedChanges, keys: &MergeKeys) -> Vec<Column> {
-    let like = if changes.after.columns.is_empty() { &changes.before } else { &changes.after };
+fn empty_key_columns(changes: Changes<'_>, keys: &MergeKeys) -> Vec<Column> {
+    let like = if changes.after.columns.is_empty() { changes.before } else { changes.after };
     keys.key
         .iter()
         .filter_map(|&place| like.columns.get(place))
@@ -146,8 +176,7 @@ fn empty_key_columns(changes: &RoutedChanges, keys: &MergeKeys) -> Vec<Column> {
 
 fn put(places: &mut HashMap<Vec<u8>, usize>, states: &mut Vec<State>, key: &[u8], state: State) {
     if let Some(known) = places.get(key).and_then(|&place| states.get_mut(place)) {
-        let delete = known.delete || state.delete;
-        *known = State { delete, ..state };
+        *known = State { delete: known.delete || state.delete, existed: known.existed, ..state };
     } else {
         places.insert(key.to_vec(), states.len());
         states.push(state);
@@ -213,90 +242,8 @@ fn encode_key(batch: &Batch, row: usize, places: &[usize], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine_core::bitmap::Bitmap;
+    use crate::test_rows::{Source, apply};
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
-
-    const KEYS: [usize; 1] = [0];
-    const UNIQUE: [usize; 1] = [1];
-
-    /// `id`, a unique and nullable `code`, and `note`.
-    type Row = (i64, Option<i64>, i64);
-
-    fn batch(rows: &[Row]) -> Batch {
-        let codes = Column {
-            values: Vector::I64(rows.iter().map(|row| row.1.unwrap_or_default()).collect()),
-            validity: Some(rows.iter().map(|row| row.1.is_some()).collect::<Bitmap>()),
-        };
-        Batch {
-            rows: rows.len(),
-            columns: vec![
-                Column::new(Vector::I64(rows.iter().map(|row| row.0).collect())),
-                codes,
-                Column::new(Vector::I64(rows.iter().map(|row| row.2).collect())),
-            ],
-        }
-    }
-
-    fn rows(batch: &Batch) -> Vec<Row> {
-        let number = |place: usize, row: usize| match &batch.columns[place].values {
-            Vector::I64(values) => values[row],
-            other => panic!("not integers: {other:?}"),
-        };
-        (0..batch.rows)
-            .map(|row| {
-                (number(0, row), (!batch.columns[1].is_null(row)).then(|| number(1, row)), number(2, row))
-            })
-            .collect()
-    }
-
-    /// A source table that changes row by row and never breaks its unique key.
-    #[derive(Default)]
-    struct Source {
-        table: BTreeMap<i64, Row>,
-        after: Vec<Row>,
-        before: Vec<Row>,
-        entries: Vec<Entry>,
-    }
-
-    impl Source {
-        fn write(&mut self, old: Option<i64>, new: Option<Row>) {
-            let old = old.and_then(|id| self.table.get(&id).copied());
-            let collides = |row: &Row| {
-                self.table.values().any(|other| {
-                    Some(other.0) != old.map(|old| old.0)
-                        && (other.0 == row.0 || (row.1.is_some() && other.1 == row.1))
-                })
-            };
-            if new.as_ref().is_some_and(collides) || (old.is_none() && new.is_none()) {
-                return;
-            }
-            let before = old.map(|old| {
-                self.table.remove(&old.0);
-                self.before.push(old);
-                self.before.len() - 1
-            });
-            let after = new.map(|new| {
-                self.table.insert(new.0, new);
-                self.after.push(new);
-                self.after.len() - 1
-            });
-            self.entries.push(Entry { after, before });
-        }
-    }
-
-    /// What a target with immediate unique checks does with the net effect.
-    fn apply(table: &mut BTreeMap<i64, Row>, net: &NetChanges) {
-        let Vector::I64(deleted) = &net.deletes.columns[0].values else { panic!("integer keys") };
-        deleted.iter().for_each(|id| {
-            table.remove(id);
-        });
-        for row in rows(&net.upserts) {
-            let taken = table.values().any(|other| other.0 != row.0 && row.1.is_some() && other.1 == row.1);
-            assert!(!taken, "{row:?} collides in {table:?}");
-            table.insert(row.0, row);
-        }
-    }
 
     proptest! {
         #[test]
@@ -312,12 +259,10 @@ mod tests {
             let mut target = source.table.clone();
             source = Source { table: source.table, ..Source::default() };
             writes.into_iter().for_each(|(old, new)| source.write(old, new));
-            let changes = RoutedChanges {
-                entries: source.entries.clone(),
-                after: batch(&source.after),
-                before: batch(&source.before),
-            };
-            let net = merge(&changes, &MergeKeys { key: KEYS.to_vec(), unique: UNIQUE.to_vec() });
+            let mut counted = target.clone();
+            apply(&mut counted, &source.net(true));
+            prop_assert_eq!(&counted, &source.table);
+            let net = source.net(false);
             apply(&mut target, &net);
             prop_assert_eq!(&target, &source.table);
             // The target may hold the changes already, when they are taken again after a crash.
@@ -336,13 +281,9 @@ mod tests {
         source.write(Some(1), Some((1, None, 0)));
         source.write(Some(2), Some((2, Some(10), 0)));
         source.write(Some(1), Some((1, Some(20), 0)));
-        let changes = RoutedChanges {
-            entries: source.entries.clone(),
-            after: batch(&source.after),
-            before: batch(&source.before),
-        };
-        let net = merge(&changes, &MergeKeys { key: KEYS.to_vec(), unique: UNIQUE.to_vec() });
-        assert_eq!((net.deletes.rows, net.upserts.rows), (2, 2));
+        let net = source.net(true);
+        let NetChanges::Strict { deletes, updates, inserts } = &net else { panic!("not strict") };
+        assert_eq!((deletes.rows, updates.rows, inserts.rows), (2, 0, 2));
         apply(&mut target, &net);
         assert_eq!(target, source.table);
     }

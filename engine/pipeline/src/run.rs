@@ -215,7 +215,7 @@ impl Task {
         let (spec, done) = (&self.spec, &prepared.record.chunks);
         // A source without a log can't tell; then nothing is said about it.
         let before = if online { None } else { spec.source.high_watermark().await.ok() };
-        snapshot::copy(spec, &prepared.routes, done, online, &self.store, &self.progress, &self.stop).await?;
+        snapshot::copy(spec, &prepared.routes, done, online, &self.progress, &self.stop).await?;
         self.progress.update(|report| report.tables.iter_mut().for_each(|table| table.copied = true));
         if let Some(before) = before
             && spec.source.high_watermark().await.ok().is_some_and(|after| after != before)
@@ -237,7 +237,6 @@ impl Task {
             spec: &self.spec,
             routes: &prepared.routes,
             skipped: &prepared.skipped,
-            store: &self.store,
             progress: &self.progress,
             stop: &self.stop,
         }

@@ -13,7 +13,6 @@ use engine_core::target::ChunkRecord;
 use crate::compose::Composed;
 use crate::progress::Progress;
 use crate::route::Route;
-use crate::state::Store;
 use crate::task::TaskSpec;
 
 use chunks::ChunkQueue;
@@ -34,7 +33,6 @@ pub async fn copy(
     routes: &[Arc<Route>],
     done: &[ChunkRecord],
     online: bool,
-    store: &Store,
     progress: &Arc<Progress>,
     stop: &CancellationToken,
 ) -> Result<()> {
@@ -49,7 +47,7 @@ pub async fn copy(
             target: Arc::clone(&spec.target),
             routes: routes.to_vec(),
             queue: Arc::clone(&queue),
-            store: store.clone(),
+            task: spec.name.clone(),
             progress: Arc::clone(progress),
             online,
             stop: stop.clone(),

@@ -1,12 +1,11 @@
-//! Applies changes: sets of deletes and upserts, one transaction at a time.
+//! Applies changes, many rows to a statement, one transaction at a time.
 
 use async_trait::async_trait;
 use engine_core::batch::Batch;
 use engine_core::change::Op;
 use engine_core::plan::TargetTable;
-use engine_core::position::Position;
 use engine_core::schema::TableName;
-use engine_core::target::{Applier, NetChanges, OrderedChanges};
+use engine_core::target::{Applier, NetChanges, OrderedChanges, Standing};
 use engine_core::{Error, ErrorKind, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,8 +15,8 @@ use tokio_postgres::{Client, Statement};
 
 use crate::array::{self, Encoded};
 use crate::connect::Connector;
-use crate::control::{self, Claim};
 use crate::failure::{is_ambiguous, translate};
+use crate::lanes::Lane;
 use crate::layout::TableLayout;
 use crate::{apply_sql, check};
 
@@ -33,7 +32,7 @@ const INSERTED_AT_ONCE: usize = 4096;
 pub(crate) struct PostgresApplier {
     connector: Connector,
     client: Client,
-    claim: Claim,
+    lane: Lane,
     tables: HashMap<TableName, Arc<Prepared>>,
     in_transaction: bool,
     /// Something failed or was dropped half-way; what the transaction holds is not known.
@@ -43,18 +42,33 @@ pub(crate) struct PostgresApplier {
 /// A table's layout and statements.
 struct Prepared {
     layout: TableLayout,
+    /// New rows.
     insert: Statement,
-    /// By key; by whole row where there is none.
-    delete: Statement,
-    /// Only without a key.
-    update: Option<Statement>,
+    by: By,
+}
+
+/// How a table's rows are found.
+enum By {
+    Key {
+        /// Places of its columns among the written ones.
+        key: Vec<usize>,
+        upsert: Statement,
+        /// Without columns beside the key's there is nothing to update.
+        update: Option<Statement>,
+        delete: Statement,
+    },
+    WholeRow {
+        update: Statement,
+        delete: Statement,
+    },
 }
 
 impl PostgresApplier {
     /// An applier over an open connection, which it sets up.
-    pub(crate) async fn new(connector: Connector, client: Client, claim: Claim) -> Result<Self> {
+    pub(crate) async fn new(connector: Connector, lane: Lane) -> Result<Self> {
+        let client = connector.connect().await?;
         set_up(&client).await?;
-        Ok(Self { connector, client, claim, tables: HashMap::new(), in_transaction: false, failed: false })
+        Ok(Self { connector, client, lane, tables: HashMap::new(), in_transaction: false, failed: false })
     }
 
     async fn prepared(&mut self, table: &Arc<TargetTable>) -> Result<Arc<Prepared>> {
@@ -71,19 +85,23 @@ impl PostgresApplier {
                 .await
                 .map_err(|error| translate(error, "changes can't be prepared").at("table", &table.name))
         };
-        let (insert, delete, update) = match &layout.key {
-            Some(key) => (
-                prepare(apply_sql::insert_rows(&layout, Some(key))).await?,
-                prepare(apply_sql::delete_keys(&layout, key)).await?,
-                None,
-            ),
-            None => (
-                prepare(apply_sql::insert_rows(&layout, None)).await?,
-                prepare(apply_sql::delete_row(&layout)).await?,
-                Some(prepare(apply_sql::update_row(&layout)).await?),
-            ),
+        let insert = prepare(apply_sql::insert_rows(&layout, None)).await?;
+        let by = match &layout.key {
+            Some(key) => By::Key {
+                key: key.clone(),
+                upsert: prepare(apply_sql::insert_rows(&layout, Some(key))).await?,
+                update: match apply_sql::update_rows(&layout, key) {
+                    Some(sql) => Some(prepare(sql).await?),
+                    None => None,
+                },
+                delete: prepare(apply_sql::delete_keys(&layout, key)).await?,
+            },
+            None => By::WholeRow {
+                update: prepare(apply_sql::update_row(&layout)).await?,
+                delete: prepare(apply_sql::delete_row(&layout)).await?,
+            },
         };
-        let prepared = Arc::new(Prepared { layout, insert, delete, update });
+        let prepared = Arc::new(Prepared { layout, insert, by });
         self.tables.insert(table.name.clone(), Arc::clone(&prepared));
         Ok(prepared)
     }
@@ -111,20 +129,37 @@ impl PostgresApplier {
         Ok(())
     }
 
-    async fn insert(&self, prepared: &Prepared, batch: &Batch, rows: std::ops::Range<usize>) -> Result<()> {
+    /// Writes rows with a statement that takes whole ones; a row that is already there is an error
+    /// or takes the new values, as the statement has it.
+    async fn write(
+        &self,
+        layout: &TableLayout,
+        statement: &Statement,
+        batch: &Batch,
+        rows: std::ops::Range<usize>,
+    ) -> Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
-        let layout = &prepared.layout;
         let expected = rows.len() as u64;
         let arrays = array::columns(layout, batch, &layout.all(), rows.clone())?;
-        let written = match execute(&self.client, &prepared.insert, &arrays).await {
+        let written = match execute(&self.client, statement, &arrays).await {
             Ok(written) => written,
             Err(error) => {
-                let about_values = error.as_db_error().is_some_and(|error| is_about_values(error.code()));
-                let what = if about_values { "the target refused a row" } else { "rows can't be written" };
-                let error = translate(error, what).at("table", &layout.table.name);
-                let row = if about_values { self.find_refused(prepared, batch, rows).await } else { None };
+                let state = error.as_db_error().map(tokio_postgres::error::DbError::code);
+                let about_values = state.is_some_and(is_about_values);
+                let taken = state == Some(&SqlState::UNIQUE_VIOLATION);
+                let error = if taken {
+                    place_taken(error)
+                } else {
+                    translate(
+                        error,
+                        if about_values { "the target refused a row" } else { "rows can't be written" },
+                    )
+                };
+                let error = error.at("table", &layout.table.name);
+                let row =
+                    if about_values { self.find_refused(layout, statement, batch, rows).await } else { None };
                 return Err(match row {
                     Some(row) => error.at("key", layout.key_text(batch, &layout.all(), row)),
                     None => error,
@@ -141,11 +176,52 @@ impl PostgresApplier {
             )))
     }
 
+    /// Runs a statement that must find a row for each key of `keys`.
+    async fn change(
+        &self,
+        layout: &TableLayout,
+        key: &[usize],
+        statement: &Statement,
+        (arrays, expected): (&[Encoded], usize),
+        keys: impl FnOnce() -> Batch,
+    ) -> Result<()> {
+        let changed = execute(&self.client, statement, arrays)
+            .await
+            .map_err(|error| translate(error, "rows can't be changed").at("table", &layout.table.name))?;
+        if changed == expected as u64 {
+            return Ok(());
+        }
+        let error =
+            Error::new(ErrorKind::Divergence, "the target does not have a row that the source changed")
+                .at("table", &layout.table.name)
+                .because(format_args!(
+                    "{changed} of {expected} rows were there; somebody else writes to the table"
+                ))
+                .help("compare the table with the source's, stop the other writer, and copy the table again");
+        let keys = keys();
+        Err(match self.find_missing(layout, key, &keys).await {
+            Some(row) => error.at("key", layout.key_text(&keys, key, row)),
+            None => error,
+        })
+    }
+
+    /// The first of `keys` that no row has, looked for after the failed transaction was given up.
+    async fn find_missing(&self, layout: &TableLayout, key: &[usize], keys: &Batch) -> Option<usize> {
+        self.client.batch_execute("ROLLBACK").await.ok()?;
+        let arrays = array::columns(layout, keys, key, 0..keys.rows).ok()?;
+        let statement = self.client.prepare(&apply_sql::missing_key(layout, key)).await.ok()?;
+        let parameters: Vec<&(dyn ToSql + Sync)> =
+            arrays.iter().map(|array| array as &(dyn ToSql + Sync)).collect();
+        let row = self.client.query_opt(&statement, &parameters).await.ok()??;
+        usize::try_from(row.get::<_, i64>(0)).ok()?.checked_sub(1)
+    }
+
     /// The row among `rows` that the server refuses, found by halves in transactions that are rolled
     /// back; the failed one is given up first. `None` when the rows are refused only together.
     async fn find_refused(
         &self,
-        prepared: &Prepared,
+        layout: &TableLayout,
+        statement: &Statement,
         batch: &Batch,
         mut rows: std::ops::Range<usize>,
     ) -> Option<usize> {
@@ -155,10 +231,9 @@ impl PostgresApplier {
             let halves = [rows.start..middle, middle..rows.end];
             let mut refused = None;
             for half in halves {
-                let layout = &prepared.layout;
                 let arrays = array::columns(layout, batch, &layout.all(), half.clone()).ok()?;
                 self.client.batch_execute("BEGIN").await.ok()?;
-                let outcome = execute(&self.client, &prepared.insert, &arrays).await;
+                let outcome = execute(&self.client, statement, &arrays).await;
                 self.client.batch_execute("ROLLBACK").await.ok()?;
                 if outcome.is_err() {
                     refused = Some(half);
@@ -193,6 +268,19 @@ impl PostgresApplier {
     }
 }
 
+/// The error of a row whose key or other unique value a row of the target has.
+fn place_taken(error: tokio_postgres::Error) -> Error {
+    let translated = translate(error, "the target has a row in the place of one that the source wrote");
+    let mut taken = Error::new(ErrorKind::Divergence, translated.what());
+    for (what, value) in translated.place() {
+        taken = taken.at(what, value);
+    }
+    taken.because(translated.why().unwrap_or_default()).help(
+        "somebody else writes to the table, or the rows are not unique under the target's rules: \
+         compare the table with the source's, and the collations of the key",
+    )
+}
+
 /// Whether an error is about rows' values, so that it can be found which row's.
 fn is_about_values(state: &SqlState) -> bool {
     matches!(state.code().get(..2), Some("21" | "22" | "23"))
@@ -223,24 +311,55 @@ impl Applier for PostgresApplier {
         self.enter()?;
         let prepared = self.prepared(table).await?;
         let layout = &prepared.layout;
-        let Some(key) = &layout.key else {
+        let By::Key { key, upsert, update, delete } = &prepared.by else {
             return Err(Error::new(ErrorKind::Internal, "net changes of a table without a row key")
                 .at("table", &table.name));
         };
         self.begin().await?;
-        if changes.deletes.rows > 0 {
-            layout.check_shape(&changes.deletes, key)?;
-            layout.check_columns(&changes.deletes, key)?;
-            let arrays = array::columns(layout, &changes.deletes, key, 0..changes.deletes.rows)?;
-            execute(&self.client, &prepared.delete, &arrays)
-                .await
-                .map_err(|error| translate(error, "rows can't be deleted").at("table", &table.name))?;
-        }
-        if changes.upserts.rows > 0 {
-            let all = layout.all();
-            layout.check_shape(&changes.upserts, &all)?;
-            layout.check_columns(&changes.upserts, &all)?;
-            self.insert(&prepared, &changes.upserts, 0..changes.upserts.rows).await?;
+        let all = layout.all();
+        let check = |batch: &Batch, positions: &[usize]| {
+            layout.check_shape(batch, positions)?;
+            layout.check_columns(batch, positions)
+        };
+        match changes {
+            NetChanges::Idempotent { deletes, upserts } => {
+                if deletes.rows > 0 {
+                    check(deletes, key)?;
+                    let arrays = array::columns(layout, deletes, key, 0..deletes.rows)?;
+                    execute(&self.client, delete, &arrays).await.map_err(|error| {
+                        translate(error, "rows can't be deleted").at("table", &table.name)
+                    })?;
+                }
+                if upserts.rows > 0 {
+                    check(upserts, &all)?;
+                    self.write(layout, upsert, upserts, 0..upserts.rows).await?;
+                }
+            }
+            NetChanges::Strict { deletes, updates, inserts } => {
+                if deletes.rows > 0 {
+                    check(deletes, key)?;
+                    let arrays = array::columns(layout, deletes, key, 0..deletes.rows)?;
+                    self.change(layout, key, delete, (&arrays, deletes.rows), || deletes.clone()).await?;
+                }
+                if let Some(update) = update
+                    && updates.rows > 0
+                {
+                    check(updates, &all)?;
+                    let arrays = array::columns(layout, updates, &all, 0..updates.rows)?;
+                    let keys = || Batch {
+                        rows: updates.rows,
+                        columns: key
+                            .iter()
+                            .filter_map(|&place| updates.columns.get(place).cloned())
+                            .collect(),
+                    };
+                    self.change(layout, key, update, (&arrays, updates.rows), keys).await?;
+                }
+                if inserts.rows > 0 {
+                    check(inserts, &all)?;
+                    self.write(layout, &prepared.insert, inserts, 0..inserts.rows).await?;
+                }
+            }
         }
         self.succeed();
         Ok(())
@@ -250,7 +369,7 @@ impl Applier for PostgresApplier {
         self.enter()?;
         let prepared = self.prepared(table).await?;
         let layout = &prepared.layout;
-        let Some(update) = &prepared.update else {
+        let By::WholeRow { update, delete } = &prepared.by else {
             return Err(Error::new(ErrorKind::Internal, "ordered changes of a table with a row key")
                 .at("table", &table.name));
         };
@@ -273,13 +392,13 @@ impl Applier for PostgresApplier {
                 Op::Insert => {
                     let run = changes.ops.iter().skip(change).take(INSERTED_AT_ONCE);
                     let length = run.take_while(|&&op| op == Op::Insert).count();
-                    self.insert(&prepared, &changes.after, new..new + length).await?;
+                    self.write(layout, &prepared.insert, &changes.after, new..new + length).await?;
                     change += length;
                     new += length;
                 }
                 Op::Delete => {
                     let image = array::row(layout, &changes.before, &all, old)?;
-                    self.change_one(layout, &prepared.delete, &image, (&changes.before, old)).await?;
+                    self.change_one(layout, delete, &image, (&changes.before, old)).await?;
                     change += 1;
                     old += 1;
                 }
@@ -297,20 +416,20 @@ impl Applier for PostgresApplier {
         Ok(())
     }
 
-    async fn commit(&mut self, position: &Position) -> Result<()> {
+    async fn commit(&mut self, standing: &Standing) -> Result<()> {
         self.enter()?;
         self.begin().await?;
-        control::move_position(&self.client, &self.claim, position).await?;
+        self.lane.stand(&self.client, standing).await?;
         if let Err(error) = self.client.batch_execute("COMMIT").await {
             let is_ambiguous = is_ambiguous(&error);
-            let broken = translate(error, "changes can't be committed").at("position", position);
+            let broken = translate(error, "changes can't be committed");
             if !is_ambiguous {
                 return Err(broken);
             }
             self.tables.clear();
             self.client = self.connector.connect().await?;
             set_up(&self.client).await?;
-            if !control::is_at(&self.client, &self.claim, position).await? {
+            if !self.lane.stands(&self.client).await? {
                 return Err(broken);
             }
         }

@@ -6,6 +6,12 @@ use crate::pg_type::PgType;
 
 /// `unnest($1::int8[], …) AS n(c0, …)` over the columns at `positions`.
 fn unnest(layout: &TableLayout, positions: &[usize], alias: &str) -> String {
+    let names: Vec<_> = (0..positions.len()).map(|index| format!("c{index}")).collect();
+    format!("{} AS {alias}({})", arrays(layout, positions), names.join(", "))
+}
+
+/// `unnest($1::int8[], …)` over the columns at `positions`.
+fn arrays(layout: &TableLayout, positions: &[usize]) -> String {
     let columns = positions.iter().filter_map(|&position| layout.columns.get(position));
     let arrays: Vec<_> = columns
         .enumerate()
@@ -14,8 +20,7 @@ fn unnest(layout: &TableLayout, positions: &[usize], alias: &str) -> String {
             format!("${}::{element}[]", index + 1)
         })
         .collect();
-    let names: Vec<_> = (0..positions.len()).map(|index| format!("c{index}")).collect();
-    format!("unnest({}) AS {alias}({})", arrays.join(", "), names.join(", "))
+    format!("unnest({})", arrays.join(", "))
 }
 
 /// A value of `unnest`, cast where it came as text.
@@ -26,21 +31,66 @@ fn unnested(column: &WrittenColumn, alias: &str, index: usize) -> String {
     }
 }
 
-/// Deletes the rows with the given keys, one array per column of the key.
-pub(crate) fn delete_keys(layout: &TableLayout, key: &[usize]) -> String {
+/// `t.id = k.c0 AND …`: that a row of the table has the key of a row of `unnest`. `place` says which
+/// of its columns has a column of the key.
+fn same_key(
+    layout: &TableLayout,
+    key: &[usize],
+    alias: &str,
+    place: impl Fn(usize, usize) -> usize,
+) -> String {
     let conditions: Vec<_> = key
         .iter()
         .enumerate()
         .filter_map(|(index, &position)| {
             let column = layout.columns.get(position)?;
-            Some(format!("t.{} = {}", column.name, unnested(column, "k", index)))
+            let value = unnested(column, alias, place(index, position));
+            Some(format!("t.{} = {value}", column.name))
         })
         .collect();
+    conditions.join(" AND ")
+}
+
+/// Deletes the rows with the given keys, one array per column of the key.
+pub(crate) fn delete_keys(layout: &TableLayout, key: &[usize]) -> String {
     format!(
         "DELETE FROM {} AS t USING {} WHERE {}",
         identifier::qualified(&layout.table.name),
         unnest(layout, key, "k"),
-        conditions.join(" AND ")
+        same_key(layout, key, "k", |index, _| index)
+    )
+}
+
+/// Gives the rows with the given keys new values, one array per written column. `None` when the
+/// key is all there is.
+pub(crate) fn update_rows(layout: &TableLayout, key: &[usize]) -> Option<String> {
+    let values: Vec<_> = layout
+        .columns
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| !key.contains(index))
+        .map(|(index, column)| format!("{} = {}", column.name, unnested(column, "n", index)))
+        .collect();
+    let sql = format!(
+        "UPDATE {} AS t SET {} FROM {} WHERE {}",
+        identifier::qualified(&layout.table.name),
+        values.join(", "),
+        unnest(layout, &layout.all(), "n"),
+        same_key(layout, key, "n", |_, position| position)
+    );
+    (!values.is_empty()).then_some(sql)
+}
+
+/// The place, from one, of a key that no row has, one array per column of the key.
+pub(crate) fn missing_key(layout: &TableLayout, key: &[usize]) -> String {
+    let names: Vec<_> = (0..key.len()).map(|index| format!("c{index}")).collect();
+    format!(
+        "SELECT k.place FROM {} WITH ORDINALITY AS k({}, place) \
+         WHERE NOT EXISTS (SELECT FROM {} AS t WHERE {}) ORDER BY k.place LIMIT 1",
+        arrays(layout, key),
+        names.join(", "),
+        identifier::qualified(&layout.table.name),
+        same_key(layout, key, "k", |index, _| index)
     )
 }
 

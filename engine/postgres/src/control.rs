@@ -4,15 +4,15 @@
 //! # Fencing
 //! [`claim`] adds one to the task's `epoch`. Every commit proves in its own transaction that the
 //! epoch is still the one it claimed: a chunk's record is inserted only while the task's row is
-//! locked `FOR SHARE` at that epoch, and a position moves by an `UPDATE … WHERE epoch = …`. Both wait
+//! locked `FOR SHARE` at that epoch, and a lane's row moves by an `UPDATE … WHERE epoch = …`. Both wait
 //! for a claim in progress and then fail, and a claim waits for both. Chunks of many loaders share
-//! their lock; only the position has a writer of its own, in a row of its own.
+//! their lock; each lane has a row of its own.
 //!
 //! So what a claimant reads of the task *after* its claim is final; read before, it may be
 //! outdated by a last commit of the engine it replaced.
 //!
 //! # Durability
-//! `task`, `owned_table` and `position` are written with the server's own `synchronous_commit`. Chunk
+//! `task`, `owned_table` and `lane` are written with the server's own `synchronous_commit`. Chunk
 //! transactions run with it off: a crash of the server may lose the newest of them, and then rows and
 //! record are gone together, so the chunk is simply copied again. The write-ahead log is sequential,
 //! so any later durable commit makes them durable too.
@@ -27,9 +27,10 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Transaction};
 
 use crate::failure::translate;
+use crate::lanes;
 
 /// Version of the tables below.
-const FORMAT: i32 = 1;
+const FORMAT: i32 = 2;
 
 /// Serialises engines that create the tables at the same time; an arbitrary number.
 const SETUP_LOCK: i64 = 0x6d69_6772_6174_696f;
@@ -41,16 +42,23 @@ CREATE TABLE IF NOT EXISTS _migration.format (version integer NOT NULL);
 CREATE TABLE IF NOT EXISTS _migration.task (
     name text PRIMARY KEY,
     epoch bigint NOT NULL,
+    session bigint NOT NULL DEFAULT 0,
     plan_digest text NOT NULL,
     start_position text,
     created_at timestamptz NOT NULL DEFAULT now(),
     claimed_at timestamptz NOT NULL DEFAULT now()
 );
-CREATE TABLE IF NOT EXISTS _migration.position (
-    task text PRIMARY KEY REFERENCES _migration.task (name) ON DELETE CASCADE,
+CREATE TABLE IF NOT EXISTS _migration.lane (
+    task text NOT NULL REFERENCES _migration.task (name) ON DELETE CASCADE,
+    number integer NOT NULL,
     epoch bigint NOT NULL,
+    session bigint NOT NULL,
+    commits bigint NOT NULL DEFAULT 0,
+    sequence bigint NOT NULL DEFAULT 0,
     position text,
-    moved_at timestamptz NOT NULL DEFAULT now()
+    applied bytea NOT NULL DEFAULT '',
+    moved_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (task, number)
 ) WITH (fillfactor = 10);
 CREATE TABLE IF NOT EXISTS _migration.chunk (
     task text NOT NULL,
@@ -140,16 +148,7 @@ pub(crate) async fn claim(
             .because("rows already in the target followed another plan")
             .help("go back to the same plugins and configuration, or begin a new task with another --name"));
     }
-    transaction
-        .execute(
-            "INSERT INTO _migration.position AS p (task, epoch, position) \
-             SELECT name, epoch, start_position FROM _migration.task WHERE name = $1 \
-             ON CONFLICT (task) DO UPDATE SET epoch = EXCLUDED.epoch, \
-             position = COALESCE(p.position, EXCLUDED.position)",
-            &[&name],
-        )
-        .await
-        .map_err(failed)?;
+    lanes::take_over(&transaction, name).await?;
     transaction.commit().await.map_err(failed)?;
     Ok(Claim { task: name.to_owned(), epoch })
 }
@@ -192,8 +191,8 @@ pub(crate) async fn task(client: &mut Client, name: &str) -> Result<Option<TaskR
     check_format(&transaction).await?;
     let row = transaction
         .query_opt(
-            "SELECT t.plan_digest, t.start_position, p.position FROM _migration.task t \
-             LEFT JOIN _migration.position p ON p.task = t.name WHERE t.name = $1",
+            "SELECT plan_digest, start_position, (SELECT l.position FROM _migration.lane l WHERE l.task = t.name \
+             ORDER BY sequence DESC LIMIT 1) FROM _migration.task t WHERE name = $1",
             &[&name],
         )
         .await
@@ -302,33 +301,4 @@ pub(crate) async fn has_chunk(client: &Client, claim: &Claim, record: &ChunkReco
         .await
         .map_err(failed)?;
     Ok(row.is_some_and(|row| chunk(&row) == *record))
-}
-
-/// Moves the position, while the claim holds.
-pub(crate) async fn move_position(client: &Client, claim: &Claim, position: &Position) -> Result<()> {
-    let moved = client
-        .execute(
-            "UPDATE _migration.position SET position = $1, moved_at = now() WHERE task = $2 AND epoch = $3",
-            &[&position.0, &claim.task, &claim.epoch],
-        )
-        .await
-        .map_err(|error| translate(error, "the position can't be written").at("task", &claim.task))?;
-    if moved == 1 { Ok(()) } else { Err(claim.lost()) }
-}
-
-/// Whether the rows stand at `position`, asked over a new connection after a `COMMIT` whose answer
-/// was lost. The row's lock is had only once the transaction in doubt has ended.
-pub(crate) async fn is_at(client: &Client, claim: &Claim, position: &Position) -> Result<bool> {
-    let row = client
-        .query_opt(
-            "SELECT position, epoch FROM _migration.position WHERE task = $1 FOR UPDATE",
-            &[&claim.task],
-        )
-        .await
-        .map_err(|error| translate(error, "the target can't be asked for its position"))?;
-    let Some(row) = row else { return Err(claim.lost()) };
-    if row.get::<_, i64>(1) != claim.epoch {
-        return Err(claim.lost());
-    }
-    Ok(row.get::<_, Option<String>>(0).as_deref() == Some(position.0.as_str()))
 }

@@ -18,13 +18,13 @@
 //! | table | one row per | holds |
 //! |---|---|---|
 //! | `format` | (one) | version of these tables |
-//! | `task` | task | plan digest, start position, `epoch` |
-//! | `position` | task | the source position at which the rows stand, `epoch` |
+//! | `task` | task | plan digest, start position, `epoch`, `session` |
+//! | `lane` | connection that applies changes | where it stands, `epoch`, `session` |
 //! | `chunk` | finished chunk | range, rows, watermarks |
 //! | `owned_table` | table created | the task that created it |
 //!
 //! Whoever claims a task raises its epoch; commits of an engine with an older one fail. Every commit
-//! of rows holds its record of them: a chunk's row, or the new position.
+//! of rows holds its record of them: a chunk's row, or where the lane stands.
 //!
 //! # openGauss
 //! An openGauss server is recognised and described, which is enough to plan for it. Running against
@@ -43,6 +43,7 @@ mod existing;
 mod failure;
 mod identifier;
 mod index;
+mod lanes;
 mod layout;
 mod loader;
 mod message;

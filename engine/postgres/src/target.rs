@@ -5,8 +5,9 @@ use engine_core::endpoint::{Endpoint, EndpointUrl};
 use engine_core::finding::Finding;
 use engine_core::plan::TargetTable;
 use engine_core::position::Position;
-use engine_core::target::{Applier, BuildJob, BuildStep, Loader, Target, TaskRecord};
+use engine_core::target::{Applier, BuildJob, BuildStep, Lanes, Loader, Target, TaskRecord};
 use engine_core::{Error, ErrorKind, Result};
+use futures_util::future::try_join_all;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio_postgres::{Client, Transaction};
@@ -18,7 +19,7 @@ use crate::failure::translate;
 use crate::identifier::{fit, literal, qualified};
 use crate::index::{self, Made};
 use crate::loader::PostgresLoader;
-use crate::{check, ddl, existing};
+use crate::{check, ddl, existing, lanes};
 
 /// How often a job is begun again that lost against another in a deadlock.
 const BUILD_ATTEMPTS: usize = 10;
@@ -193,10 +194,14 @@ impl Target for PostgresTarget {
         Ok(Box::new(PostgresLoader::new(self.connector.clone(), self.client().await?, claim)))
     }
 
-    async fn open_applier(&self) -> Result<Box<dyn Applier>> {
+    async fn open_lanes(&self, count: usize) -> Result<Lanes> {
         let claim = self.claimed()?;
-        let client = self.client().await?;
-        Ok(Box::new(PostgresApplier::new(self.connector.clone(), client, claim).await?))
+        let (position, applied, lanes) = lanes::open(&mut self.client().await?, &claim, count).await?;
+        // In order: what earlier sessions applied is in the row of the first lane, for it to keep.
+        let opening = lanes.into_iter().map(|lane| PostgresApplier::new(self.connector.clone(), lane));
+        let appliers = try_join_all(opening).await?;
+        let appliers = appliers.into_iter().map(|applier| Box::new(applier) as Box<dyn Applier>).collect();
+        Ok(Lanes { position, applied, appliers })
     }
 }
 

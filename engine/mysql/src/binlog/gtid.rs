@@ -1,6 +1,7 @@
 //! Global transaction identifiers: MySQL's sets of numbers per origin, MariaDB's last number per
 //! domain.
 
+use engine_core::ranges::Ranges;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -11,6 +12,14 @@ pub(crate) struct Origin {
     pub(crate) uuid: [u8; 16],
     /// Tag in lower case; empty when there is none.
     pub(crate) tag: String,
+}
+
+impl Origin {
+    /// Reads what `Display` writes.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (uuid, tag) = text.split_once(':').unwrap_or((text, ""));
+        Some(Self { uuid: parse_uuid(uuid)?, tag: tag.to_owned() })
+    }
 }
 
 impl fmt::Display for Origin {
@@ -40,60 +49,9 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     Some(uuid)
 }
 
-/// Disjoint, non-adjacent ranges of transaction numbers in ascending order; both ends inclusive.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Intervals(Vec<(u64, u64)>);
-
-impl Intervals {
-    fn contains(&self, number: u64) -> bool {
-        self.covering(number).is_some()
-    }
-
-    fn covering(&self, number: u64) -> Option<(u64, u64)> {
-        let after = self.0.partition_point(|&(start, _)| start <= number);
-        let range = *self.0.get(after.checked_sub(1)?)?;
-        (number <= range.1).then_some(range)
-    }
-
-    fn contains_all(&self, other: &Self) -> bool {
-        other.0.iter().all(|&(start, end)| self.covering(start).is_some_and(|range| end <= range.1))
-    }
-
-    /// Adds `start ..= end`, merging what touches.
-    fn insert(&mut self, start: u64, end: u64) {
-        // The common case by far: the number after the last one.
-        if let Some(last) = self.0.last_mut()
-            && start >= last.0
-            && start <= last.1.saturating_add(1)
-        {
-            last.1 = last.1.max(end);
-            return;
-        }
-        let first = self.0.partition_point(|&(_, stop)| stop.saturating_add(1) < start);
-        let beyond = self.0.partition_point(|&(begin, _)| begin <= end.saturating_add(1));
-        let touched = self.0.get(first..beyond).unwrap_or(&[]);
-        let merged =
-            touched.iter().fold((start, end), |merged, range| (merged.0.min(range.0), merged.1.max(range.1)));
-        self.0.splice(first..beyond.max(first), [merged]);
-    }
-}
-
-impl fmt::Display for Intervals {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for &(start, end) in &self.0 {
-            if start == end {
-                write!(f, ":{start}")?;
-            } else {
-                write!(f, ":{start}-{end}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// A set of MySQL transactions, as in `gtid_executed`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct GtidSet(BTreeMap<Origin, Intervals>);
+pub(crate) struct GtidSet(BTreeMap<Origin, Ranges>);
 
 impl GtidSet {
     /// Reads the server's text form, e.g. `uuid:1-5:7:tag:1-3,uuid:1`; white space is ignored.

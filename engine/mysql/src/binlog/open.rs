@@ -4,6 +4,7 @@ use engine_core::logical::LogicalType;
 use engine_core::position::Position;
 use engine_core::schema::TableName;
 use engine_core::source::StreamRequest;
+use engine_core::transaction::TransactionSet;
 use engine_core::{Error, ErrorKind, Result};
 use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStreamRequest, Conn, Sid};
@@ -39,8 +40,8 @@ pub(crate) async fn open(
         .collect::<Result<Vec<_>>>()?;
     let mut conn = connector.open().await?;
     charsets.require(&mut conn, character_sets(&request)).await?;
+    resume::check(&mut conn, server, &from, &request.applied).await?;
     let tables = Tables::new(request, charsets.clone())?;
-    resume::check(&mut conn, server, &from).await?;
     let wire = dump(conn, server, &from, replica_id(connector)?, true).await?;
     Ok(BinlogChanges::new(wire, tables, since, from))
 }
@@ -158,7 +159,7 @@ pub(crate) async fn touches(
         return Ok(false);
     }
     let mut conn = connector.open().await?;
-    resume::check(&mut conn, server, &low).await?;
+    resume::check(&mut conn, server, &low, &TransactionSet::default()).await?;
     let wire = dump(conn, server, &low, replica_id(connector)?, false).await?;
     super::touches::scan(wire, low, &high, table).await
 }

@@ -1,11 +1,12 @@
 //! A place in the change stream of a MySQL or MariaDB server, as text and in comparison.
 
 use engine_core::position::Position;
+use engine_core::transaction::TransactionId;
 use engine_core::{Error, ErrorKind, Result};
 use std::cmp::Ordering;
 use std::fmt;
 
-use super::gtid::{GtidSet, GtidState};
+use super::gtid::{GtidSet, GtidState, Origin};
 
 /// A byte offset in a binary log file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +131,23 @@ impl LogPosition {
             }
         }
         (position.file.is_some() || position.transactions.is_some()).then_some(position)
+    }
+
+    /// Whether it holds the transaction of that [name](super::transaction::TransactionId::name).
+    pub(crate) fn holds(&self, transaction: &TransactionId) -> bool {
+        let by_identifier = match &self.transactions {
+            Some(Transactions::Set(set)) => {
+                Origin::parse(&transaction.origin).map(|origin| set.contains(&origin, transaction.number))
+            }
+            Some(Transactions::State(state)) => {
+                transaction.origin.parse().ok().map(|domain| state.contains(domain, transaction.number))
+            }
+            None => None,
+        };
+        by_identifier.unwrap_or_else(|| {
+            let begin = FilePosition { file: transaction.origin.to_string(), offset: transaction.number };
+            self.file.as_ref().is_some_and(|place| begin.compare(place) == Some(Ordering::Less))
+        })
     }
 
     /// Whether a stream that reached `self` has delivered everything in `wanted`: by place in the

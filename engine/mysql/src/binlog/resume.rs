@@ -1,11 +1,12 @@
 //! Whether the stream can go on from a position.
 
+use engine_core::transaction::TransactionSet;
 use engine_core::{Error, ErrorKind, Result};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use std::time::Duration;
 
-use super::gtid::GtidSet;
+use super::gtid::{GtidSet, Origin};
 use super::position::{LogPosition, Transactions};
 use crate::error::server_error;
 use crate::server::{GtidMode, Server};
@@ -32,17 +33,31 @@ async fn gtid_set(conn: &mut Conn, variable: &str) -> Result<GtidSet> {
 /// that the server has not finished committing.
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// Why the stream can't go on from `from`, if it can't.
-pub(crate) async fn check(conn: &mut Conn, server: &Server, from: &LogPosition) -> Result<()> {
+/// Why the stream can't go on from `from`, if it can't; `applied` are transactions beyond it that
+/// the task has seen all the same.
+pub(crate) async fn check(
+    conn: &mut Conn,
+    server: &Server,
+    from: &LogPosition,
+    applied: &TransactionSet,
+) -> Result<()> {
     match (&from.transactions, server.gtid_mode) {
-        (Some(Transactions::Set(set)), GtidMode::MySql) => check_set(conn, set, from).await,
+        (Some(Transactions::Set(set)), GtidMode::MySql) => {
+            let mut seen = set.clone();
+            for transaction in applied.iter() {
+                if let Some(origin) = Origin::parse(&transaction.origin) {
+                    seen.insert(&origin, transaction.number, transaction.number);
+                }
+            }
+            check_set(conn, set, &seen, from).await
+        }
         // MariaDB compares the state itself when the stream is opened.
         (Some(Transactions::State(_)), GtidMode::MariaDb) => Ok(()),
         _ => check_file(conn, server, from).await,
     }
 }
 
-async fn check_set(conn: &mut Conn, set: &GtidSet, from: &LogPosition) -> Result<()> {
+async fn check_set(conn: &mut Conn, set: &GtidSet, seen: &GtidSet, from: &LogPosition) -> Result<()> {
     let purged = gtid_set(conn, "gtid_purged").await?;
     if !set.contains_all(&purged) {
         return Err(purged_error(from).because("gtid_purged holds transactions that the task has not seen"));
@@ -50,7 +65,7 @@ async fn check_set(conn: &mut Conn, set: &GtidSet, from: &LogPosition) -> Result
     let until = tokio::time::Instant::now() + SETTLE;
     loop {
         let executed = gtid_set(conn, "gtid_executed").await?;
-        if executed.contains_all(set) {
+        if executed.contains_all(seen) {
             return Ok(());
         }
         if tokio::time::Instant::now() >= until {

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use engine_core::change::{ChangeSet, Op, SchemaChange, TableChanges};
 use engine_core::position::Position;
 use engine_core::source::ChangeStream;
+use engine_core::transaction::TransactionId as Name;
 use engine_core::{Error, ErrorKind, Result};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -56,6 +57,8 @@ struct Gathering {
     /// Bytes of row images, as they were in the log.
     bytes: usize,
     transactions: u64,
+    changing: Vec<Name>,
+    passed_over: Vec<Name>,
     committed_at: Option<i64>,
     schema_change: Option<SchemaChange>,
     /// The position has moved without a transaction.
@@ -164,10 +167,15 @@ impl BinlogChanges {
 
     fn hand_over(&mut self, complete: bool) -> ChangeSet {
         let set = std::mem::take(&mut self.set);
+        if let Some(transaction) = &mut self.transaction {
+            transaction.place = None;
+        }
         ChangeSet {
             tables: set.tables.into_iter().flatten().collect(),
             position: complete.then(|| Position::from(&self.reached)),
             transactions: set.transactions,
+            changing: set.changing,
+            passed_over: set.passed_over,
             committed_at: set.committed_at,
             schema_change: set.schema_change,
         }
@@ -479,7 +487,29 @@ impl BinlogChanges {
                     ),
             ));
         }
+        let place = self.reached.file.as_ref();
+        let applied = match transaction.applied {
+            Some(applied) => applied,
+            None => {
+                let name = transaction.id.name(place, transaction.start);
+                let applied = self.tables.request().applied.contains(&name);
+                if applied {
+                    self.set.passed_over.push(name);
+                }
+                *transaction.applied.insert(applied)
+            }
+        };
+        if applied {
+            return Ok(());
+        }
         transaction.has_rows = true;
+        let in_set = match transaction.place {
+            Some(in_set) => in_set,
+            None => {
+                self.set.changing.push(transaction.id.name(place, transaction.start));
+                *transaction.place.insert(self.set.changing.len() as u32 - 1)
+            }
+        };
 
         let unpacked;
         let packed = if kind.compressed {
@@ -522,6 +552,7 @@ impl BinlogChanges {
                 Change::Delete => Op::Delete,
             });
         }
+        changes.transactions.resize(changes.ops.len(), in_set);
         self.set.rows += changes.ops.len() - before;
         self.set.bytes += packed.len();
         Ok(())

@@ -167,7 +167,13 @@ impl Tables {
             rows: 0,
             columns: columns.map(|column| column.logical.layout().empty_column()).collect(),
         };
-        Ok(TableChanges { table: index, ops: Vec::new(), after: batch.clone(), before: batch })
+        Ok(TableChanges {
+            table: index,
+            ops: Vec::new(),
+            transactions: Vec::new(),
+            after: batch.clone(),
+            before: batch,
+        })
     }
 }
 

@@ -1,7 +1,10 @@
 //! The transaction that the stream is in.
 
+use engine_core::transaction::TransactionId as Name;
+use std::sync::Arc;
+
 use super::gtid::Origin;
-use super::position::Transactions;
+use super::position::{FilePosition, Transactions};
 
 /// The identifier of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +26,20 @@ impl TransactionId {
                 state.contains(*domain, *sequence)
             }
             _ => false,
+        }
+    }
+
+    /// Its name for the rest of the engine. One without an identifier is named after the place
+    /// where it begins.
+    pub(crate) fn name(&self, place: Option<&FilePosition>, start: u64) -> Name {
+        match self {
+            Self::MySql(origin, number) => Name { origin: Arc::from(origin.to_string()), number: *number },
+            Self::MariaDb { domain, sequence, .. } => {
+                Name { origin: Arc::from(domain.to_string()), number: *sequence }
+            }
+            Self::Anonymous => {
+                Name { origin: Arc::from(place.map_or("", |place| &place.file)), number: start }
+            }
         }
     }
 
@@ -53,10 +70,23 @@ pub(crate) struct Transaction {
     pub(crate) distributed: bool,
     /// It changed rows of a wanted table.
     pub(crate) has_rows: bool,
+    /// The target has it already; known from its first row on.
+    pub(crate) applied: Option<bool>,
+    /// Its place in the set that is being gathered, once that has rows of it.
+    pub(crate) place: Option<u32>,
 }
 
 impl Transaction {
     pub(crate) fn new(id: TransactionId, start: u64) -> Self {
-        Self { id, start, committed_at: None, open: false, distributed: false, has_rows: false }
+        Self {
+            id,
+            start,
+            committed_at: None,
+            open: false,
+            distributed: false,
+            has_rows: false,
+            applied: None,
+            place: None,
+        }
     }
 }

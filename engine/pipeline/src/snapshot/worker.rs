@@ -13,7 +13,6 @@ use engine_core::target::{ChunkRecord, Loader, Target};
 use crate::progress::Progress;
 use crate::retry::{Backoff, may_pass};
 use crate::route::Route;
-use crate::state::Store;
 use engine_plugin::Origin;
 
 use super::chunks::{Chunk, ChunkQueue};
@@ -27,7 +26,7 @@ pub(super) struct Worker {
     pub(super) target: Arc<dyn Target>,
     pub(super) routes: Vec<Arc<Route>>,
     pub(super) queue: Arc<ChunkQueue>,
-    pub(super) store: Store,
+    pub(super) task: String,
     pub(super) progress: Arc<Progress>,
     pub(super) online: bool,
     pub(super) stop: CancellationToken,
@@ -83,7 +82,7 @@ impl Worker {
     async fn committed(&self, chunk: &Chunk) -> Result<bool> {
         let Some(route) = self.routes.get(chunk.table) else { return Ok(false) };
         let table = &route.composed().schema.name;
-        match self.target.task(self.store.task()).await {
+        match self.target.task(&self.task).await {
             Ok(Some(task)) => {
                 Ok(task.chunks.iter().any(|record| record.table == *table && record.number == chunk.number))
             }
@@ -149,7 +148,7 @@ impl Worker {
             return Err(error);
         }
         self.queue.learn(chunk.table, counts.rows, counts.bytes);
-        self.store.put_chunk(&record)
+        Ok(())
     }
 }
 

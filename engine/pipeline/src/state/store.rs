@@ -5,22 +5,17 @@ use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
 use engine_core::error::{Error, ErrorKind, Result};
-use engine_core::position::Position;
-use engine_core::target::ChunkRecord;
 
 use super::envelope;
 use super::records::TaskPlanRecord;
 
 const PLAN_VERSION: u16 = 1;
-const POSITION_VERSION: u16 = 1;
-const CHUNK_VERSION: u16 = 1;
 
 /// The store. What the target could not tell again is flushed before a write returns.
 #[derive(Debug, Clone)]
 pub struct Store {
     db: sled::Db,
     path: PathBuf,
-    task: String,
 }
 
 impl Store {
@@ -36,13 +31,7 @@ impl Store {
             Ok(Err(error)) => return Err(damaged(&path).caused_by(error)),
             Err(_) => return Err(damaged(&path)),
         };
-        let task = directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(Self { db, path, task })
-    }
-
-    /// Name of the task.
-    pub fn task(&self) -> &str {
-        &self.task
+        Ok(Self { db, path })
     }
 
     /// The plan that the task was begun with.
@@ -55,17 +44,6 @@ impl Store {
         self.put("plan", PLAN_VERSION, plan)
     }
 
-    /// Notes the position last committed in the target. Not flushed: the target has it.
-    pub fn note_position(&self, position: &Position) -> Result<()> {
-        self.insert("position", POSITION_VERSION, position)
-    }
-
-    /// Notes a chunk committed in the target.
-    pub fn put_chunk(&self, chunk: &ChunkRecord) -> Result<()> {
-        let key = format!("chunk/{}/{:012}", chunk.table, chunk.number);
-        self.put(&key, CHUNK_VERSION, chunk)
-    }
-
     fn get<T: DeserializeOwned>(&self, key: &str, version: u16) -> Result<Option<T>> {
         let bytes = self.db.get(key).map_err(|error| damaged(&self.path).caused_by(error))?;
         bytes
@@ -75,13 +53,8 @@ impl Store {
     }
 
     fn put<T: Serialize>(&self, key: &str, version: u16, record: &T) -> Result<()> {
-        self.insert(key, version, record)?;
-        self.db.flush().map_err(|error| self.unwritable(error))?;
-        Ok(())
-    }
-
-    fn insert<T: Serialize>(&self, key: &str, version: u16, record: &T) -> Result<()> {
         self.db.insert(key, envelope::seal(version, record)?).map_err(|error| self.unwritable(error))?;
+        self.db.flush().map_err(|error| self.unwritable(error))?;
         Ok(())
     }
 
@@ -102,23 +75,14 @@ fn damaged(path: &Path) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine_core::position::Watermarks;
-    use engine_core::schema::TableName;
-    use engine_core::source::ChunkRange;
 
     #[test]
     fn a_cut_or_overwritten_store_opens_or_says_what_to_do() {
-        let position = Position("p".into());
         for (cut, fill) in [(0, 0), (100, 0), (5000, 0), (20, 4000)] {
             let directory = tempfile::tempdir().expect("a temporary directory");
             {
                 let store = Store::open(directory.path()).expect("a new store");
-                let watermarks = Watermarks { low: position.clone(), high: position.clone() };
-                let range = ChunkRange { after: None, to: None };
-                let table = TableName::new("a", "b");
-                store
-                    .put_chunk(&ChunkRecord { table, number: 0, range, rows: 1, watermarks })
-                    .expect("a writable store");
+                store.put("a", 1, &vec![7_u8; 9000]).expect("a writable store");
             }
             let file = directory.path().join("store/db");
             let mut bytes = std::fs::read(&file).expect("sled's file");

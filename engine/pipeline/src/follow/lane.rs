@@ -1,0 +1,135 @@
+//! A lane: a connection to the target that applies its parts of the sets in order.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{Notify, mpsc, watch};
+
+use engine_core::batch::Batch;
+use engine_core::change::Op;
+use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::plan::TargetTable;
+use engine_core::position::Position;
+use engine_core::target::{Applier, NetChanges, OrderedChanges};
+
+use crate::merge::{self, Changes, Entry, MergeKeys};
+
+use super::ledger::Ledger;
+
+/// Changes of one table after its route.
+#[derive(Debug)]
+pub(super) struct RoutedTable {
+    pub(super) target: Arc<TargetTable>,
+    /// Without, rows are told apart by all their values.
+    pub(super) keys: Option<MergeKeys>,
+    /// The target has none of the changes yet.
+    pub(super) strict: bool,
+    pub(super) after: Batch,
+    pub(super) before: Batch,
+}
+
+/// What a lane is to do next.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// The set's tables.
+    pub(super) tables: Arc<Vec<RoutedTable>>,
+    /// For each of them the changes that are this lane's.
+    pub(super) entries: Vec<Vec<Entry>>,
+    /// Parts of other lanes that must be committed before.
+    pub(super) waits: Vec<(usize, u64)>,
+    /// What to commit then.
+    pub(super) end: End,
+    /// Where the set ends, for messages.
+    pub(super) position: Option<Position>,
+}
+
+/// What comes after the changes of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// More of the same transaction.
+    More,
+    /// The end of the lane's part of this set.
+    Set(u64),
+    /// Nothing but where the target stands.
+    Standing,
+}
+
+/// What lanes and whoever feeds them share.
+pub(super) struct Shared {
+    pub(super) ledger: Mutex<Ledger>,
+    /// A part was committed.
+    pub(super) progressed: Notify,
+    /// Parts committed, by lane.
+    pub(super) committed: Vec<watch::Sender<u64>>,
+}
+
+impl Shared {
+    /// Does something with the ledger.
+    pub(super) fn ledger<T>(&self, work: impl FnOnce(&mut Ledger) -> T) -> T {
+        work(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Applies parts until there are no more.
+pub(super) async fn run(
+    lane: usize,
+    mut applier: Box<dyn Applier>,
+    mut parts: mpsc::Receiver<Part>,
+    shared: Arc<Shared>,
+) -> Result<()> {
+    while let Some(part) = parts.recv().await {
+        for &(other, count) in &part.waits {
+            let Some(mut committed) = shared.committed.get(other).map(watch::Sender::subscribe) else {
+                continue;
+            };
+            let ended = |_| Error::new(ErrorKind::Internal, "a lane ended before another that waits for it");
+            committed.wait_for(|&committed| committed >= count).await.map_err(ended)?;
+        }
+        apply(&part, applier.as_mut()).await.map_err(|error| match &part.position {
+            Some(position) => error.at("position", position),
+            None => error,
+        })?;
+        let sequence = match part.end {
+            End::More => continue,
+            End::Set(sequence) => Some(sequence),
+            End::Standing => None,
+        };
+        let standing = shared.ledger(|ledger| ledger.standing(lane, sequence));
+        applier.commit(&standing).await.map_err(|error| error.at("position", &standing.position))?;
+        shared.ledger(|ledger| ledger.committed(lane, sequence, &standing));
+        if sequence.is_some()
+            && let Some(committed) = shared.committed.get(lane)
+        {
+            committed.send_modify(|parts| *parts += 1);
+        }
+        shared.progressed.notify_one();
+    }
+    Ok(())
+}
+
+async fn apply(part: &Part, applier: &mut dyn Applier) -> Result<()> {
+    for (table, entries) in part.tables.iter().zip(&part.entries) {
+        if entries.is_empty() {
+            continue;
+        }
+        let Some(keys) = &table.keys else {
+            applier.apply_ordered(&table.target, &ordered(table, entries)).await?;
+            continue;
+        };
+        let changes = Changes { entries, after: &table.after, before: &table.before };
+        let net = merge::merge(changes, keys, table.strict);
+        let rows = match &net {
+            NetChanges::Strict { deletes, updates, inserts } => deletes.rows + updates.rows + inserts.rows,
+            NetChanges::Idempotent { deletes, upserts } => deletes.rows + upserts.rows,
+        };
+        if rows > 0 {
+            applier.apply(&table.target, &net).await?;
+        }
+    }
+    Ok(())
+}
+
+fn ordered(table: &RoutedTable, entries: &[Entry]) -> OrderedChanges {
+    let ops: Vec<Op> = entries.iter().filter_map(Entry::op).collect();
+    let after: Vec<usize> = entries.iter().filter_map(|entry| entry.after).collect();
+    let before: Vec<usize> = entries.iter().filter_map(|entry| entry.before).collect();
+    OrderedChanges { ops, after: table.after.take(&after), before: table.before.take(&before) }
+}

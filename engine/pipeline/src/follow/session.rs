@@ -1,0 +1,428 @@
+//! One stream and one set of lanes, and what goes from the one to the other.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use engine_core::bitmap::Bitmap;
+use engine_core::change::{ChangeSet, Op, SchemaChange, TableChanges};
+use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::plan::{RowErrorPolicy, TargetTable};
+use engine_core::position::Position;
+use engine_core::source::ChangeStream;
+use engine_core::target::Lanes;
+use engine_core::transaction::TransactionId;
+use engine_plugin::Origin;
+
+use crate::merge::{self, MergeKeys};
+use crate::progress::now_ms;
+use crate::route::Route;
+
+use super::Follower;
+use super::dispatch::{Dispatcher, Work};
+use super::keys::ConflictKeys;
+use super::lane::{self, End, Part, RoutedTable, Shared};
+use super::ledger::{self, Ledger};
+
+/// Sets decoded ahead.
+const SETS_AHEAD: usize = 2;
+/// Sets whose parts the lanes may have at once.
+const SETS_OPEN: usize = 8;
+/// How long the lanes may go on with what they have when the task is being stopped.
+const DRAIN: Duration = Duration::from_secs(20);
+/// How long the target may stand further than it knows while nothing happens.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// See the module.
+pub(super) struct Session<'a> {
+    follower: &'a Follower<'a>,
+    tables: Vec<Table>,
+    sets: mpsc::Receiver<Result<ChangeSet>>,
+    dispatcher: Dispatcher,
+    shared: Arc<Shared>,
+    lanes: Vec<mpsc::Sender<Part>>,
+    /// The lanes, and the reader of the stream. Aborted when the session ends.
+    running: JoinSet<Result<()>>,
+    /// Where the copy ended, until the stream is beyond it.
+    copied: Option<Position>,
+    /// Where the last set ended.
+    fed: Position,
+    /// The transactions of the pieces handed to the first lane without an end.
+    pieces: Option<Vec<TransactionId>>,
+}
+
+/// A table of the stream.
+struct Table {
+    route: Arc<Route>,
+    target: Arc<TargetTable>,
+    merge_keys: Option<MergeKeys>,
+    conflict_keys: ConflictKeys,
+    /// Number in the task.
+    place: usize,
+}
+
+/// A set after the routes.
+struct RoutedSet {
+    tables: Vec<RoutedTable>,
+    /// For each table its changes, and for each change its transaction.
+    changes: Vec<Vec<(u32, merge::Entry)>>,
+    work: Work,
+    /// Changes by table of the task.
+    counts: Vec<(usize, u64)>,
+}
+
+impl<'a> Session<'a> {
+    /// Starts reader and lanes. `places` has the number in the task of each table of the stream.
+    pub(super) fn begin(
+        follower: &'a Follower<'a>,
+        target: Lanes,
+        mut stream: Box<dyn ChangeStream>,
+        places: Vec<usize>,
+        copied: Option<Position>,
+    ) -> Result<Self> {
+        let tables = places.into_iter().map(|place| {
+            let route = follower.routes.get(place).ok_or_else(unknown_table)?;
+            let target = Arc::new(route.composed().target.clone());
+            Ok(Table {
+                route: Arc::clone(route),
+                merge_keys: MergeKeys::of(&target),
+                conflict_keys: ConflictKeys::of(place, &target),
+                target,
+                place,
+            })
+        });
+        let count = target.appliers.len();
+        let shared = Arc::new(Shared {
+            ledger: Mutex::new(Ledger::new(target.position.clone(), &target.applied)),
+            progressed: Notify::new(),
+            committed: (0..count).map(|_| watch::Sender::new(0)).collect(),
+        });
+        let mut running = JoinSet::new();
+        let mut lanes = Vec::with_capacity(count);
+        for (number, applier) in target.appliers.into_iter().enumerate() {
+            let (sender, parts) = mpsc::channel(SETS_OPEN);
+            running.spawn(lane::run(number, applier, parts, Arc::clone(&shared)));
+            lanes.push(sender);
+        }
+        let (sender, sets) = mpsc::channel(SETS_AHEAD);
+        running.spawn(async move {
+            loop {
+                let set = stream.next().await;
+                let failed = set.is_err();
+                if sender.send(set).await.is_err() || failed {
+                    return std::future::pending().await;
+                }
+            }
+        });
+        Ok(Self {
+            follower,
+            tables: tables.collect::<Result<_>>()?,
+            sets,
+            dispatcher: Dispatcher::new(count),
+            shared,
+            lanes,
+            running,
+            copied,
+            fed: target.position,
+            pieces: None,
+        })
+    }
+
+    /// Feeds the lanes until `until` is covered, or, without one, until stopped.
+    pub(super) async fn run(mut self, until: Option<&Position>) -> Result<()> {
+        loop {
+            self.advance();
+            if let Some(until) = until
+                && self.follower.spec.source.covers(&self.position(), until)?
+            {
+                self.drain().await?;
+                self.follower.progress.update(|report| report.lag_ms = Some(0));
+                return Ok(());
+            }
+            let (open, settled) = self.shared.ledger(|ledger| (ledger.open_sets(), !ledger.is_unwritten()));
+            tokio::select! {
+                biased;
+                () = self.follower.stop.cancelled() => {
+                    if self.pieces.is_none() && let Ok(drained) = timeout(DRAIN, self.drain()).await {
+                        drained?;
+                    }
+                    return Err(Error::new(ErrorKind::Interrupted, "stopped while following the source"));
+                }
+                ended = self.running.join_next() => return Err(failure(ended)),
+                () = self.shared.progressed.notified() => {}
+                set = self.sets.recv(), if open < SETS_OPEN => {
+                    let ended = || Err(Error::new(ErrorKind::Internal, "the change stream ended unexpectedly"));
+                    self.feed(set.unwrap_or_else(ended)?).await?;
+                }
+                () = tokio::time::sleep(SETTLE), if open == 0 && !settled => self.settle().await?,
+            }
+        }
+    }
+
+    fn position(&self) -> Position {
+        self.shared.ledger(|ledger| ledger.position().clone())
+    }
+
+    /// Moves the position over what is committed, and tells.
+    fn advance(&mut self) {
+        let (advance, position) = self.shared.ledger(|ledger| (ledger.advance(), ledger.position().clone()));
+        self.follower.progress.update(|report| {
+            report.transactions_applied += advance.transactions;
+            report.position = Some(position.to_string());
+            if let Some(at) = advance.committed_at {
+                report.lag_ms = Some(now_ms().saturating_sub((at / 1000).max(0) as u64));
+            } else if report.lag_ms.is_none() {
+                report.lag_ms = Some(0);
+            }
+            for &(place, changes) in &advance.changes {
+                if let Some(line) = report.tables.get_mut(place) {
+                    line.changes_applied += changes;
+                }
+            }
+        });
+    }
+
+    /// Waits until the lanes have committed all they were given and the target knows it.
+    async fn drain(&mut self) -> Result<()> {
+        self.wait(Ledger::is_idle).await?;
+        self.advance();
+        self.settle().await
+    }
+
+    /// Has the target told where it stands, where it doesn't know yet.
+    async fn settle(&mut self) -> Result<()> {
+        if self.shared.ledger(|ledger| ledger.is_unwritten()) {
+            let part = Part {
+                tables: Arc::default(),
+                entries: Vec::new(),
+                waits: Vec::new(),
+                end: End::Standing,
+                position: None,
+            };
+            self.give(0, part).await?;
+            self.wait(|ledger| !ledger.is_unwritten()).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the ledger is as it should be, or a lane fails.
+    async fn wait(&mut self, is_so: impl Fn(&Ledger) -> bool) -> Result<()> {
+        while !self.shared.ledger(|ledger| is_so(ledger)) {
+            tokio::select! {
+                biased;
+                ended = self.running.join_next() => return Err(failure(ended)),
+                () = self.shared.progressed.notified() => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn give(&mut self, lane: usize, part: Part) -> Result<()> {
+        let Some(sender) = self.lanes.get(lane) else { return Err(unknown_table()) };
+        if sender.send(part).await.is_err() {
+            return Err(failure(self.running.join_next().await));
+        }
+        Ok(())
+    }
+
+    /// Converts a set and gives it to the lanes.
+    async fn feed(&mut self, set: ChangeSet) -> Result<()> {
+        let strict = self.is_beyond_copy()?;
+        let is_piece = set.position.is_none() && set.schema_change.is_none();
+        let routed = self.route(set.tables, set.changing.len(), strict).await?;
+        for (lane, committed) in self.shared.committed.iter().enumerate() {
+            self.dispatcher.committed(lane, *committed.borrow());
+        }
+        let mut entry = ledger::Entry {
+            position: set.position.clone().filter(|_| set.schema_change.is_none()),
+            parts: Vec::new(),
+            passed_over: set.passed_over,
+            transactions: set.transactions,
+            committed_at: set.committed_at,
+            changes: routed.counts,
+        };
+        let tables = Arc::new(routed.tables);
+        if is_piece || self.pieces.is_some() {
+            // Nobody knows what the rest will touch: the other lanes wait till it is over.
+            self.wait(Ledger::is_idle).await?;
+            self.pieces.get_or_insert_default().extend(set.changing);
+            let mut end = End::More;
+            if !is_piece {
+                entry.parts.push((0, self.pieces.take().unwrap_or_default()));
+                self.dispatcher.assign_all(0);
+                end = End::Set(self.shared.ledger(|ledger| ledger.open(entry)));
+            }
+            let entries =
+                routed.changes.into_iter().map(|changes| changes.into_iter().map(|(_, entry)| entry));
+            let entries = entries.map(Iterator::collect).collect();
+            let part = Part { tables, entries, waits: Vec::new(), end, position: set.position.clone() };
+            self.give(0, part).await?;
+            if !is_piece {
+                self.wait(Ledger::is_idle).await?;
+            }
+        } else {
+            let assignments = self.dispatcher.assign(&routed.work);
+            let mut lane_of = vec![0; set.changing.len()];
+            for assignment in &assignments {
+                for &transaction in &assignment.transactions {
+                    if let Some(slot) = lane_of.get_mut(transaction as usize) {
+                        *slot = assignment.lane;
+                    }
+                }
+                let names = assignment.transactions.iter();
+                let names = names.filter_map(|&number| set.changing.get(number as usize)).cloned().collect();
+                entry.parts.push((assignment.lane, names));
+            }
+            let sequence = self.shared.ledger(|ledger| ledger.open(entry));
+            for assignment in assignments {
+                let of_lane = |changes: &Vec<(u32, merge::Entry)>| {
+                    let own =
+                        |&&(number, _): &&(u32, _)| lane_of.get(number as usize) == Some(&assignment.lane);
+                    changes.iter().filter(own).map(|&(_, entry)| entry).collect()
+                };
+                let part = Part {
+                    tables: Arc::clone(&tables),
+                    entries: routed.changes.iter().map(of_lane).collect(),
+                    waits: assignment.waits,
+                    end: End::Set(sequence),
+                    position: set.position.clone(),
+                };
+                self.give(assignment.lane, part).await?;
+            }
+        }
+        if let Some(change) = &set.schema_change {
+            self.drain().await?;
+            return Err(refuse(change, set.position.as_ref()));
+        }
+        if let Some(position) = set.position {
+            self.fed = position;
+        }
+        Ok(())
+    }
+
+    /// Whether no chunk can have read any of what comes now.
+    fn is_beyond_copy(&mut self) -> Result<bool> {
+        if let Some(copied) = &self.copied
+            && self.follower.spec.source.covers(&self.fed, copied)?
+        {
+            self.copied = None;
+        }
+        Ok(self.copied.is_none())
+    }
+
+    async fn route(
+        &mut self,
+        changes: Vec<TableChanges>,
+        transactions: usize,
+        strict: bool,
+    ) -> Result<RoutedSet> {
+        let mut set = RoutedSet {
+            tables: Vec::with_capacity(changes.len()),
+            changes: Vec::with_capacity(changes.len()),
+            work: Work { rows: vec![0; transactions], keys: Vec::new() },
+            counts: Vec::with_capacity(changes.len()),
+        };
+        for changes in changes {
+            let table = self.tables.get(changes.table).ok_or_else(unknown_table)?;
+            let after = table.route.run(changes.after, Origin::ChangeStream).await?;
+            let before = table.route.run(changes.before, Origin::ChangeStream).await?;
+            self.follower.progress.update_table(table.place, |line| {
+                line.rows_filtered += after.filtered;
+                line.rows_dead += after.dead;
+            });
+            set.counts.push((table.place, changes.ops.len() as u64));
+            let entries = entries(&changes.ops, after.kept.as_ref(), before.kept.as_ref());
+            let entries: Vec<_> = changes.transactions.into_iter().zip(entries).collect();
+            for &(transaction, entry) in &entries {
+                if let Some(rows) = set.work.rows.get_mut(transaction as usize) {
+                    *rows += 1;
+                }
+                // A single lane meets only itself.
+                if self.lanes.len() > 1 {
+                    let mut claim = |key| set.work.keys.push((transaction, key));
+                    if let Some(row) = entry.after {
+                        table.conflict_keys.hash(&after.batch, row, &mut claim);
+                    }
+                    if let Some(row) = entry.before {
+                        table.conflict_keys.hash(&before.batch, row, &mut claim);
+                    }
+                }
+            }
+            // A row that was set aside is not in the target when it changes again.
+            let is_complete = table.target.on_row_error == RowErrorPolicy::Fail;
+            set.tables.push(RoutedTable {
+                target: Arc::clone(&table.target),
+                keys: table.merge_keys.clone(),
+                strict: strict && is_complete,
+                after: after.batch,
+                before: before.batch,
+            });
+            set.changes.push(entries);
+        }
+        Ok(set)
+    }
+}
+
+fn unknown_table() -> Error {
+    Error::new(ErrorKind::Internal, "the change stream names a table that was not asked for")
+}
+
+/// The error of a task of the session that ended, which none does by itself.
+fn failure(ended: Option<Result<Result<()>, tokio::task::JoinError>>) -> Error {
+    match ended {
+        Some(Ok(Err(error))) => error,
+        Some(Err(error)) => Error::new(ErrorKind::Internal, "a lane ended unexpectedly").caused_by(error),
+        Some(Ok(Ok(()))) | None => Error::new(ErrorKind::Internal, "a lane ended unexpectedly"),
+    }
+}
+
+fn refuse(change: &SchemaChange, position: Option<&Position>) -> Error {
+    let table = change.table.as_ref().map_or_else(|| change.namespace.clone(), ToString::to_string);
+    let mut error =
+        Error::new(ErrorKind::Precondition, "the source's structure changed while it was followed")
+            .at("table", table)
+            .because(&change.statement);
+    if let Some(position) = position {
+        error = error.at("position", position);
+    }
+    error.help(
+        "structure changes are not carried over while following: begin a new task under another --name, \
+         or leave the table out with --exclude in a new task",
+    )
+}
+
+/// For each change the rows of its images in the routed batches.
+fn entries(ops: &[Op], after_kept: Option<&Bitmap>, before_kept: Option<&Bitmap>) -> Vec<merge::Entry> {
+    let mut after = Places::new(after_kept);
+    let mut before = Places::new(before_kept);
+    ops.iter()
+        .map(|op| match op {
+            Op::Insert => merge::Entry { before: None, after: after.next() },
+            Op::Update => merge::Entry { before: before.next(), after: after.next() },
+            Op::Delete => merge::Entry { before: before.next(), after: None },
+        })
+        .collect()
+}
+
+/// Walks the images that went into a route and says where each is in what came out.
+struct Places<'a> {
+    kept: Option<&'a Bitmap>,
+    input: usize,
+    output: usize,
+}
+
+impl<'a> Places<'a> {
+    fn new(kept: Option<&'a Bitmap>) -> Self {
+        Self { kept, input: 0, output: 0 }
+    }
+
+    fn next(&mut self) -> Option<usize> {
+        let kept = self.kept.is_none_or(|kept| kept.get(self.input));
+        self.input += 1;
+        let place = kept.then_some(self.output);
+        self.output += usize::from(kept);
+        place
+    }
+}
