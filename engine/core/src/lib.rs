@@ -10,6 +10,7 @@ pub mod change;
 pub mod column;
 pub mod endpoint;
 pub mod error;
+pub mod failpoint;
 pub mod finding;
 pub mod logical;
 pub mod plan;

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::failpoint::Failpoint;
 use engine_core::position::Position;
 use engine_core::source::{StreamRequest, StreamTable};
 use engine_core::target::TaskRecord;
@@ -71,6 +72,7 @@ impl Follower<'_> {
             Error::new(ErrorKind::State, "the target does not know the task").at("task", &self.spec.name)
         })?;
         let lanes = target.open_lanes(self.spec.parallelism.max(1)).await?;
+        Failpoint::LanesOpened.reach();
         let applied = source.beyond(&lanes.position, &lanes.applied)?;
         if let Some(until) = until
             && source.covers(&lanes.position, until)?

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::failpoint::Failpoint;
 use engine_core::finding::{Finding, Severity};
 use engine_core::plan::TargetTable;
 use engine_core::schema::TableName;
@@ -79,6 +80,7 @@ impl Task {
         let prepared = self.unless_stopped(self.prepare(online)).await?;
         self.progress.enter(Phase::Snapshot);
         self.copy(&prepared, online).await?;
+        Failpoint::CopyDone.reach();
         if online {
             self.progress.enter(Phase::CatchUp);
             self.build(BuildStep::RowKeys, &prepared.targets).await?;
@@ -161,8 +163,11 @@ impl Task {
             tables: task_plan.tables.clone(),
         };
         store.put_plan(&record)?;
+        Failpoint::PlanStored.reach();
         spec.target.claim(&spec.name, &task_plan.digest, start.as_ref()).await?;
+        Failpoint::TaskClaimed.reach();
         spec.target.create_tables(&targets).await?;
+        Failpoint::TablesCreated.reach();
 
         // Only now is the record final: until the claim another engine could still commit.
         let record = spec.target.task(&spec.name).await?.ok_or_else(|| {
@@ -298,6 +303,7 @@ impl Task {
             let next = next_identities.get(&target.source).copied();
             self.unless_stopped(self.spec.target.set_identity(target, next)).await?;
         }
+        Failpoint::IdentitiesSet.reach();
         Ok(())
     }
 

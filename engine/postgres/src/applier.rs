@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use engine_core::batch::Batch;
 use engine_core::change::Op;
+use engine_core::failpoint::Failpoint;
 use engine_core::plan::TargetTable;
 use engine_core::schema::TableName;
 use engine_core::target::{Applier, NetChanges, OrderedChanges, Standing};
@@ -420,6 +421,7 @@ impl Applier for PostgresApplier {
         self.enter()?;
         self.begin().await?;
         self.lane.stand(&self.client, standing).await?;
+        Failpoint::StandingWritten.reach();
         if let Err(error) = self.client.batch_execute("COMMIT").await {
             let is_ambiguous = is_ambiguous(&error);
             let broken = translate(error, "changes can't be committed");

@@ -8,6 +8,7 @@
 //! Opening lanes replaces the rows under a new `session`: it waits for commits in progress, which
 //! it then counts in, and all others of earlier sessions no longer find their row.
 
+use engine_core::failpoint::Failpoint;
 use engine_core::position::Position;
 use engine_core::target::Standing;
 use engine_core::transaction::TransactionSet;
@@ -90,6 +91,7 @@ pub(crate) async fn open(
             .await
             .map_err(failed)?;
     }
+    Failpoint::LanesReplaced.reach();
     transaction.commit().await.map_err(failed)?;
     Ok((position, applied, lanes))
 }

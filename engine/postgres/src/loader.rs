@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use engine_core::batch::Batch;
 use engine_core::column::Column;
+use engine_core::failpoint::Failpoint;
 use engine_core::plan::TargetTable;
 use engine_core::schema::TableName;
 use engine_core::target::{ChunkRecord, Loader};
@@ -117,6 +118,7 @@ impl Loader for PostgresLoader {
         }
         chunk.finish().await?;
         control::insert_chunk(&self.client, &self.claim, record).await?;
+        Failpoint::ChunkWritten.reach();
         match self.client.batch_execute("COMMIT").await {
             Ok(()) => {
                 self.in_transaction = false;

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use engine_core::endpoint::{Endpoint, EndpointUrl};
+use engine_core::failpoint::Failpoint;
 use engine_core::finding::Finding;
 use engine_core::plan::TargetTable;
 use engine_core::position::Position;
@@ -154,6 +155,7 @@ impl Target for PostgresTarget {
                 }
                 attempt += 1;
             }
+            Failpoint::ObjectBuilt.reach();
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod bad_plugin;
 mod bad_server;
 mod bad_state;
+mod failpoints;
 mod interrupt;
 mod live;
 mod locks;
@@ -11,4 +12,6 @@ mod plugins;
 mod refused;
 mod resume;
 mod schema;
+mod strict;
 mod types;
+mod visibility;

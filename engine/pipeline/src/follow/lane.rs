@@ -6,6 +6,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use engine_core::batch::Batch;
 use engine_core::change::Op;
 use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::failpoint::Failpoint;
 use engine_core::plan::TargetTable;
 use engine_core::position::Position;
 use engine_core::target::{Applier, NetChanges, OrderedChanges};
@@ -93,7 +94,13 @@ pub(super) async fn run(
             End::Standing => None,
         };
         let standing = shared.ledger(|ledger| ledger.standing(lane, sequence));
+        if sequence.is_some() {
+            Failpoint::ChangesApplied.reach();
+        }
         applier.commit(&standing).await.map_err(|error| error.at("position", &standing.position))?;
+        if sequence.is_some() {
+            Failpoint::ChangesCommitted.reach();
+        }
         shared.ledger(|ledger| ledger.committed(lane, sequence, &standing));
         if sequence.is_some()
             && let Some(committed) = shared.committed.get(lane)

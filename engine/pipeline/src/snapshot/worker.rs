@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use engine_core::batch::Batch;
 use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::failpoint::Failpoint;
 use engine_core::plan::TargetTable;
 use engine_core::source::{BatchSink, ReadRequest, Reader, Source};
 use engine_core::target::{ChunkRecord, Loader, Target};
@@ -147,6 +148,7 @@ impl Worker {
             self.progress.update_table(chunk.table, |table| counts.take_back(table));
             return Err(error);
         }
+        Failpoint::ChunkCommitted.reach();
         self.queue.learn(chunk.table, counts.rows, counts.bytes);
         Ok(())
     }
