@@ -81,7 +81,7 @@ async fn foreign_writes_to_the_target_stop_the_task_at_the_row() -> Result<()> {
         &scene,
         "DELETE FROM keyless WHERE v = 'b'",
         "UPDATE keyless SET v = 'B' WHERE v = 'b'",
-        &[gone, "keyless", "v=b"],
+        &[gone, "keyless", "v='b'"],
         "INSERT INTO keyless VALUES ('b')",
     )
     .await
