@@ -29,5 +29,6 @@ mod touches;
 mod transaction;
 mod wire;
 
+pub(crate) use self::gtid::GtidSet;
 pub(crate) use self::open::{open, touches};
 pub(crate) use self::position::LogPosition;

@@ -13,6 +13,7 @@ use engine_core::{Error, ErrorKind, Result};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 
+use crate::binlog::GtidSet;
 use crate::error::server_error;
 use crate::server::{Flavor, GtidMode, Server};
 
@@ -58,7 +59,37 @@ pub(crate) async fn high(conn: &mut Conn, server: &Server) -> Result<Position> {
     if server.flavor == Flavor::MariaDb {
         return mariadb_position(conn, server, &file, offset).await;
     }
-    Ok(file_position(server, &file, offset))
+    let Position(place) = file_position(server, &file, offset);
+    if server.gtid_mode != GtidMode::MySql {
+        return Ok(Position(place));
+    }
+    // For a stream of another server, which has other files. What was in the log before is, by now,
+    // executed or owned by a session that is about to have executed it; asked for in this order, so
+    // that nothing slips from the one to the other in between.
+    let failed = |error| server_error("the source's position can't be read", error);
+    let owned: Option<String> = conn.query_first("SELECT @@GLOBAL.gtid_owned").await.map_err(failed)?;
+    let executed: Option<String> = conn.query_first("SELECT @@GLOBAL.gtid_executed").await.map_err(failed)?;
+    let sets = [owned.as_deref().map(without_owners), executed];
+    let mut all = GtidSet::default();
+    for set in sets.into_iter().flatten() {
+        all.extend(&GtidSet::parse(&set).ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "the source's position can't be read")
+                .because(format!("a GTID set is {set}"))
+        })?);
+    }
+    Ok(Position(format!("{place};gtid={all}")))
+}
+
+/// `uuid:5#17:6#18` as a set: without the numbers of the sessions that own the transactions.
+fn without_owners(owned: &str) -> String {
+    let mut in_owner = false;
+    owned
+        .chars()
+        .filter(|&character| {
+            in_owner = character == '#' || (in_owner && character.is_ascii_digit());
+            !in_owner
+        })
+        .collect()
 }
 
 /// MariaDB: the position of the consistent snapshot that is open on `conn`; exactly the
@@ -121,4 +152,17 @@ pub(crate) fn identity(server: &Server) -> String {
 fn no_binlog() -> Error {
     Error::new(ErrorKind::Precondition, "the source writes no binlog")
         .help("set log_bin on the source and restart it, or migrate with --mode offline")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owned_transactions_read_as_a_set() {
+        let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        let owned = without_owners(&format!("{uuid}:5#17:6#18#19,\n{uuid}:9#4"));
+        assert_eq!(GtidSet::parse(&owned), GtidSet::parse(&format!("{uuid}:5-6:9")));
+        assert_eq!(GtidSet::parse(&without_owners("")), Some(GtidSet::default()));
+    }
 }

@@ -74,12 +74,6 @@ impl Follower<'_> {
         let lanes = target.open_lanes(self.spec.parallelism.max(1)).await?;
         Failpoint::LanesOpened.reach();
         let applied = source.beyond(&lanes.position, &lanes.applied)?;
-        if let Some(until) = until
-            && source.covers(&lanes.position, until)?
-        {
-            self.progress.update(|report| report.lag_ms = Some(0));
-            return Ok(());
-        }
         let (request, places) = self.request(lanes.position.clone(), applied, &record);
         let stream = source.open_stream(request).await?;
         let copied = self.end_of_copy(&record)?;

@@ -3,6 +3,7 @@
 mod bad_plugin;
 mod bad_server;
 mod bad_state;
+mod failover;
 mod failpoints;
 mod interrupt;
 mod live;

@@ -89,6 +89,13 @@ impl GtidSet {
         }
     }
 
+    /// Adds all of `other`.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        for (origin, numbers) in &other.0 {
+            numbers.iter().for_each(|(start, end)| self.insert(origin, start, end));
+        }
+    }
+
     /// Whether the transaction is in the set.
     pub(crate) fn contains(&self, origin: &Origin, number: u64) -> bool {
         self.0.get(origin).is_some_and(|intervals| intervals.contains(number))
