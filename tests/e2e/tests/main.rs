@@ -3,6 +3,7 @@
 mod bad_plugin;
 mod bad_server;
 mod bad_state;
+mod big;
 mod failover;
 mod failpoints;
 mod interrupt;
