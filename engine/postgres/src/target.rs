@@ -207,8 +207,46 @@ impl Target for PostgresTarget {
     }
 }
 
-/// Creates what isn't there in one transaction, so that a failure leaves nothing behind.
+/// Tables created in one transaction. Each holds locks of the server until it ends, of which there
+/// are a few thousand by default.
+const CREATED_AT_ONCE: usize = 200;
+
+/// Creates what isn't there, unless something is that isn't the task's own: then nothing at all. A
+/// table and the record that it is the task's are committed together.
 async fn create_tables(client: &mut Client, claim: &Claim, tables: &[Arc<TargetTable>]) -> Result<()> {
+    let transaction = begin_claimed(client, claim).await?;
+    let (there, mut foreign): (Vec<_>, Vec<_>) = existing::tables(&transaction, &claim.task, tables)
+        .await?
+        .into_iter()
+        .partition(|table| table.is_own);
+    drop(transaction);
+    if !foreign.is_empty() {
+        foreign.sort();
+        return Err(Error::new(ErrorKind::Precondition, existing::NOT_OURS)
+            .at("task", &claim.task)
+            .because(existing::list(&foreign))
+            .help(existing::WAY_OUT));
+    }
+    let there: BTreeSet<(String, String)> =
+        there.into_iter().map(|table| (table.namespace, table.name)).collect();
+    let is_missing =
+        |table: &&Arc<TargetTable>| !there.contains(&(fit(&table.name.namespace), fit(&table.name.name)));
+    let missing: Vec<_> = tables.iter().filter(is_missing).collect();
+    for some in missing.chunks(CREATED_AT_ONCE) {
+        let transaction = begin_claimed(client, claim).await?;
+        for table in some {
+            create_table(&transaction, claim, table).await?;
+        }
+        transaction
+            .commit()
+            .await
+            .map_err(|error| translate(error, "the target's tables can't be created"))?;
+    }
+    Ok(())
+}
+
+/// A transaction during which nobody can take the task over.
+async fn begin_claimed<'a>(client: &'a mut Client, claim: &Claim) -> Result<Transaction<'a>> {
     let failed = |error| translate(error, "the target's tables can't be created");
     let transaction = client.transaction().await.map_err(failed)?;
     let held = transaction
@@ -221,40 +259,25 @@ async fn create_tables(client: &mut Client, claim: &Claim, tables: &[Arc<TargetT
     if held.is_none() {
         return Err(claim.lost());
     }
-    let (there, mut foreign): (Vec<_>, Vec<_>) = existing::tables(&transaction, &claim.task, tables)
-        .await?
-        .into_iter()
-        .partition(|table| table.is_own);
-    if !foreign.is_empty() {
-        foreign.sort();
-        return Err(Error::new(ErrorKind::Precondition, existing::NOT_OURS)
-            .at("task", &claim.task)
-            .because(existing::list(&foreign))
-            .help(existing::WAY_OUT));
+    Ok(transaction)
+}
+
+async fn create_table(transaction: &Transaction<'_>, claim: &Claim, table: &TargetTable) -> Result<()> {
+    refuse_lost_rows(transaction, claim, table).await?;
+    for statement in ddl::table(table) {
+        transaction.batch_execute(&statement).await.map_err(|error| {
+            translate(error, "a table can't be created in the target").at("table", &table.name)
+        })?;
     }
-    let there: BTreeSet<(String, String)> =
-        there.into_iter().map(|table| (table.namespace, table.name)).collect();
-    for table in tables {
-        let name = (fit(&table.name.namespace), fit(&table.name.name));
-        if there.contains(&name) {
-            continue;
-        }
-        refuse_lost_rows(&transaction, claim, table).await?;
-        for statement in ddl::table(table) {
-            transaction.batch_execute(&statement).await.map_err(|error| {
-                translate(error, "a table can't be created in the target").at("table", &table.name)
-            })?;
-        }
-        transaction
-            .execute(
-                "INSERT INTO _migration.owned_table (namespace, name, task) VALUES ($1, $2, $3) \
-                 ON CONFLICT (namespace, name) DO UPDATE SET task = EXCLUDED.task, created_at = now()",
-                &[&name.0, &name.1, &claim.task],
-            )
-            .await
-            .map_err(failed)?;
-    }
-    transaction.commit().await.map_err(failed)
+    transaction
+        .execute(
+            "INSERT INTO _migration.owned_table (namespace, name, task) VALUES ($1, $2, $3) \
+             ON CONFLICT (namespace, name) DO UPDATE SET task = EXCLUDED.task, created_at = now()",
+            &[&fit(&table.name.namespace), &fit(&table.name.name), &claim.task],
+        )
+        .await
+        .map_err(|error| translate(error, "the target's tables can't be created"))?;
+    Ok(())
 }
 
 /// Refuses to create a table anew whose rows the target is on record as having: they would be
