@@ -85,18 +85,20 @@ fn bench(options: &Options) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let mut cases = Vec::new();
     if options.parts.contains(&Part::Crossing) {
-        cases.push(crossing::measure(&runtime, &options.row_plugin, runs)?);
+        cases.extend(crossing::measure(&runtime, &options.row_plugin, runs)?);
     }
-    let sides = Sides::start()?;
-    if options.parts.contains(&Part::Snapshot) {
-        cases.extend(snapshot(options, &runtime, &sides, scale, runs)?);
-    }
-    if options.parts.contains(&Part::Plugin) {
-        cases.extend(row_plugin(options, &runtime, &sides, scale, runs)?);
-    }
-    if options.parts.contains(&Part::CatchUp) {
-        let changes = 300_000 / scale;
-        cases.push(catch_up::measure(&runtime, &sides, &options.plugin, 500_000 / scale, changes, runs)?);
+    if options.parts.iter().any(|part| *part != Part::Crossing) {
+        let sides = Sides::start()?;
+        if options.parts.contains(&Part::Snapshot) {
+            cases.extend(snapshot(options, &runtime, &sides, scale, runs)?);
+        }
+        if options.parts.contains(&Part::Plugin) {
+            cases.extend(row_plugin(options, &runtime, &sides, scale, runs)?);
+        }
+        if options.parts.contains(&Part::CatchUp) {
+            let changes = 300_000 / scale;
+            cases.push(catch_up::measure(&runtime, &sides, &options.plugin, 500_000 / scale, changes, runs)?);
+        }
     }
     let text = if options.json { report::json(&cases)? } else { report::markdown(&cases, runs, scale) };
     println!("{text}");
