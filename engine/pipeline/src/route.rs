@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use engine_core::batch::Batch;
 use engine_core::bitmap::Bitmap;
-use engine_core::column::Column;
+use engine_core::column::{Column, Vector};
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::logical::LogicalType;
 use engine_core::plan::RowErrorPolicy;
@@ -76,8 +76,9 @@ impl Route {
         let handle = self.code.handles.get(number).copied().flatten();
         let handle = || handle.ok_or_else(|| Error::new(ErrorKind::Internal, "a stage has no row functions"));
         if stage.calls.filter && routed.batch.rows > 0 {
-            let input = project(&routed.batch, &stage.filter_reads);
+            let input = project(&mut routed.batch, &stage.filter_reads);
             let filtered = self.code.workers.filter(handle()?, origin, input).await?;
+            give_back(&mut routed.batch, &stage.filter_reads, filtered.input);
             let failures: Vec<Failure> =
                 filtered.errors.into_iter().map(|error| self.failure(number, error)).collect();
             let left_out = filtered.keep.len() - filtered.keep.count_ones();
@@ -88,8 +89,9 @@ impl Route {
         let mut failures = Vec::new();
         let mut written: Vec<Option<Column>> = Vec::new();
         if stage.calls.transform && routed.batch.rows > 0 {
-            let input = project(&routed.batch, &stage.transform_reads);
+            let input = project(&mut routed.batch, &stage.transform_reads);
             let transformed = self.code.workers.transform(handle()?, origin, input).await?;
+            give_back(&mut routed.batch, &stage.transform_reads, transformed.input);
             failures.extend(transformed.errors.into_iter().map(|error| self.failure(number, error)));
             written = transformed.output.columns.into_iter().map(Some).collect();
         } else if !stage.transform_writes.is_empty() {
@@ -98,16 +100,13 @@ impl Route {
         }
 
         let rows = routed.batch.rows;
-        // Kept whole only while something may still have to be said about a row of it.
-        let described = can_fail(stage).then(|| routed.batch.clone());
-        let mut inputs: Vec<Option<Column>> =
-            std::mem::take(&mut routed.batch.columns).into_iter().map(Some).collect();
+        let mut inputs = Inputs::new(std::mem::take(&mut routed.batch));
         let mut columns = Vec::with_capacity(stage.columns.len());
-        for output in &stage.columns {
+        for (place_out, output) in stage.columns.iter().enumerate() {
             let missing = || Error::new(ErrorKind::Internal, "a column of the plan is not in the batch");
             let mut column = match &output.source {
                 StageSource::Input(place) => {
-                    inputs.get_mut(*place).and_then(Option::take).ok_or_else(missing)?
+                    inputs.pass_on(*place, place_out, !output.ops.is_empty()).ok_or_else(missing)?
                 }
                 StageSource::Transformed(place) => {
                     written.get_mut(*place).and_then(Option::take).ok_or_else(missing)?
@@ -132,7 +131,8 @@ impl Route {
             columns.push(column);
         }
         routed.batch = Batch { rows, columns };
-        if let Some(input) = described.filter(|_| !failures.is_empty()) {
+        if !failures.is_empty() {
+            let input = inputs.restored(&routed.batch);
             let mut keep = Bitmap::filled(rows, true);
             for row in self.set_aside(number, stage, &failures, &input)? {
                 keep.set(row, false);
@@ -234,15 +234,81 @@ impl Route {
     }
 }
 
-/// Whether the stage may find fault with a row.
-fn can_fail(stage: &Stage) -> bool {
-    stage.calls.transform || stage.columns.iter().any(|column| !column.ops.is_empty())
+/// A stage's input while its columns become the output: whatever happens to them, a row of it can still be described.
+struct Inputs {
+    rows: usize,
+    columns: Vec<InputColumn>,
 }
 
-/// The columns that a row function reads.
-fn project(batch: &Batch, reads: &[usize]) -> Batch {
-    let columns = reads.iter().filter_map(|&place| batch.columns.get(place).cloned()).collect();
+enum InputColumn {
+    /// Not in the output, or changed on the way there.
+    Kept { column: Column, passed_on: bool },
+    /// In the output at this place, as it was.
+    Moved(usize),
+}
+
+impl Inputs {
+    fn new(batch: Batch) -> Self {
+        let columns = batch.columns.into_iter();
+        Self {
+            rows: batch.rows,
+            columns: columns.map(|column| InputColumn::Kept { column, passed_on: false }).collect(),
+        }
+    }
+
+    /// The column at `place`, for `to` of the output; `None` when it is not there any more. It is copied only when it
+    /// `will_change`.
+    fn pass_on(&mut self, place: usize, to: usize, will_change: bool) -> Option<Column> {
+        let slot = self.columns.get_mut(place)?;
+        match slot {
+            InputColumn::Moved(_) | InputColumn::Kept { passed_on: true, .. } => None,
+            InputColumn::Kept { column, passed_on } if will_change => {
+                *passed_on = true;
+                Some(column.clone())
+            }
+            InputColumn::Kept { .. } => match std::mem::replace(slot, InputColumn::Moved(to)) {
+                InputColumn::Kept { column, .. } => Some(column),
+                InputColumn::Moved(_) => None,
+            },
+        }
+    }
+
+    /// The input as it was; `output` is what it became.
+    fn restored(self, output: &Batch) -> Batch {
+        let columns = self.columns.into_iter().map(|column| match column {
+            InputColumn::Kept { column, .. } => Some(column),
+            InputColumn::Moved(place) => output.columns.get(place).cloned(),
+        });
+        Batch { rows: self.rows, columns: columns.map(|column| column.unwrap_or_else(placeholder)).collect() }
+    }
+}
+
+/// Takes out of `batch` the columns that a row function reads; [`give_back`] puts them back.
+fn project(batch: &mut Batch, reads: &[usize]) -> Batch {
+    let mut columns: Vec<Column> = Vec::with_capacity(reads.len());
+    for (number, place) in reads.iter().enumerate() {
+        let earlier = reads.iter().take(number).position(|before| before == place);
+        let column = match earlier.and_then(|earlier| columns.get(earlier)) {
+            Some(taken) => Some(taken.clone()),
+            None => batch.columns.get_mut(*place).map(|column| std::mem::replace(column, placeholder())),
+        };
+        columns.extend(column);
+    }
     Batch { rows: batch.rows, columns }
+}
+
+/// Puts back what [`project`] took.
+fn give_back(batch: &mut Batch, reads: &[usize], input: Batch) {
+    for (place, column) in reads.iter().zip(input.columns) {
+        if let Some(slot) = batch.columns.get_mut(*place) {
+            *slot = column;
+        }
+    }
+}
+
+/// Stands where a column was taken out.
+fn placeholder() -> Column {
+    Column::new(Vector::Bits(Bitmap::new()))
 }
 
 /// Drops the rows whose bit is clear, and remembers which of the first input's rows are left.
@@ -258,4 +324,39 @@ fn retain(routed: &mut Routed, keep: &Bitmap) {
             before.iter().map(|kept| kept && still.next().unwrap_or(false)).collect()
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch() -> Batch {
+        let columns = [1, 2, 3].map(|value| Column::new(Vector::I64(vec![value, value * 10])));
+        Batch { rows: 2, columns: columns.to_vec() }
+    }
+
+    #[test]
+    fn what_a_row_function_reads_comes_back() {
+        let mut rest = batch();
+        let reads = [2, 0, 2];
+        let input = project(&mut rest, &reads);
+        assert_eq!(
+            input,
+            Batch { rows: 2, columns: [2, 0, 2].map(|place| batch().columns[place].clone()).into() }
+        );
+        assert_ne!(rest, batch());
+        give_back(&mut rest, &reads, input);
+        assert_eq!(rest, batch());
+    }
+
+    #[test]
+    fn the_input_can_be_told_after_it_became_the_output() {
+        let mut inputs = Inputs::new(batch());
+        let moved = inputs.pass_on(2, 0, false).expect("the third column");
+        let mut changed = inputs.pass_on(0, 1, true).expect("the first column");
+        assert!(inputs.pass_on(2, 2, false).is_none() && inputs.pass_on(0, 2, true).is_none());
+        changed.set_null(1);
+        let output = Batch { rows: 2, columns: vec![moved, changed] };
+        assert_eq!(inputs.restored(&output), batch());
+    }
 }

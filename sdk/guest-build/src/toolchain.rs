@@ -1,6 +1,7 @@
 //! Finding something that compiles for the guests' target.
 
-use std::ffi::OsStr;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,6 +12,9 @@ use crate::debian::{self, DebianCompiler};
 
 /// No operating system, no WASI: all that a guest can call is what the contract imports.
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
+
+/// Vector instructions, which every host of components has: columns are worked on a register at a time.
+const VECTORS: &str = "target-feature=+simd128";
 
 /// What compiles guests.
 #[derive(Debug)]
@@ -72,6 +76,8 @@ impl Toolchain {
 
     /// Makes a cargo command use this toolchain.
     pub(crate) fn prepare(&self, command: &mut Command) {
+        let (name, flags) = with_vectors(|name| env::var_os(name));
+        command.env(name, flags);
         match self {
             Self::Installed { .. } => {}
             Self::Debian { compiler, linker } => {
@@ -101,6 +107,24 @@ impl fmt::Display for Toolchain {
     }
 }
 
+/// The variable from which cargo takes the compiler's flags for guests, and its value with ours
+/// added. Cargo reads the first of the three that is set and nothing else.
+fn with_vectors(variable: impl Fn(&str) -> Option<OsString>) -> (&'static str, OsString) {
+    let sources = [
+        ("CARGO_ENCODED_RUSTFLAGS", "\u{1f}"),
+        ("RUSTFLAGS", " "),
+        ("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", " "),
+    ];
+    let [.., (usual, _)] = sources;
+    for (name, separator) in sources {
+        if let Some(mut flags) = variable(name).filter(|flags| !flags.is_empty()) {
+            flags.push([separator, "-C", separator, VECTORS].concat());
+            return (name, flags);
+        }
+    }
+    (usual, format!("-C {VECTORS}").into())
+}
+
 /// The reason is rustup's last line, when it fails.
 fn add_target(directory: &Path) -> Result<(), String> {
     eprintln!("adding the target {TARGET} with rustup");
@@ -128,4 +152,28 @@ fn rust_lld(directory: &Path) -> Option<PathBuf> {
 
 fn ask_rustc<S: AsRef<OsStr>>(directory: &Path, arguments: &[S]) -> Option<String> {
     debian::ask(Command::new("rustc").args(arguments).current_dir(directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_of_the_environment_stay() {
+        let with = |set: &'static str, value: &'static str| {
+            let (name, flags) = with_vectors(|name| (name == set).then(|| value.into()));
+            (name, flags.into_string().expect("text"))
+        };
+        let usual = "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS";
+        assert_eq!(with("none", ""), (usual, "-C target-feature=+simd128".to_owned()));
+        assert_eq!(with("RUSTFLAGS", ""), (usual, "-C target-feature=+simd128".to_owned()));
+        assert_eq!(
+            with("RUSTFLAGS", "-D warnings"),
+            ("RUSTFLAGS", "-D warnings -C target-feature=+simd128".to_owned())
+        );
+        assert_eq!(
+            with("CARGO_ENCODED_RUSTFLAGS", "-D\u{1f}warnings").1,
+            "-D\u{1f}warnings\u{1f}-C\u{1f}target-feature=+simd128"
+        );
+    }
 }

@@ -1,20 +1,25 @@
 //! Reading rows: a [`Batch`] of columns seen as [`Row`]s of typed values.
 
+use std::cell::OnceCell;
+
 use crate::RowFailure;
 use crate::bindings::exports::migration::plugin::transform as contract;
 use crate::temporal::Fields;
-use crate::types::{Column, Vector};
+
+pub use crate::column::Column;
 
 /// Rows of one table, holding the columns that the plan asked for, in its order.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Batch<'a> {
     input: &'a contract::Batch,
+    /// The columns with their text checked, made when rows are first asked for.
+    read_by_row: OnceCell<Vec<Column<'a>>>,
 }
 
 impl<'a> Batch<'a> {
     /// Looks at what the host passed.
     pub fn new(input: &'a contract::Batch) -> Self {
-        Self { input }
+        Self { input, read_by_row: OnceCell::new() }
     }
 
     /// Number of rows.
@@ -33,13 +38,17 @@ impl<'a> Batch<'a> {
     }
 
     /// The rows, in order.
-    pub fn rows(self) -> impl Iterator<Item = Row<'a>> {
-        (0..self.len()).map(move |index| Row { input: self.input, index })
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        let columns = self.read_by_row.get_or_init(|| {
+            let columns = self.input.columns.iter().enumerate();
+            columns.map(|(position, column)| Column::new(column, position).with_text()).collect()
+        });
+        (0..self.len()).map(move |index| Row { columns, index })
     }
 
     /// The column at `position` of the plan's reads.
-    pub fn column(&self, position: usize) -> Option<&'a Column> {
-        self.input.columns.get(position)
+    pub fn column(&self, position: usize) -> Option<Column<'a>> {
+        self.input.columns.get(position).map(|column| Column::new(column, position))
     }
 }
 
@@ -47,7 +56,7 @@ impl<'a> Batch<'a> {
 /// fails when the plan reads no such column or the column holds another kind of value.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
-    input: &'a contract::Batch,
+    columns: &'a [Column<'a>],
     index: usize,
 }
 
@@ -61,131 +70,102 @@ impl<'a> Row<'a> {
     ///
     /// # Errors
     /// When the plan reads no such column.
+    #[inline]
     pub fn is_null(&self, position: usize) -> Result<bool, RowFailure> {
-        Ok(is_null(self.at(position)?, self.index))
+        Ok(self.at(position)?.is_null(self.index))
     }
 
     /// Text, JSON, an enumeration's label, a set's labels, or a decimal's digits.
     ///
     /// # Errors
     /// When the column holds something else.
+    #[inline]
     pub fn text(&self, position: usize) -> Result<Option<&'a str>, RowFailure> {
-        let Some(bytes) = self.bytes(position)? else { return Ok(None) };
-        std::str::from_utf8(bytes)
-            .map(Some)
-            .map_err(|_| RowFailure::new("not-text", format!("read {position} is not UTF-8")))
+        self.at(position)?.text(self.index)
     }
 
     /// Raw bytes of anything of variable length.
     ///
     /// # Errors
     /// When the column holds something else.
+    #[inline]
     pub fn bytes(&self, position: usize) -> Result<Option<&'a [u8]>, RowFailure> {
-        self.value(position, "text or bytes", |values, row| match values {
-            Vector::Varlen(varlen) => {
-                let start = *varlen.offsets.get(row)? as usize;
-                let end = *varlen.offsets.get(row + 1)? as usize;
-                varlen.data.get(start..end)
-            }
-            _ => None,
-        })
+        self.at(position)?.bytes(self.index)
     }
 
     /// A signed integer.
     ///
     /// # Errors
     /// When the column holds something else.
+    #[inline]
     pub fn int(&self, position: usize) -> Result<Option<i64>, RowFailure> {
-        self.value(position, "a signed integer", |values, row| match values {
-            Vector::S64s(values) => values.get(row).copied(),
-            _ => None,
-        })
+        self.at(position)?.int(self.index)
     }
 
     /// An unsigned integer.
     ///
     /// # Errors
     /// When the column holds something else.
+    #[inline]
     pub fn uint(&self, position: usize) -> Result<Option<u64>, RowFailure> {
-        self.value(position, "an unsigned integer", |values, row| match values {
-            Vector::U64s(values) => values.get(row).copied(),
-            _ => None,
-        })
+        self.at(position)?.uint(self.index)
     }
 
     /// An integer, signed or not.
     ///
     /// # Errors
     /// When the column holds something else.
+    #[inline]
     pub fn integer(&self, position: usize) -> Result<Option<i128>, RowFailure> {
-        self.value(position, "an integer", |values, row| match values {
-            Vector::S64s(values) => values.get(row).copied().map(i128::from),
-            Vector::U64s(values) => values.get(row).copied().map(i128::from),
-            _ => None,
-        })
+        self.at(position)?.integer(self.index)
     }
 
     /// A floating-point number.
     ///
     /// # Errors
     /// When the column holds something else.
+    #[inline]
     pub fn real(&self, position: usize) -> Result<Option<f64>, RowFailure> {
-        self.value(position, "a floating-point number", |values, row| match values {
-            Vector::F64s(values) => values.get(row).copied(),
-            _ => None,
-        })
+        self.at(position)?.real(self.index)
     }
 
     /// A boolean.
     ///
     /// # Errors
     /// When the column holds something else.
+    #[inline]
     pub fn boolean(&self, position: usize) -> Result<Option<bool>, RowFailure> {
-        self.value(position, "a boolean", |values, row| match values {
-            Vector::Bits(bytes) => bytes.get(row / 8).map(|byte| byte >> (row % 8) & 1 == 1),
-            _ => None,
-        })
+        self.at(position)?.boolean(self.index)
     }
 
     /// A date, irregular ones included: see [`crate::temporal`].
     ///
     /// # Errors
     /// When the column holds something else.
+    #[inline]
     pub fn date(&self, position: usize) -> Result<Option<Fields>, RowFailure> {
-        Ok(self.int(position)?.map(Fields::from_days))
+        self.at(position)?.date(self.index)
     }
 
     /// A timestamp, irregular ones included: see [`crate::temporal`].
     ///
     /// # Errors
     /// When the column holds something else.
+    #[inline]
     pub fn timestamp(&self, position: usize) -> Result<Option<Fields>, RowFailure> {
-        Ok(self.int(position)?.map(Fields::from_micros))
+        self.at(position)?.timestamp(self.index)
     }
 
-    fn at(&self, position: usize) -> Result<&'a Column, RowFailure> {
-        self.input.columns.get(position).ok_or_else(|| {
-            RowFailure::new("no-such-read", format!("the plan reads no column at position {position}"))
-        })
-    }
-
-    fn value<T>(
-        &self,
-        position: usize,
-        wanted: &str,
-        read: impl FnOnce(&'a Vector, usize) -> Option<T>,
-    ) -> Result<Option<T>, RowFailure> {
-        let column = self.at(position)?;
-        if is_null(column, self.index) {
-            return Ok(None);
-        }
-        match read(&column.values, self.index) {
-            Some(value) => Ok(Some(value)),
-            None => Err(RowFailure::new("wrong-kind", format!("read {position} does not hold {wanted}"))),
+    #[inline]
+    fn at(&self, position: usize) -> Result<&'a Column<'a>, RowFailure> {
+        match self.columns.get(position) {
+            Some(column) => Ok(column),
+            None => Err(no_such_read(position)),
         }
     }
 }
 
-fn is_null(column: &Column, row: usize) -> bool {
-    !column.validity.is_empty() && column.validity.get(row / 8).is_none_or(|byte| byte >> (row % 8) & 1 == 0)
+#[cold]
+fn no_such_read(position: usize) -> RowFailure {
+    RowFailure::new("no-such-read", format!("the plan reads no column at position {position}"))
 }

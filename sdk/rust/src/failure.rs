@@ -24,3 +24,10 @@ impl RowFailure {
         self
     }
 }
+
+/// Where no single row is being worked on, what is wrong is wrong with the whole call.
+impl From<RowFailure> for crate::PluginError {
+    fn from(failure: RowFailure) -> Self {
+        Self::Fatal(failure.message)
+    }
+}

@@ -143,6 +143,7 @@ impl<P: Transformer> OpenTables<P> {
             let mut output = Output::new(&open.schema, &open.plan, batch.len()).ok_or_else(|| {
                 PluginError::Fatal("the plan writes a column that does not exist".to_owned())
             })?;
+            output.expect(&input.columns);
             plugin.transform_batch(&open.state, &batch, &mut output)?;
             Ok(output.finish())
         })

@@ -1,15 +1,19 @@
-//! Writing rows: column builders filled one row at a time.
+//! Writing rows: columns filled one row at a time, or as a whole.
 
 use crate::RowFailure;
 use crate::bindings::exports::migration::plugin::transform as contract;
 use crate::planning::{TablePlan, WriteColumn};
 use crate::temporal::Fields;
-use crate::types::{Column, LogicalType, RowError, TableSchema, Varlen, Vector};
+use crate::types::{Column, RowError, TableSchema};
 
-/// The columns of a plan's [`TablePlan::transform_writes`], growing row by row.
+pub use crate::builder::ColumnOutput;
+
+/// The columns of a plan's [`TablePlan::transform_writes`].
 #[derive(Debug)]
 pub struct Output {
-    columns: Vec<Builder>,
+    columns: Vec<ColumnOutput>,
+    /// Rows written by [`Output::row`].
+    rows: usize,
     errors: Vec<RowError>,
 }
 
@@ -17,52 +21,75 @@ impl Output {
     /// Builders for what `plan` says its transform writes, with room for `rows`. `None` when the
     /// plan names a column that neither the schema nor the plan has.
     pub fn new(schema: &TableSchema, plan: &TablePlan, rows: usize) -> Option<Self> {
-        let builder = |write: &WriteColumn| {
+        let builder = |(position, write): (usize, &WriteColumn)| {
             let logical = match write {
                 WriteColumn::Input(index) => &schema.columns.get(*index as usize)?.logical,
                 WriteColumn::Extra(index) => &plan.extra_columns.get(*index as usize)?.logical,
             };
-            Some(Builder::new(logical, rows))
+            Some(ColumnOutput::new(logical, position, rows))
         };
-        let columns = plan.transform_writes.iter().map(builder).collect::<Option<_>>()?;
-        Some(Self { columns, errors: Vec::new() })
+        let columns = plan.transform_writes.iter().enumerate().map(builder).collect::<Option<_>>()?;
+        Some(Self { columns, rows: 0, errors: Vec::new() })
     }
 
     /// Appends one row, written by `write`. When it fails, or leaves a column unwritten, the row
     /// becomes a row error and its slots are filled with NULLs that the host ignores.
+    #[inline]
     pub fn row(&mut self, index: usize, write: impl FnOnce(&mut RowOutput<'_>) -> Result<(), RowFailure>) {
-        let before = self.columns.iter().map(Builder::len).max().unwrap_or(0);
-        let outcome = write(&mut RowOutput { columns: &mut self.columns, row: before })
-            .and_then(|()| self.unwritten(before));
-        if let Err(failure) = outcome {
-            for column in &mut self.columns {
-                if column.len() == before {
-                    column.push_null();
-                }
-            }
-            self.errors.push(RowError {
-                row: index as u32,
-                column: failure.column,
-                code: failure.code,
-                message: failure.message,
-            });
+        let before = self.rows;
+        self.rows += 1;
+        let outcome = write(&mut RowOutput { columns: &mut self.columns, row: before });
+        if outcome.is_err() || self.columns.iter().any(|column| column.len() == before) {
+            self.spoilt(index, before, outcome);
         }
     }
 
-    fn unwritten(&self, before: usize) -> Result<(), RowFailure> {
-        match self.columns.iter().position(|column| column.len() == before) {
-            None => Ok(()),
-            Some(position) => {
-                Err(RowFailure::new("not-written", format!("the plugin did not write column {position}")))
+    #[cold]
+    fn spoilt(&mut self, index: usize, before: usize, outcome: Result<(), RowFailure>) {
+        let unwritten = self.columns.iter().position(|column| column.len() == before);
+        let failure = match (outcome, unwritten) {
+            (Err(failure), _) => failure,
+            (Ok(()), Some(position)) => {
+                RowFailure::new("not-written", format!("the plugin did not write column {position}"))
             }
+            (Ok(()), None) => return,
+        };
+        for column in self.columns.iter_mut().filter(|column| column.len() == before) {
+            // A column handed over as a whole takes no more rows; its row is in error all the same.
+            let _ = column.null();
         }
+        self.fail(index, failure);
+    }
+
+    /// The column at `position` of the plan's writes, to be filled by itself: exactly one value for
+    /// each row of the batch, the rows in error included.
+    pub fn column(&mut self, position: usize) -> Option<&mut ColumnOutput> {
+        self.columns.get_mut(position)
+    }
+
+    /// Makes a row an error, whatever its columns hold: the table's row-error policy decides about it.
+    pub fn fail(&mut self, row: usize, failure: RowFailure) {
+        self.errors.push(RowError {
+            row: row as u32,
+            column: failure.column,
+            code: failure.code,
+            message: failure.message,
+        });
     }
 
     /// Hands everything over to the host.
     pub fn finish(self) -> contract::BatchOutput {
         contract::BatchOutput {
-            columns: self.columns.into_iter().map(Builder::finish).collect(),
+            columns: self.columns.into_iter().map(ColumnOutput::finish).collect(),
             errors: self.errors,
+        }
+    }
+
+    /// Makes room for as many bytes as the columns of the same position in `input` hold: what is
+    /// rewritten mostly keeps its size.
+    pub(crate) fn expect(&mut self, input: &[Column]) {
+        for (column, input) in self.columns.iter_mut().zip(input) {
+            column.expect(input);
         }
     }
 }
@@ -71,7 +98,7 @@ impl Output {
 /// exactly once, and fails when it is written twice or takes another kind of value.
 #[derive(Debug)]
 pub struct RowOutput<'a> {
-    columns: &'a mut [Builder],
+    columns: &'a mut [ColumnOutput],
     row: usize,
 }
 
@@ -80,254 +107,161 @@ impl RowOutput<'_> {
     ///
     /// # Errors
     /// When the column is unknown or already written.
+    #[inline]
     pub fn null(&mut self, position: usize) -> Result<(), RowFailure> {
-        self.builder(position)?.push_null();
-        Ok(())
+        self.at(position)?.null()
     }
 
     /// Text, or any other value held as text; `None` is NULL.
     ///
     /// # Errors
     /// When the column takes another kind of value.
+    #[inline]
     pub fn text<'t>(&mut self, position: usize, value: impl Into<Option<&'t str>>) -> Result<(), RowFailure> {
-        self.bytes(position, value.into().map(str::as_bytes))
+        self.at(position)?.text(value)
     }
 
     /// Raw bytes; `None` is NULL.
     ///
     /// # Errors
     /// When the column takes another kind of value.
+    #[inline]
     pub fn bytes<'b>(
         &mut self,
         position: usize,
         value: impl Into<Option<&'b [u8]>>,
     ) -> Result<(), RowFailure> {
-        self.push(position, value.into(), "text or bytes", |values, value| match values {
-            Values::Varlen(varlen) => {
-                varlen.data.extend_from_slice(value);
-                varlen.offsets.push(varlen.data.len() as u32);
-                true
-            }
-            _ => false,
-        })
+        self.at(position)?.bytes(value)
     }
 
     /// A signed integer; `None` is NULL.
     ///
     /// # Errors
     /// When the column takes another kind of value.
+    #[inline]
     pub fn int(&mut self, position: usize, value: impl Into<Option<i64>>) -> Result<(), RowFailure> {
-        self.push(position, value.into(), "a signed integer", |values, value| match values {
-            Values::Signed(values) => {
-                values.push(value);
-                true
-            }
-            _ => false,
-        })
+        self.at(position)?.int(value)
     }
 
     /// An unsigned integer; `None` is NULL.
     ///
     /// # Errors
     /// When the column takes another kind of value.
+    #[inline]
     pub fn uint(&mut self, position: usize, value: impl Into<Option<u64>>) -> Result<(), RowFailure> {
-        self.push(position, value.into(), "an unsigned integer", |values, value| match values {
-            Values::Unsigned(values) => {
-                values.push(value);
-                true
-            }
-            _ => false,
-        })
+        self.at(position)?.uint(value)
     }
 
     /// A floating-point number; `None` is NULL.
     ///
     /// # Errors
     /// When the column takes another kind of value.
+    #[inline]
     pub fn real(&mut self, position: usize, value: impl Into<Option<f64>>) -> Result<(), RowFailure> {
-        self.push(position, value.into(), "a floating-point number", |values, value| match values {
-            Values::Real(values) => {
-                values.push(value);
-                true
-            }
-            _ => false,
-        })
+        self.at(position)?.real(value)
     }
 
     /// A boolean; `None` is NULL.
     ///
     /// # Errors
     /// When the column takes another kind of value.
+    #[inline]
     pub fn boolean(&mut self, position: usize, value: impl Into<Option<bool>>) -> Result<(), RowFailure> {
-        self.push(position, value.into(), "a boolean", |values, value| match values {
-            Values::Bits(bits) => {
-                bits.push(value);
-                true
-            }
-            _ => false,
-        })
+        self.at(position)?.boolean(value)
     }
 
     /// A date; `None` is NULL.
     ///
     /// # Errors
     /// When the column takes another kind of value.
+    #[inline]
     pub fn date(&mut self, position: usize, value: impl Into<Option<Fields>>) -> Result<(), RowFailure> {
-        self.int(position, value.into().map(Fields::to_days))
+        self.at(position)?.date(value)
     }
 
     /// A timestamp; `None` is NULL.
     ///
     /// # Errors
     /// When the column takes another kind of value.
+    #[inline]
     pub fn timestamp(&mut self, position: usize, value: impl Into<Option<Fields>>) -> Result<(), RowFailure> {
-        self.int(position, value.into().map(Fields::to_micros))
+        self.at(position)?.timestamp(value)
     }
 
-    fn builder(&mut self, position: usize) -> Result<&mut Builder, RowFailure> {
-        let row = self.row;
-        let Some(builder) = self.columns.get_mut(position) else {
-            return Err(RowFailure::new(
-                "no-such-write",
-                format!("the plan writes no column at position {position}"),
-            ));
-        };
-        if builder.len() > row {
-            return Err(RowFailure::new("written-twice", format!("column {position} was written twice")));
+    #[inline]
+    fn at(&mut self, position: usize) -> Result<&mut ColumnOutput, RowFailure> {
+        match self.columns.get_mut(position) {
+            Some(column) if column.len() == self.row => Ok(column),
+            column => Err(not_writable(position, column.is_some())),
         }
-        Ok(builder)
-    }
-
-    fn push<T>(
-        &mut self,
-        position: usize,
-        value: Option<T>,
-        kind: &str,
-        append: impl FnOnce(&mut Values, T) -> bool,
-    ) -> Result<(), RowFailure> {
-        let builder = self.builder(position)?;
-        match value {
-            None => builder.push_null(),
-            Some(value) => {
-                if !append(&mut builder.values, value) {
-                    return Err(RowFailure::new(
-                        "wrong-kind",
-                        format!("column {position} does not take {kind}"),
-                    ));
-                }
-                builder.note_present();
-            }
-        }
-        Ok(())
     }
 }
 
-/// Bits, least significant of each byte first.
-#[derive(Debug, Default)]
-struct Bits {
-    bytes: Vec<u8>,
-    len: usize,
-}
-
-impl Bits {
-    fn filled(len: usize) -> Self {
-        let mut bits = Self::default();
-        for _ in 0..len {
-            bits.push(true);
-        }
-        bits
-    }
-
-    fn push(&mut self, value: bool) {
-        if self.len.is_multiple_of(8) {
-            self.bytes.push(0);
-        }
-        if let Some(last) = self.bytes.last_mut() {
-            *last |= u8::from(value) << (self.len % 8);
-        }
-        self.len += 1;
+#[cold]
+fn not_writable(position: usize, exists: bool) -> RowFailure {
+    if exists {
+        RowFailure::new("written-twice", format!("column {position} was written twice"))
+    } else {
+        RowFailure::new("no-such-write", format!("the plan writes no column at position {position}"))
     }
 }
 
-#[derive(Debug)]
-enum Values {
-    Bits(Bits),
-    Signed(Vec<i64>),
-    Unsigned(Vec<u64>),
-    Real(Vec<f64>),
-    Varlen(Varlen),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{column, integer, table, text};
+    use crate::types::{Varlen, Vector};
 
-#[derive(Debug)]
-struct Builder {
-    values: Values,
-    /// Made at the first NULL.
-    validity: Option<Bits>,
-}
-
-impl Builder {
-    fn new(logical: &LogicalType, rows: usize) -> Self {
-        let values = match logical {
-            LogicalType::Boolean => Values::Bits(Bits::default()),
-            LogicalType::Integer(integer) if !integer.signed => Values::Unsigned(Vec::with_capacity(rows)),
-            LogicalType::Integer(_)
-            | LogicalType::Date
-            | LogicalType::Time(_)
-            | LogicalType::Timestamp(_) => Values::Signed(Vec::with_capacity(rows)),
-            LogicalType::Float32 | LogicalType::Float64 => Values::Real(Vec::with_capacity(rows)),
-            LogicalType::Decimal(_)
-            | LogicalType::Text(_)
-            | LogicalType::Bytes(_)
-            | LogicalType::Json
-            | LogicalType::Uuid
-            | LogicalType::Bit(_)
-            | LogicalType::Enumeration(_)
-            | LogicalType::Set(_)
-            | LogicalType::Other(_) => {
-                let mut offsets = Vec::with_capacity(rows + 1);
-                offsets.push(0);
-                Values::Varlen(Varlen { offsets, data: Vec::new() })
-            }
-        };
-        Self { values, validity: None }
+    /// Writes a text and a number.
+    fn output() -> Output {
+        let schema = table("shop", "orders", [column("note", text(20)), column("count", integer(32))]);
+        let mut plan = TablePlan::unchanged(&schema);
+        plan.transform_writes = vec![WriteColumn::Input(0), WriteColumn::Input(1)];
+        Output::new(&schema, &plan, 3).expect("both columns exist")
     }
 
-    fn len(&self) -> usize {
-        match &self.values {
-            Values::Bits(bits) => bits.len,
-            Values::Signed(values) => values.len(),
-            Values::Unsigned(values) => values.len(),
-            Values::Real(values) => values.len(),
-            Values::Varlen(varlen) => varlen.offsets.len() - 1,
-        }
+    fn words() -> Column {
+        let values = Varlen { offsets: vec![0, 1, 2, 3], data: b"abc".to_vec() };
+        Column { values: Vector::Varlen(values), validity: Vec::new() }
     }
 
-    fn note_present(&mut self) {
-        if let Some(validity) = &mut self.validity {
-            validity.push(true);
-        }
+    #[test]
+    fn rows_in_error_keep_their_place() {
+        let mut output = output();
+        output.row(0, |row| row.text(0, "a").and_then(|()| row.int(1, 1)));
+        output.row(1, |row| row.text(0, "b").and_then(|()| row.text(1, "b")));
+        output.row(2, |row| row.text(0, "c"));
+        output.row(3, |row| row.int(1, 4).and_then(|()| row.int(1, 4)));
+        let done = output.finish();
+        let codes: Vec<_> = done.errors.iter().map(|error| (error.row, error.code.as_str())).collect();
+        assert_eq!(codes, [(1, "wrong-kind"), (2, "not-written"), (3, "written-twice")]);
+        assert_eq!(
+            done.columns[1],
+            Column { values: Vector::S64s(vec![1, 0, 0, 4]), validity: vec![0b1001] }
+        );
     }
 
-    fn push_null(&mut self) {
-        let rows = self.len();
-        self.validity.get_or_insert_with(|| Bits::filled(rows)).push(false);
-        match &mut self.values {
-            Values::Bits(bits) => bits.push(false),
-            Values::Signed(values) => values.push(0),
-            Values::Unsigned(values) => values.push(0),
-            Values::Real(values) => values.push(0.0),
-            Values::Varlen(varlen) => varlen.offsets.push(varlen.data.len() as u32),
-        }
+    #[test]
+    fn a_whole_column_goes_out_as_it_is() {
+        let mut output = output();
+        output.column(0).expect("a column").whole(words(), 3).expect("nothing written yet");
+        let counts = output.column(1).expect("a column");
+        counts.int(1).expect("a number");
+        counts.null().expect("NULL");
+        counts.int(3).expect("a number");
+        output.fail(1, RowFailure::new("bad-count", "it has none"));
+        let done = output.finish();
+        assert_eq!(done.columns[0], words());
+        assert_eq!(done.columns[1], Column { values: Vector::S64s(vec![1, 0, 3]), validity: vec![0b101] });
+        assert_eq!(done.errors.len(), 1);
     }
 
-    fn finish(self) -> Column {
-        let values = match self.values {
-            Values::Bits(bits) => Vector::Bits(bits.bytes),
-            Values::Signed(values) => Vector::S64s(values),
-            Values::Unsigned(values) => Vector::U64s(values),
-            Values::Real(values) => Vector::F64s(values),
-            Values::Varlen(varlen) => Vector::Varlen(varlen),
-        };
-        Column { values, validity: self.validity.map(|bits| bits.bytes).unwrap_or_default() }
+    #[test]
+    fn a_whole_column_takes_nothing_more() {
+        let mut output = output();
+        let column = output.column(0).expect("a column");
+        column.whole(words(), 3).expect("nothing written yet");
+        assert_eq!(column.text("d").expect_err("full").code, "wrong-kind");
+        assert_eq!(column.whole(words(), 3).expect_err("full").code, "written-twice");
     }
 }

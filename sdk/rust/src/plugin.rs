@@ -84,7 +84,8 @@ pub trait Transformer: Planner {
     }
 
     /// Rewrites a whole batch; by default [`Transformer::transform`] for each row. To be overridden
-    /// where working column by column pays.
+    /// where working column by column pays: every column of [`TablePlan::transform_writes`] gets one
+    /// value per row of the batch, and [`Output::fail`] names a row that can't be carried over.
     ///
     /// # Errors
     /// Any [`PluginError`] stops the table.

@@ -17,15 +17,26 @@ const COLUMNS: usize = 12;
 const BATCH_ROWS: usize = 4096;
 const BATCHES: usize = 250;
 
-/// Batches of 4,096 rows of which two of twelve columns, 24 and 80 bytes long, cross and come back in upper case.
-/// One thread, so that the time on the clock is the time spent.
-pub(crate) fn measure(runtime: &tokio::runtime::Runtime, plugin: &Path, runs: usize) -> Result<Case> {
+/// Batches of 4,096 rows of which two of twelve columns, 24 and 80 bytes long, cross and come back in upper case: by
+/// code that works on whole columns, which is little more than the crossing, and by code that works on rows. One
+/// thread, so that the time on the clock is the time spent.
+pub(crate) fn measure(runtime: &tokio::runtime::Runtime, plugin: &Path, runs: usize) -> Result<Vec<Case>> {
+    [
+        ("column", "crossing: 2 of 12 columns to the plugin and back, upper case by whole columns"),
+        ("row", "crossing: the same, upper case row by row"),
+    ]
+    .into_iter()
+    .map(|(by, name)| one(runtime, plugin, by, name, runs))
+    .collect()
+}
+
+fn one(runtime: &tokio::runtime::Runtime, plugin: &Path, by: &str, name: &str, runs: usize) -> Result<Case> {
     let failed = |error: engine_core::Error| anyhow!("{error}");
     let engine = PluginEngine::new(None, Limits::default()).map_err(failed)?;
     let plugin = Plugin::load(&engine, plugin).map_err(failed)?;
     let context =
         RunContext { run_id: "bench".to_owned(), started_at_us: 0, seed: 1, attributes: Vec::new() };
-    let settings = Settings { context, config: r#"{"columns": ["c1", "c11"]}"#.to_owned() };
+    let settings = Settings { context, config: format!(r#"{{"columns": ["c1", "c11"], "by": "{by}"}}"#) };
     let schema = schema();
     let endpoint = Endpoint { engine: "any".to_owned(), version: "1".to_owned(), attributes: Vec::new() };
     let plan = Control::new(&plugin, &settings)
@@ -34,10 +45,7 @@ pub(crate) fn measure(runtime: &tokio::runtime::Runtime, plugin: &Path, runs: us
     let workers = Workers::start(vec![(plugin, settings)], 1).map_err(failed)?;
     let table = workers.add_table(0, &schema, &plan).map_err(failed)?;
     let mut input = Batch { rows: BATCH_ROWS, columns: vec![texts(24), texts(80)] };
-    let mut case = Case::new(
-        "row code: 2 of 12 columns into the plugin, upper case, and back",
-        (BATCH_ROWS * BATCHES) as u64,
-    );
+    let mut case = Case::new(name, (BATCH_ROWS * BATCHES) as u64);
     for _ in 0..runs {
         let begin = Instant::now();
         for _ in 0..BATCHES {

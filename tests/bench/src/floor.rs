@@ -1,10 +1,10 @@
-//! What the servers' own clients manage, and pgloader where it is installed.
+//! What the servers' own clients manage.
 
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use test_support::connect;
-use test_support::process::{Cost, measure, times_of_children};
+use test_support::process::{Cost, times_of_children};
 
 use crate::data::SYSBENCH;
 use crate::sides::Sides;
@@ -70,19 +70,4 @@ fn tables(sides: &Sides, tables: &[u32]) -> Result<ExitStatus> {
         last = Some(indexed);
     }
     last.context("no tables")
-}
-
-/// Whether pgloader is installed.
-pub(crate) fn has_pgloader() -> bool {
-    Command::new("pgloader").arg("--version").output().is_ok_and(|output| output.status.success())
-}
-
-/// The same copy by pgloader with its defaults.
-pub(crate) fn pgloader(sides: &Sides) -> Result<Cost> {
-    measure(
-        Command::new("pgloader")
-            .arg(sides.source.url_of(SYSBENCH))
-            .arg(sides.target.url())
-            .stdout(Stdio::null()),
-    )
 }

@@ -6,6 +6,7 @@ mod data;
 mod engine;
 mod floor;
 mod measure;
+mod peer;
 mod report;
 mod sides;
 
@@ -15,15 +16,17 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
+use test_kit::{Pgloader, Product};
+
 use measure::Case;
 use sides::Sides;
 
 /// Measures the engine against the physical floor, side by side
 ///
-/// Three comparisons, each run in turn and reported as medians: a snapshot against two streams of the servers' own
-/// clients (and pgloader, if installed); a snapshot with a plugin that rewrites 2 of 12 columns against the same
-/// without it; and catching up with row changes. The servers keep their durable defaults. Prints a table in
-/// Markdown, fit for docs/benchmarks.md.
+/// Each part is run in turn and reported as medians: row code alone, without any database; a snapshot against two
+/// streams of the servers' own clients; a snapshot with a plugin that rewrites 2 of 12 columns against the same without
+/// it; catching up with row changes; and a snapshot from MariaDB beside pgloader, which is fetched where it is not
+/// installed. The servers keep their durable defaults. Prints a table in Markdown, fit for docs/benchmarks.md.
 #[derive(Debug, Parser)]
 #[command(name = "bench", bin_name = "cargo xtask bench", max_term_width = 100)]
 struct Options {
@@ -37,7 +40,7 @@ struct Options {
     #[arg(long, default_value_t = 3, value_name = "N")]
     runs: usize,
     /// Parts to measure
-    #[arg(long, value_delimiter = ',', default_values_t = [Part::Crossing, Part::Snapshot, Part::Plugin, Part::CatchUp])]
+    #[arg(long, value_delimiter = ',', default_values_t = [Part::Crossing, Part::Snapshot, Part::Plugin, Part::CatchUp, Part::Pgloader])]
     parts: Vec<Part>,
     /// The plugin that maps types and names
     #[arg(long, default_value = "target/guests/mysql2og.wasm", value_name = "FILE")]
@@ -53,6 +56,8 @@ enum Part {
     Crossing,
     /// Snapshot against the floor
     Snapshot,
+    /// Snapshot beside pgloader, from MariaDB
+    Pgloader,
     /// Snapshot with and without row code
     Plugin,
     /// Catching up with changes
@@ -64,6 +69,7 @@ impl std::fmt::Display for Part {
         out.write_str(match self {
             Self::Crossing => "crossing",
             Self::Snapshot => "snapshot",
+            Self::Pgloader => "pgloader",
             Self::Plugin => "plugin",
             Self::CatchUp => "catch-up",
         })
@@ -85,25 +91,32 @@ fn bench(options: &Options) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let mut cases = Vec::new();
     if options.parts.contains(&Part::Crossing) {
-        cases.push(crossing::measure(&runtime, &options.row_plugin, runs)?);
+        cases.extend(crossing::measure(&runtime, &options.row_plugin, runs)?);
     }
-    let sides = Sides::start()?;
-    if options.parts.contains(&Part::Snapshot) {
-        cases.extend(snapshot(options, &runtime, &sides, scale, runs)?);
+    // Fetched first: not to have it should not cost the other parts' time.
+    let pgloader = options.parts.contains(&Part::Pgloader).then(Pgloader::provide).transpose()?;
+    if options.parts.iter().any(|part| !matches!(part, Part::Crossing | Part::Pgloader)) {
+        let sides = Sides::start(Product::MySql)?;
+        if options.parts.contains(&Part::Snapshot) {
+            cases.extend(snapshot(options, &runtime, &sides, scale, runs)?);
+        }
+        if options.parts.contains(&Part::Plugin) {
+            cases.extend(row_plugin(options, &runtime, &sides, scale, runs)?);
+        }
+        if options.parts.contains(&Part::CatchUp) {
+            let changes = 300_000 / scale;
+            cases.push(catch_up::measure(&runtime, &sides, &options.plugin, 500_000 / scale, changes, runs)?);
+        }
     }
-    if options.parts.contains(&Part::Plugin) {
-        cases.extend(row_plugin(options, &runtime, &sides, scale, runs)?);
-    }
-    if options.parts.contains(&Part::CatchUp) {
-        let changes = 300_000 / scale;
-        cases.push(catch_up::measure(&runtime, &sides, &options.plugin, 500_000 / scale, changes, runs)?);
+    if let Some(pgloader) = pgloader {
+        cases.extend(peer::compare(&runtime, &pgloader, &options.plugin, 500_000 / scale, runs)?);
     }
     let text = if options.json { report::json(&cases)? } else { report::markdown(&cases, runs, scale) };
     println!("{text}");
     Ok(())
 }
 
-/// 4 tables of 500,000 rows: floor, engine and pgloader in turn.
+/// 4 tables of 500,000 rows: floor and engine in turn.
 fn snapshot(
     options: &Options,
     runtime: &tokio::runtime::Runtime,
@@ -116,23 +129,14 @@ fn snapshot(
     let rows = rows_per_table * data::SYSBENCH_TABLES;
     let mut floor = Case::new("snapshot: two client pipes (the floor)", rows);
     let mut engine = Case::new("snapshot: engine with mysql2og", rows);
-    let mut pgloader = Case::new("snapshot: pgloader", rows);
     for _ in 0..runs {
         runtime.block_on(floor::prepare(sides))?;
         floor.add(sides.measured(|| floor::copy(sides))?);
         runtime.block_on(sides.drop_schema(data::SYSBENCH))?;
         engine.add(engine::snapshot(sides, data::SYSBENCH, &[options.plugin.as_path()], None)?);
         runtime.block_on(sides.expect_rows(data::SYSBENCH, "sbtest4", rows_per_table))?;
-        if floor::has_pgloader() {
-            runtime.block_on(sides.drop_schema(data::SYSBENCH))?;
-            pgloader.add(sides.measured(|| floor::pgloader(sides))?);
-        }
     }
-    let mut cases = vec![floor, engine];
-    if pgloader.is_measured() {
-        cases.push(pgloader);
-    }
-    Ok(cases)
+    Ok(vec![floor, engine])
 }
 
 /// One table of 12 columns, without and with row code.

@@ -37,10 +37,6 @@ impl Case {
         self.runs.push(run);
     }
 
-    pub(crate) fn is_measured(&self) -> bool {
-        !self.runs.is_empty()
-    }
-
     /// Rows or changes per run: the median where runs differ.
     pub(crate) fn rows(&self) -> u64 {
         let moved = self.median(|run| run.moved as f64) as u64;

@@ -17,14 +17,10 @@ pub(crate) struct Sides {
 }
 
 impl Sides {
-    pub(crate) fn start() -> Result<Self> {
-        eprintln!("starting the servers");
+    pub(crate) fn start(source: Product) -> Result<Self> {
+        eprintln!("starting {source} and {}", Product::Postgres15);
         let start = |product| Builder::new(product).durability(Durability::Full).start();
-        Ok(Self {
-            source: start(Product::MySql)?,
-            target: start(Product::Postgres15)?,
-            state: tempfile::tempdir()?,
-        })
+        Ok(Self { source: start(source)?, target: start(Product::Postgres15)?, state: tempfile::tempdir()? })
     }
 
     /// Runs the work and adds what it cost the servers.

@@ -18,6 +18,7 @@ mod configuration;
 mod directory;
 mod environment;
 mod packages;
+mod peer;
 mod port;
 mod product;
 mod readiness;
@@ -27,6 +28,7 @@ mod software;
 mod watchdog;
 
 pub use directory::servers_directory;
+pub use peer::Pgloader;
 pub use product::Product;
 pub use server::{Builder, Durability, Server};
 pub use shared::{mariadb, mysql, postgres, shared};

@@ -19,42 +19,68 @@ const BASE_PACKAGES: [&str; 9] =
     ["dash", "bash", "coreutils", "sed", "grep", "mawk", "hostname", "libc-bin", "tzdata"];
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// The root directory with the product's software, downloaded and unpacked if it is not there yet.
-pub(crate) fn unpacked(product: Product) -> Result<PathBuf> {
-    let suite = product.suite();
-    let root = servers_directory().join(format!("root-{}", suite.name()));
-    let done = root.join(format!(".unpacked-{}", product.name()));
-    if done.exists() {
-        return Ok(root);
-    }
-    let _lock = lock(&format!("apt-{}", suite.name()))?;
-    if done.exists() {
-        return Ok(root);
-    }
-    require_root_and_apt(product)?;
-    eprintln!("test kit: fetching {product} from Debian's {} (once)", suite.name());
-    let apt = Apt::new(suite)?;
-    apt.download(product.packages()).with_context(|| format!("downloading the packages of {product}"))?;
-    lay_out(&root)?;
-    apt.unpack(&root)?;
-    fs::write(&done, "")?;
-    Ok(root)
+/// Packages that are fetched together.
+pub(crate) struct Parcel<'a> {
+    /// What they hold, for people.
+    pub(crate) title: String,
+    /// Short, for files.
+    pub(crate) name: &'a str,
+    pub(crate) suite: Suite,
+    /// apt adds what they depend on.
+    pub(crate) packages: &'a [&'a str],
+    /// What to do where they can't be fetched.
+    pub(crate) otherwise: String,
 }
 
-fn require_root_and_apt(product: Product) -> Result<()> {
-    let help = format!(
-        "install {product} or set {} to the URL of a server (compose.yaml starts one)",
-        product.variable()
-    );
-    ensure!(
-        Path::new("/usr/bin/apt-get").exists() && Path::new("/usr/bin/dpkg-deb").exists(),
-        "no {product} on this machine and no apt-get to fetch it with: {help}"
-    );
-    ensure!(
-        crate::environment::is_root(),
-        "no {product} on this machine, and only root can run unpacked packages: {help}"
-    );
-    Ok(())
+impl Parcel<'_> {
+    /// The software of a product.
+    pub(crate) fn of(product: Product) -> Self {
+        Self {
+            title: product.to_string(),
+            name: product.name(),
+            suite: product.suite(),
+            packages: product.packages(),
+            otherwise: format!(
+                "install {product} or set {} to the URL of a server (compose.yaml starts one)",
+                product.variable()
+            ),
+        }
+    }
+
+    /// The root directory with the software, downloaded and unpacked if it is not there yet.
+    pub(crate) fn unpacked(&self) -> Result<PathBuf> {
+        let suite = self.suite.name();
+        let root = servers_directory().join(format!("root-{suite}"));
+        let done = root.join(format!(".unpacked-{}", self.name));
+        if done.exists() {
+            return Ok(root);
+        }
+        let _lock = lock(&format!("apt-{suite}"))?;
+        if done.exists() {
+            return Ok(root);
+        }
+        self.require_root_and_apt()?;
+        eprintln!("test kit: fetching {} from Debian's {suite} (once)", self.title);
+        let apt = Apt::new(self.suite)?;
+        apt.download(self.packages).with_context(|| format!("downloading the packages of {}", self.title))?;
+        lay_out(&root)?;
+        apt.unpack(&root)?;
+        fs::write(&done, "")?;
+        Ok(root)
+    }
+
+    fn require_root_and_apt(&self) -> Result<()> {
+        let (title, help) = (&self.title, &self.otherwise);
+        ensure!(
+            Path::new("/usr/bin/apt-get").exists() && Path::new("/usr/bin/dpkg-deb").exists(),
+            "no {title} on this machine and no apt-get to fetch it with: {help}"
+        );
+        ensure!(
+            crate::environment::is_root(),
+            "no {title} on this machine, and only root can run unpacked packages: {help}"
+        );
+        Ok(())
+    }
 }
 
 /// A private apt state for one suite.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::directory::servers_directory;
 use crate::environment::{UNPRIVILEGED, is_root};
-use crate::packages;
+use crate::packages::Parcel;
 use crate::product::Product;
 
 /// Installed software of one product.
@@ -38,7 +38,7 @@ pub fn provide(product: Product) -> Result<Software> {
     let root = if installed && Path::new(product.client_program()).exists() {
         None
     } else {
-        Some(packages::unpacked(product)?)
+        Some(Parcel::of(product).unpacked()?)
     };
     Ok(Software { product, root })
 }
@@ -69,7 +69,7 @@ impl Software {
             }
             None => Command::new(path),
         };
-        command.env("LC_ALL", "C.UTF-8").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/");
+        plain(&mut command);
         command
     }
 
@@ -110,4 +110,9 @@ impl Software {
         }
         Ok(())
     }
+}
+
+/// Gives a command the surroundings of a plain Debian system.
+pub(crate) fn plain(command: &mut Command) {
+    command.env("LC_ALL", "C.UTF-8").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/");
 }
