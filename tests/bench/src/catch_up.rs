@@ -28,12 +28,12 @@ pub(crate) fn measure(
     engine::forget(sides)?;
     let run = || -> Result<std::process::Command> {
         let mut command = engine::command(sides, SYSBENCH, &[plugin])?;
-        command.args(["--until", "caught-up"]);
+        command.args(["--until", "caught-up", "--parallelism", "8"]);
         Ok(command)
     };
     let copied = run()?.status()?;
     ensure!(copied.success(), "the copy before the changes failed: {copied}");
-    let mut case = Case::new("catch-up: mixed changes in transactions of 1-20 rows", changes);
+    let mut case = Case::new("catch-up: mixed changes in transactions of 1-20 rows, 8 lanes", changes);
     for number in 0..runs {
         let done = runtime.block_on(change(sides, rows, changes, number as u64))?;
         let mut measured = sides.measured(|| process::measure(&mut run()?))?;

@@ -1,5 +1,6 @@
 //! How long a commit takes from the source to the target while the engine follows.
 
+use std::fmt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -33,10 +34,19 @@ impl Latency {
         self.times.get(last * percent / 100).map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
     }
 
-    /// One line for the report.
-    pub(crate) fn line(&self) -> String {
-        format!(
-            "Commit to commit at {:.0} changes/s, {} transactions: p50 {:.0} ms, p95 {:.0} ms, p99 {:.0} ms, longest {:.0} ms.",
+    /// The figures as JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::json!({"name": "latency", "changes_per_s": self.rate, "p50_ms": self.percentile(50),
+               "p95_ms": self.percentile(95), "p99_ms": self.percentile(99), "longest_ms": self.percentile(100)})
+    }
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            out,
+            "From commit to commit at {:.0} changes/s, {} transactions: median {:.0} ms, p95 {:.0} ms, p99 {:.0} ms, \
+             longest {:.0} ms.",
             self.rate,
             self.times.len(),
             self.percentile(50),

@@ -5,6 +5,7 @@ mod crossing;
 mod data;
 mod engine;
 mod floor;
+mod latency;
 mod measure;
 mod peer;
 mod report;
@@ -12,6 +13,7 @@ mod sides;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
@@ -25,7 +27,7 @@ use sides::Sides;
 ///
 /// Each part is run in turn and reported as medians: row code alone, without any database; a snapshot against two
 /// streams of the servers' own clients; a snapshot with a plugin that rewrites 2 of 12 columns against the same without
-/// it; catching up with row changes; and a snapshot from MariaDB beside pgloader, which is fetched where it is not
+/// it; catching up with row changes; the time from commit to commit at a steady rate; and a snapshot from MariaDB beside pgloader, which is fetched where it is not
 /// installed. The servers keep their durable defaults. Prints a table in Markdown, fit for docs/benchmarks.md.
 #[derive(Debug, Parser)]
 #[command(name = "bench", bin_name = "cargo xtask bench", max_term_width = 100)]
@@ -40,7 +42,7 @@ struct Options {
     #[arg(long, default_value_t = 3, value_name = "N")]
     runs: usize,
     /// Parts to measure
-    #[arg(long, value_delimiter = ',', default_values_t = [Part::Crossing, Part::Snapshot, Part::Plugin, Part::CatchUp, Part::Pgloader])]
+    #[arg(long, value_delimiter = ',', default_values_t = [Part::Crossing, Part::Snapshot, Part::Plugin, Part::CatchUp, Part::Latency, Part::Pgloader])]
     parts: Vec<Part>,
     /// The plugin that maps types and names
     #[arg(long, default_value = "target/guests/mysql2og.wasm", value_name = "FILE")]
@@ -60,8 +62,10 @@ enum Part {
     Pgloader,
     /// Snapshot with and without row code
     Plugin,
-    /// Catching up with changes
+    /// Catching up with changes, by 8 lanes
     CatchUp,
+    /// From commit to commit at 2,000 changes a second
+    Latency,
 }
 
 impl std::fmt::Display for Part {
@@ -72,6 +76,7 @@ impl std::fmt::Display for Part {
             Self::Pgloader => "pgloader",
             Self::Plugin => "plugin",
             Self::CatchUp => "catch-up",
+            Self::Latency => "latency",
         })
     }
 }
@@ -90,6 +95,7 @@ fn bench(options: &Options) -> Result<()> {
     let (scale, runs) = if options.quick { (10, 1) } else { (1, options.runs.max(1)) };
     let runtime = tokio::runtime::Runtime::new()?;
     let mut cases = Vec::new();
+    let mut latency = None;
     if options.parts.contains(&Part::Crossing) {
         cases.extend(crossing::measure(&runtime, &options.row_plugin, runs)?);
     }
@@ -107,11 +113,20 @@ fn bench(options: &Options) -> Result<()> {
             let changes = 300_000 / scale;
             cases.push(catch_up::measure(&runtime, &sides, &options.plugin, 500_000 / scale, changes, runs)?);
         }
+        if options.parts.contains(&Part::Latency) {
+            let duration = Duration::from_secs(30 / scale.min(5));
+            latency = Some(latency::measure(&runtime, &sides, &options.plugin, 2000, duration)?);
+        }
     }
     if let Some(pgloader) = pgloader {
         cases.extend(peer::compare(&runtime, &pgloader, &options.plugin, 500_000 / scale, runs)?);
     }
-    let text = if options.json { report::json(&cases)? } else { report::markdown(&cases, runs, scale) };
+    let latency = latency.as_ref();
+    let text = if options.json {
+        report::json(&cases, latency)?
+    } else {
+        report::markdown(&cases, latency, runs, scale)
+    };
     println!("{text}");
     Ok(())
 }

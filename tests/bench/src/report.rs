@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
+use crate::latency::Latency;
 use crate::measure::Case;
 
 /// A table in Markdown, the ratios to the first case of each comparison included.
-pub(crate) fn markdown(cases: &[Case], runs: usize, scale: u64) -> String {
+pub(crate) fn markdown(cases: &[Case], latency: Option<&Latency>, runs: usize, scale: u64) -> String {
     let mut text =
         format!("Medians of {runs} runs, side by side, servers with durable defaults on the same machine");
     let _ = writeln!(text, "{}.\n", if scale == 1 { "" } else { "; a tenth of the data, not to quote" });
@@ -30,6 +31,9 @@ pub(crate) fn markdown(cases: &[Case], runs: usize, scale: u64) -> String {
             wall / first_of_comparison(cases, case).median(|run| run.wall),
         );
     }
+    if let Some(latency) = latency {
+        let _ = writeln!(text, "\n{latency}");
+    }
     text
 }
 
@@ -40,7 +44,8 @@ fn first_of_comparison<'a>(cases: &'a [Case], case: &'a Case) -> &'a Case {
 }
 
 /// Everything measured, as JSON.
-pub(crate) fn json(cases: &[Case]) -> Result<String> {
-    let values: Vec<_> = cases.iter().map(Case::json).collect();
+pub(crate) fn json(cases: &[Case], latency: Option<&Latency>) -> Result<String> {
+    let mut values: Vec<_> = cases.iter().map(Case::json).collect();
+    values.extend(latency.map(Latency::json));
     Ok(serde_json::to_string_pretty(&values)?)
 }

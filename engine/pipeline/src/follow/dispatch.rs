@@ -8,8 +8,9 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Rows that are worth a transaction of their own in the target: fewer are not spread over lanes.
-const WORTH_A_LANE: usize = 256;
+/// Rows that a lane gets of a set before another lane gets any: big statements are cheap ones, and the
+/// next set keeps the other lanes busy.
+const WORTH_A_LANE: usize = 2048;
 
 /// The transactions of a set, as far as the dispatcher cares.
 #[derive(Debug, Clone, Default)]
