@@ -6,6 +6,7 @@ mod bad_state;
 mod big;
 mod failover;
 mod failpoints;
+mod faults;
 mod interrupt;
 mod live;
 mod locks;

@@ -79,6 +79,13 @@ impl Proxy {
         self.shared.change(|conditions| conditions.held = held);
     }
 
+    /// Delivers nothing any more over the connections that are open now, which stay open, as after a device on the way
+    /// has forgotten them; new ones are not concerned.
+    pub fn hold_open_connections(&self) {
+        let opened = self.shared.connections_opened();
+        self.shared.change(|conditions| conditions.forgotten = opened);
+    }
+
     /// Delivers every byte so much later, in each direction: half of the time of a round trip.
     pub fn delay(&self, delay: Duration) {
         self.shared.change(|conditions| conditions.delay = delay);
@@ -94,9 +101,10 @@ impl Proxy {
         self.shared.truncate_after(bytes);
     }
 
-    /// Does this to the next `number` `COMMIT`s of `PostgreSQL` clients that speak without TLS.
-    pub fn break_commits(&self, fault: CommitFault, number: u32) {
-        self.shared.break_commits(fault, number);
+    /// Does this to the next `number` `COMMIT`s of `PostgreSQL` clients that speak without TLS, and refuses new
+    /// connections for so long after each.
+    pub fn break_commits(&self, fault: CommitFault, number: u32, refused: Duration) {
+        self.shared.break_commits(fault, number, refused);
     }
 
     /// How many `COMMIT`s were broken so far.

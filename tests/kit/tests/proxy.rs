@@ -127,3 +127,16 @@ fn an_answer_can_be_truncated() -> Result<()> {
     let (mut client, mut server) = line.connect()?;
     says(&mut server, &mut client, "whole")
 }
+
+#[test]
+fn forgotten_connections_stay_silent_and_new_ones_do_not() -> Result<()> {
+    let line = Line::new()?;
+    let (mut client, mut server) = line.connect()?;
+    says(&mut client, &mut server, "before")?;
+    line.proxy.hold_open_connections();
+    client.write_all(b"into the void")?;
+    server.set_read_timeout(Some(SHORT))?;
+    ensure!(!has_ended(&mut server), "a forgotten connection stays open");
+    let (mut client, mut server) = line.connect()?;
+    says(&mut client, &mut server, "heard")
+}

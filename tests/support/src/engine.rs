@@ -191,7 +191,9 @@ impl Running {
                     return Ok(event);
                 }
                 if self.lines.changed().await.is_err() {
-                    bail!("the engine ended before the awaited event");
+                    let lines = self.lines.borrow().clone();
+                    let last = lines.last().map_or("nothing", String::as_str);
+                    bail!("the engine ended before the awaited event; it said last: {last}");
                 }
             }
         };

@@ -76,20 +76,17 @@ impl Sides {
                 Ok(())
             }
             Fault::LoseAnswer => {
-                self.break_commits(CommitFault::LoseAnswer, numbers);
+                self.break_commits(CommitFault::LoseAnswer, Duration::ZERO, numbers);
                 Ok(())
             }
             Fault::LoseRequest => {
-                self.break_commits(CommitFault::LoseRequest, numbers);
+                self.break_commits(CommitFault::LoseRequest, Duration::ZERO, numbers);
                 Ok(())
             }
             Fault::LateCommit => {
-                self.break_commits(CommitFault::Late(moment), numbers);
                 // Now and then the engine can't ask at once what became of it.
-                if numbers.below(2) == 0 {
-                    sleep(Duration::from_millis(20)).await;
-                    cut(&self.to_target, moment / 2).await?;
-                }
+                let refused = if numbers.below(2) == 0 { Duration::ZERO } else { moment / 4 };
+                self.break_commits(CommitFault::Late(moment), refused, numbers);
                 Ok(())
             }
             Fault::RotateLog => self.rotate_log(3 + numbers.below(10)).await,
@@ -105,8 +102,8 @@ impl Sides {
         }
     }
 
-    fn break_commits(&self, fault: CommitFault, numbers: &mut Numbers) {
-        self.to_target.break_commits(fault, 1 + numbers.below(3) as u32);
+    fn break_commits(&self, fault: CommitFault, refused: Duration, numbers: &mut Numbers) {
+        self.to_target.break_commits(fault, 1 + numbers.below(3) as u32, refused);
     }
 
     async fn source_connection(&self) -> Result<Conn> {

@@ -20,6 +20,7 @@ pub(crate) struct Supervisor {
     target: String,
     arguments: Vec<String>,
     state: u64,
+    next_state: u64,
     running: Option<Running>,
     /// How often an engine was started.
     pub(crate) starts: u64,
@@ -31,7 +32,17 @@ impl Supervisor {
     /// A task with everything below `directory`, between these URLs; `arguments` are added to each run.
     pub(crate) fn new(directory: &Path, source: String, target: String, arguments: Vec<String>) -> Self {
         let directory = directory.to_owned();
-        Self { directory, source, target, arguments, state: 0, running: None, starts: 0, gave_up: 0 }
+        Self {
+            directory,
+            source,
+            target,
+            arguments,
+            state: 0,
+            next_state: 1,
+            running: None,
+            starts: 0,
+            gave_up: 0,
+        }
     }
 
     fn state_directory(&self) -> PathBuf {
@@ -105,29 +116,36 @@ impl Supervisor {
         if copy.exists() { copy_directory(&copy, &state) } else { Ok(()) }
     }
 
-    /// Pauses the engine, starts another one with a state directory of its own, and wakes the first after `pause`: it
-    /// must notice, and end.
+    /// Pauses the engine, starts another one with a state directory of its own, and wakes the first after `pause`. The
+    /// one that was the last to claim the task goes on; the other must notice, and end.
     pub(crate) async fn take_over(&mut self, pause: Duration) -> Result<()> {
         let Some(mut first) = self.running.take() else { return Ok(()) };
         first.signal("STOP").await.context("pausing the engine")?;
-        self.state += 1;
-        let taken = self.keep_running().await;
+        let firsts_state = self.state;
+        self.state = self.next_state;
+        self.next_state += 1;
+        let started = self.keep_running().await;
         tokio::time::sleep(pause).await;
         first.signal("CONT").await.context("waking the engine")?;
-        taken?;
-        let noticed = eventually("the end of an engine that was replaced", NOTICE, async || {
-            Ok(first.has_ended()?.then_some(()))
+        started?;
+        let Some(mut second) = self.running.take() else { return Ok(()) };
+        let first_ended = eventually("the end of an engine that was replaced", NOTICE, async || {
+            Ok(if first.has_ended()? { Some(true) } else { second.has_ended()?.then_some(false) })
         })
-        .await;
-        if noticed.is_err() {
-            // Without changes, or before the second one had claimed the task, there was nothing to notice.
-            return first.kill().await;
-        }
-        let outcome = first.finish().await?;
+        .await?;
+        let (ended, going_on) = if first_ended {
+            (first, second)
+        } else {
+            self.state = firsts_state;
+            (second, first)
+        };
+        self.running = Some(going_on);
+        let outcome = ended.finish().await?;
         if outcome.said().contains("another engine has taken over") {
             return Ok(());
         }
-        ensure_excusable(&outcome).context("of the engine that was replaced")
+        self.gave_up += 1;
+        ensure_excusable(&outcome)
     }
 
     /// Runs the engine to the present of the source, by way of these URLs.

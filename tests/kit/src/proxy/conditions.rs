@@ -1,7 +1,7 @@
 //! What a proxy does to its connections at the moment.
 
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -21,8 +21,19 @@ pub enum CommitFault {
 pub(super) struct Conditions {
     pub(super) refused: bool,
     pub(super) held: bool,
+    /// Connections below this number are held.
+    pub(super) forgotten: u64,
     pub(super) delay: Duration,
     pub(super) bytes_per_second: Option<u64>,
+}
+
+/// What is to be done to commits.
+#[derive(Debug, Clone, Copy)]
+struct BrokenCommits {
+    fault: CommitFault,
+    /// How many are left.
+    number: u32,
+    refused: Duration,
 }
 
 /// No connection is to be truncated.
@@ -34,9 +45,10 @@ pub(super) struct Shared {
     /// Counts how often all connections were cut.
     pub(super) cut: watch::Sender<u64>,
     truncation: AtomicI64,
-    commits: Mutex<Option<(CommitFault, u32)>>,
+    commits: Mutex<Option<BrokenCommits>>,
     commits_broken: AtomicU32,
     connections: AtomicUsize,
+    opened: AtomicU64,
 }
 
 impl Default for Shared {
@@ -48,7 +60,15 @@ impl Default for Shared {
             commits: Mutex::new(None),
             commits_broken: AtomicU32::new(0),
             connections: AtomicUsize::new(0),
+            opened: AtomicU64::new(0),
         }
+    }
+}
+
+impl Conditions {
+    /// Whether nothing is delivered over the connection of this number.
+    pub(super) const fn holds(&self, connection: u64) -> bool {
+        self.held || connection < self.forgotten
     }
 }
 
@@ -87,18 +107,26 @@ impl Shared {
         (rest < 0).then_some(usize::try_from(left).unwrap_or(0))
     }
 
-    pub(super) fn break_commits(&self, fault: CommitFault, number: u32) {
+    pub(super) fn break_commits(&self, fault: CommitFault, number: u32, refused: Duration) {
         let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
-        *commits = (number > 0).then_some((fault, number));
+        *commits = (number > 0).then_some(BrokenCommits { fault, number, refused });
     }
 
     /// What to do to the `COMMIT` that a client has just sent.
-    pub(super) fn commit_sent(&self) -> Option<CommitFault> {
+    pub(super) fn commit_sent(self: &Arc<Self>) -> Option<CommitFault> {
         let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
-        let (fault, number) = (*commits)?;
-        *commits = (number > 1).then(|| (fault, number - 1));
+        let now = (*commits)?;
+        *commits = (now.number > 1).then(|| BrokenCommits { number: now.number - 1, ..now });
         self.commits_broken.fetch_add(1, Ordering::Relaxed);
-        Some(fault)
+        if !now.refused.is_zero() {
+            self.change(|conditions| conditions.refused = true);
+            let shared = Arc::clone(self);
+            tokio::spawn(async move {
+                tokio::time::sleep(now.refused).await;
+                shared.change(|conditions| conditions.refused = false);
+            });
+        }
+        Some(now.fault)
     }
 
     pub(super) fn commits_broken(&self) -> u32 {
@@ -109,8 +137,15 @@ impl Shared {
         self.connections.load(Ordering::Relaxed)
     }
 
-    pub(super) fn opened(&self) {
+    /// How many connections there were so far.
+    pub(super) fn connections_opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// Counts a new connection; answers its number.
+    pub(super) fn opened(&self) -> u64 {
         self.connections.fetch_add(1, Ordering::Relaxed);
+        self.opened.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(super) fn closed(&self) {

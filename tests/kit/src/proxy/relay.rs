@@ -26,7 +26,7 @@ type Piece = (Instant, Vec<u8>);
 /// Relays until one side ends or the connection is broken.
 pub(super) async fn relay(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
     let mut cut = shared.cut.subscribe();
-    let _open = Open::new(&shared);
+    let open = Open::new(&shared);
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
@@ -36,8 +36,8 @@ pub(super) async fn relay(client: TcpStream, server: TcpStream, shared: Arc<Shar
     let mut upward = Upward { pieces: from_client, write: server_write, commits: Commits::default() };
     let mut downward = Downward { pieces: from_server, write: client_write, answers: Answers::default() };
     let broken = tokio::select! {
-        broken = upward.deliver(&shared) => broken,
-        () = downward.deliver(&shared) => None,
+        broken = upward.deliver(&open) => broken,
+        () = downward.deliver(&open) => None,
         _ = cut.changed() => None,
     };
     let Downward { pieces, write, answers } = downward;
@@ -73,11 +73,11 @@ struct Upward {
 
 impl Upward {
     /// Delivers until an end, or until a `COMMIT` has to be broken, which is the piece that is answered.
-    async fn deliver(&mut self, shared: &Shared) -> Option<(CommitFault, Vec<u8>)> {
-        let mut conditions = shared.watch();
-        while let Some(piece) = next(&mut self.pieces, &mut conditions).await {
+    async fn deliver(&mut self, open: &Open<'_>) -> Option<(CommitFault, Vec<u8>)> {
+        let mut conditions = open.shared.watch();
+        while let Some(piece) = next(&mut self.pieces, &mut conditions, open.number).await {
             if self.commits.read(&piece)
-                && let Some(fault) = shared.commit_sent()
+                && let Some(fault) = open.shared.commit_sent()
             {
                 return Some((fault, piece));
             }
@@ -123,11 +123,11 @@ struct Downward {
 
 impl Downward {
     /// Delivers until an end.
-    async fn deliver(&mut self, shared: &Shared) {
-        let mut conditions = shared.watch();
-        while let Some(piece) = next(&mut self.pieces, &mut conditions).await {
+    async fn deliver(&mut self, open: &Open<'_>) {
+        let mut conditions = open.shared.watch();
+        while let Some(piece) = next(&mut self.pieces, &mut conditions, open.number).await {
             self.answers.read(&piece);
-            let truncated = shared.truncated(piece.len());
+            let truncated = open.shared.truncated(piece.len());
             let delivered = piece.get(..truncated.unwrap_or(piece.len())).unwrap_or_default();
             if self.write.write_all(delivered).await.is_err() || truncated.is_some() {
                 return;
@@ -140,10 +140,11 @@ impl Downward {
 async fn next(
     pieces: &mut mpsc::Receiver<Piece>,
     conditions: &mut watch::Receiver<Conditions>,
+    connection: u64,
 ) -> Option<Vec<u8>> {
     let (arrival, piece) = pieces.recv().await?;
     sleep_until(arrival).await;
-    let limit = conditions.wait_for(|conditions| !conditions.held).await.ok()?.bytes_per_second;
+    let limit = conditions.wait_for(|conditions| !conditions.holds(connection)).await.ok()?.bytes_per_second;
     if let Some(limit) = limit {
         sleep(Duration::from_secs_f64(piece.len() as f64 / limit.max(1) as f64)).await;
     }
@@ -159,18 +160,20 @@ impl Drop for Aborted {
     }
 }
 
-/// Counts an open connection.
-struct Open<'a>(&'a Shared);
+/// An open connection, counted.
+struct Open<'a> {
+    shared: &'a Arc<Shared>,
+    number: u64,
+}
 
 impl<'a> Open<'a> {
-    fn new(shared: &'a Shared) -> Self {
-        shared.opened();
-        Self(shared)
+    fn new(shared: &'a Arc<Shared>) -> Self {
+        Self { shared, number: shared.opened() }
     }
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        self.0.closed();
+        self.shared.closed();
     }
 }
