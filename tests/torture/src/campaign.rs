@@ -73,8 +73,8 @@ pub struct Tally {
     pub faults: BTreeMap<Fault, u64>,
     /// How often an engine was started.
     pub starts: u64,
-    /// How often it ended by itself because of a fault.
-    pub gave_up: u64,
+    /// How often it ended by itself because of a fault, by phase and reason.
+    pub gave_up: BTreeMap<String, u64>,
 }
 
 /// A campaign on servers of its own.
@@ -131,7 +131,7 @@ impl Campaign {
         };
         let url = self.sides.source.url_of(DATABASE);
         let writers = Writers::start(&url, self.options.writers, self.options.pause, self.numbers.next());
-        let (starts, gave_up) = (engine.starts, engine.gave_up);
+        let starts = engine.starts;
         let chaos = self.chaos(&mut engine, log).await;
         self.sides.to_source.heal();
         self.sides.to_target.heal();
@@ -149,7 +149,9 @@ impl Campaign {
         }
         engine.catch_up().await.context("catching up after the round")?;
         self.tally.starts += engine.starts - starts;
-        self.tally.gave_up += engine.gave_up - gave_up;
+        for reason in engine.gave_up.drain(..) {
+            *self.tally.gave_up.entry(reason).or_default() += 1;
+        }
         let comparisons = self.compare().await?;
         require_equal(&comparisons)?;
         self.tally.compared += comparisons.iter().map(|table| table.source_rows as u64).sum::<u64>();

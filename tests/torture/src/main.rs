@@ -115,6 +115,9 @@ async fn torture(arguments: &Arguments) -> Result<()> {
             let kinds: Vec<String> =
                 tally.faults.iter().map(|(fault, number)| format!("{number} {fault}")).collect();
             println!("\nfaults: {}", kinds.join(", "));
+            for (reason, number) in &tally.gave_up {
+                println!("the engine ended by itself {number} times in {reason}");
+            }
             println!("SURVIVED {} ROUNDS, 0 differences", tally.rounds);
             return Ok(());
         }
@@ -133,6 +136,6 @@ fn sum(tally: &Tally, begin: Instant) -> String {
         tally.written.changes,
         tally.compared,
         tally.starts,
-        tally.gave_up
+        tally.gave_up.values().sum::<u64>()
     )
 }

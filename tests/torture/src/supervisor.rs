@@ -24,8 +24,8 @@ pub(crate) struct Supervisor {
     running: Option<Running>,
     /// How often an engine was started.
     pub(crate) starts: u64,
-    /// How often an engine ended by itself because of a fault; it is started again.
-    pub(crate) gave_up: u64,
+    /// Why an engine ended by itself because of a fault; it is started again.
+    pub(crate) gave_up: Vec<String>,
 }
 
 impl Supervisor {
@@ -41,7 +41,7 @@ impl Supervisor {
             next_state: 1,
             running: None,
             starts: 0,
-            gave_up: 0,
+            gave_up: Vec::new(),
         }
     }
 
@@ -61,9 +61,7 @@ impl Supervisor {
                 self.running = Some(running);
                 return Ok(());
             }
-            let outcome = running.finish().await?;
-            ensure_excusable(&outcome)?;
-            self.gave_up += 1;
+            self.excuse(&running.finish().await?)?;
         }
         self.starts += 1;
         self.running = Some(self.run().start()?);
@@ -74,8 +72,7 @@ impl Supervisor {
     pub(crate) async fn kill(&mut self) -> Result<()> {
         let Some(mut running) = self.running.take() else { return Ok(()) };
         if running.has_ended()? {
-            self.gave_up += 1;
-            return ensure_excusable(&running.finish().await?);
+            return self.excuse(&running.finish().await?);
         }
         running.kill().await
     }
@@ -89,9 +86,9 @@ impl Supervisor {
             if outcome.status.code() == Some(130) {
                 return Ok(());
             }
-            return ensure_excusable(&outcome);
+            return self.excuse(&outcome);
         }
-        ensure_excusable(&running.finish().await?)
+        self.excuse(&running.finish().await?)
     }
 
     /// Removes the state directory of an engine that does not run.
@@ -144,8 +141,24 @@ impl Supervisor {
         if outcome.said().contains("another engine has taken over") {
             return Ok(());
         }
-        self.gave_up += 1;
-        ensure_excusable(&outcome)
+        self.excuse(&outcome)
+    }
+
+    /// Fails unless the engine ended for a reason that passes by itself, which is kept.
+    fn excuse(&mut self, outcome: &Outcome) -> Result<()> {
+        let error = outcome.events.iter().rev().find(|event| event["event"] == "error");
+        let text = |field: &str| error.and_then(|error| error[field].as_str()).unwrap_or("none");
+        ensure!(
+            matches!(text("kind"), "connection" | "transient"),
+            "the engine ended by itself ({}), with an error of kind {}\n{}",
+            outcome.status,
+            text("kind"),
+            outcome.said()
+        );
+        let phase = outcome.events.iter().rev().find(|event| event["event"] == "phase");
+        let phase = phase.and_then(|event| event["phase"].as_str()).unwrap_or("start");
+        self.gave_up.push(format!("{phase}: {}", text("what")));
+        Ok(())
     }
 
     /// Runs the engine to the present of the source, by way of these URLs.
@@ -153,19 +166,6 @@ impl Supervisor {
         self.starts += 1;
         self.run().arguments(["--until", "caught-up"]).finish().await?.succeeded()
     }
-}
-
-/// Fails unless the engine ended for a reason that passes by itself.
-fn ensure_excusable(outcome: &Outcome) -> Result<()> {
-    let error = outcome.events.iter().rev().find(|event| event["event"] == "error");
-    let kind = error.and_then(|error| error["kind"].as_str()).unwrap_or("none");
-    ensure!(
-        matches!(kind, "connection" | "transient"),
-        "the engine ended by itself ({}), with an error of kind {kind}\n{}",
-        outcome.status,
-        outcome.said()
-    );
-    Ok(())
 }
 
 fn remove(directory: &Path) -> Result<()> {
