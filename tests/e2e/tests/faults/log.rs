@@ -111,3 +111,25 @@ async fn a_log_that_was_reset_stops_the_task() -> Result<()> {
     ensure!(contents(&scene).await? == before, "the target was changed");
     Ok(())
 }
+
+/// A log that was reset soon has transactions under the numbers that the task knows: they are others.
+#[tokio::test]
+async fn a_log_that_was_reset_and_has_grown_since_stops_the_task() -> Result<()> {
+    for (product, reset) in
+        [(Product::MySql, "RESET BINARY LOGS AND GTIDS"), (Product::MariaDb, "RESET MASTER")]
+    {
+        let server = Builder::new(product).start()?;
+        let scene = Scene::new(&server, test_kit::postgres()?, "overtaken").await?;
+        scene.execute(TABLES).await?;
+        scene.execute(["FLUSH BINARY LOGS", "INSERT INTO t (v) VALUES ('copied')"]).await?;
+        scene.run().succeed().await?;
+        scene.execute(["INSERT INTO t (v) VALUES ('followed')"]).await?;
+        scene.run().succeed().await?;
+        let before = contents(&scene).await?;
+        scene.execute([reset]).await?;
+        scene.execute((0..30).map(|number| format!("INSERT INTO keyless VALUES ({number}, 'new')"))).await?;
+        refused(scene.run(), 1, &["shorter than the task has read", "start a new task"]).await?;
+        ensure!(contents(&scene).await? == before, "{product}: the target was changed");
+    }
+    Ok(())
+}
