@@ -92,6 +92,7 @@ async fn a_silence_that_ends_is_waited_for() -> Result<()> {
 #[tokio::test]
 async fn a_source_that_falls_silent_for_good_is_connected_to_again() -> Result<()> {
     under_writes("network_silent_source", async |lines, writers| {
+        arrives(&lines.scene, "over the first connection").await?;
         writers.commit_more(10).await?;
         lines.to_source.hold_open_connections();
         arrives(&lines.scene, "over a new connection").await
