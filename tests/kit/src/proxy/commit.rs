@@ -1,4 +1,4 @@
-//! Finds `COMMIT` among the messages of a `PostgreSQL` client.
+//! Finds `COMMIT` among the messages of a `PostgreSQL` client, but for transactions that were begun read-only.
 //!
 //! The messages are those of <https://www.postgresql.org/docs/current/protocol-message-formats.html>: until the startup
 //! message they have no type, then a byte of type; the length that follows counts itself. After a request for TLS that
@@ -25,6 +25,8 @@ pub(super) struct Commits {
     statements: HashSet<Vec<u8>>,
     /// Portals, and whether they are a `COMMIT`.
     portals: HashMap<Vec<u8>, bool>,
+    /// The transaction was begun as one that writes nothing: nobody doubts its outcome.
+    read_only: bool,
     questions: u64,
 }
 
@@ -73,7 +75,12 @@ impl Commits {
         match message.first() {
             Some(b'Q') => {
                 self.questions += 1;
-                body.split_last().is_some_and(|(_, text)| is_commit(text))
+                let text = body.split_last().map(|(_, text)| text).unwrap_or_default();
+                let commits = is_commit(text);
+                let counts = commits && !self.read_only;
+                // The next transaction is another one.
+                self.read_only = !commits && (self.read_only || begins_read_only(text));
+                counts
             }
             Some(b'S') => {
                 self.questions += 1;
@@ -132,6 +139,13 @@ fn is_commit(statements: &[u8]) -> bool {
         Some("END") => true,
         _ => false,
     }
+}
+
+/// Whether a text begins a transaction that can't write.
+fn begins_read_only(statements: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(statements).to_uppercase();
+    let text = text.trim();
+    (text.starts_with("START TRANSACTION") || text.starts_with("BEGIN")) && text.contains("READ ONLY")
 }
 
 /// Counts `ReadyForQuery` in what a server sends.
@@ -235,6 +249,16 @@ mod tests {
         }
         // Encrypted from the first byte on.
         assert!(!Commits::default().read(b"\x16\x03\x01\x02\x00\x01COMMIT and what may follow"));
+    }
+
+    #[test]
+    fn what_only_reads_does_not_count() {
+        let mut commits = started();
+        let query = |text: &[u8]| message(b'Q', &[text]);
+        assert!(!commits.read(&query(b"START TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY\0")));
+        assert!(!commits.read(&query(b"COMMIT\0")));
+        assert!(!commits.read(&query(b"BEGIN\0")));
+        assert!(commits.read(&query(b"COMMIT\0")));
     }
 
     #[test]
