@@ -101,6 +101,11 @@ impl Proxy {
         self.shared.truncate_after(bytes);
     }
 
+    /// How many connections were broken so.
+    pub fn truncated(&self) -> u32 {
+        self.shared.truncations()
+    }
+
     /// Does this to the next `number` `COMMIT`s of `PostgreSQL` clients that speak without TLS, and refuses new
     /// connections for so long after each.
     pub fn break_commits(&self, fault: CommitFault, number: u32, refused: Duration) {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use e2e::{Scene, Writers};
+use e2e::{Scene, Writers, eventually};
 use test_kit::Proxy;
 
-use super::{Lines, TABLES, arrives, transaction};
+use super::{LIMIT, Lines, TABLES, arrives, transaction};
 
 /// Lines with an engine that streams, and somebody who writes.
 async fn under_writes(
@@ -23,6 +23,12 @@ async fn under_writes(
     writers.stop().await?;
     lines.arrives(&mut running, "afterwards").await?;
     lines.end(running).await
+}
+
+/// Waits until so many connections were broken off.
+async fn truncated(proxy: &Proxy, number: u32) -> Result<()> {
+    let broken = async || Ok((proxy.truncated() == number).then_some(()));
+    eventually("a connection that breaks off", LIMIT, broken).await
 }
 
 /// Cuts all connections and refuses new ones for a moment.
@@ -52,6 +58,30 @@ async fn cut_connections_are_made_again() -> Result<()> {
         Ok(())
     })
     .await
+}
+
+#[tokio::test]
+async fn connections_cut_during_the_copy_cost_no_more_than_their_chunk() -> Result<()> {
+    let lines = Lines::to(Scene::mysql("network_copy").await?)?;
+    lines.scene.execute(TABLES).await?;
+    let large = (0..40).map(|id| format!("INSERT INTO large VALUES ({id}, REPEAT('{}', 100000))", id % 10));
+    lines
+        .scene
+        .execute(["CREATE TABLE large (id INT PRIMARY KEY, v LONGTEXT)".to_owned()].into_iter().chain(large))
+        .await?;
+    // In the middle of a row, twice, and in the middle of an answer.
+    lines.to_source.truncate_after(500_000);
+    let running = lines.follow()?.arguments(["--until", "caught-up"]).start()?;
+    truncated(&lines.to_source, 1).await?;
+    lines.to_source.truncate_after(1_500_000);
+    lines.scene.execute(transaction(1)).await?;
+    truncated(&lines.to_source, 2).await?;
+    lines.to_target.truncate_after(10);
+    lines.scene.execute(transaction(2)).await?;
+    truncated(&lines.to_target, 1).await?;
+    running.finish().await?.succeeded()?;
+    lines.scene.run().succeed().await?;
+    lines.scene.require_equal().await
 }
 
 #[tokio::test]

@@ -56,6 +56,28 @@ async fn what_the_target_gives_up_is_tried_again() -> Result<()> {
     scene.require_equal().await
 }
 
+/// What does not pass by itself stops the task with the way out, and the same command goes on afterwards.
+#[tokio::test]
+async fn what_somebody_has_to_mend_stops_the_task() -> Result<()> {
+    let scene = Scene::mysql("to_be_mended").await?;
+    scene.execute(TABLES).await?;
+    scene.run().succeed().await?;
+    let target = scene.target().await?;
+    for (state, words) in [
+        ("53100", ["(SQLSTATE 53100)", "free disk space on the target"]),
+        ("42501", ["(SQLSTATE 42501)", "grant the account the privilege"]),
+        ("25006", ["(SQLSTATE 25006)", "the target is read-only"]),
+    ] {
+        fail_changes(&target, scene.name(), state, 1000).await?;
+        scene.execute(transaction(4)).await?;
+        refused(scene.run(), 1, &words).await?;
+        target.batch_execute(&format!("DROP TRIGGER fails ON {}.t", scene.name())).await?;
+        scene.run().succeed().await?;
+        scene.require_equal().await?;
+    }
+    Ok(())
+}
+
 /// The limits that somebody set for the role or the database are not those of a migration.
 #[tokio::test]
 async fn limits_on_time_do_not_apply() -> Result<()> {

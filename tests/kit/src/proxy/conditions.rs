@@ -45,6 +45,7 @@ pub(super) struct Shared {
     /// Counts how often all connections were cut.
     pub(super) cut: watch::Sender<u64>,
     truncation: AtomicI64,
+    truncations: AtomicU32,
     commits: Mutex<Option<BrokenCommits>>,
     commits_broken: AtomicU32,
     connections: AtomicUsize,
@@ -57,6 +58,7 @@ impl Default for Shared {
             conditions: watch::Sender::new(Conditions::default()),
             cut: watch::Sender::new(0),
             truncation: AtomicI64::new(NO_TRUNCATION),
+            truncations: AtomicU32::new(0),
             commits: Mutex::new(None),
             commits_broken: AtomicU32::new(0),
             connections: AtomicUsize::new(0),
@@ -104,7 +106,12 @@ impl Shared {
         }
         let rest = left - i64::try_from(bytes).unwrap_or(i64::MAX);
         self.truncation.store(if rest < 0 { NO_TRUNCATION } else { rest }, Ordering::Relaxed);
+        self.truncations.fetch_add(u32::from(rest < 0), Ordering::Relaxed);
         (rest < 0).then_some(usize::try_from(left).unwrap_or(0))
+    }
+
+    pub(super) fn truncations(&self) -> u32 {
+        self.truncations.load(Ordering::Relaxed)
     }
 
     pub(super) fn break_commits(&self, fault: CommitFault, number: u32, refused: Duration) {
