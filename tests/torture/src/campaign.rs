@@ -39,7 +39,9 @@ pub struct Options {
     pub rounds_per_task: u64,
     /// The faults to choose from.
     pub faults: Vec<Fault>,
-    /// Arguments added to each run of the engine.
+    /// Further settings of the source.
+    pub lines: Vec<String>,
+    /// Arguments added to each run of the engine. Without `--parallelism` each run has another one.
     pub arguments: Vec<String>,
 }
 
@@ -55,6 +57,7 @@ impl Options {
             pause: Duration::from_millis(8),
             rounds_per_task: 3,
             faults: Fault::value_variants().to_vec(),
+            lines: Vec::new(),
             arguments: Vec::new(),
         }
     }
@@ -94,7 +97,8 @@ impl Campaign {
     pub async fn begin(options: Options) -> Result<Self> {
         // What a process has committed must survive its death, though not that of the machine.
         let source = Builder::new(options.source).line("innodb_flush_log_at_trx_commit=2");
-        let source = source.line("max_connections=200").start()?;
+        let source = source.line("max_connections=200");
+        let source = options.lines.iter().fold(source, |source, line| source.line(line.clone())).start()?;
         let target = Builder::new(Product::Postgres15).start()?;
         let sides = Sides { to_source: Proxy::to(&source)?, to_target: Proxy::to(&target)?, source, target };
         let mut connection = connect::mysql(sides.source.url()).await?;
@@ -179,6 +183,7 @@ impl Campaign {
             self.sides.to_source.url(&self.sides.source.url_of(DATABASE))?,
             self.sides.to_target.url(&self.sides.target.url_of(&database))?,
             self.options.arguments.clone(),
+            self.numbers.next(),
         ))
     }
 

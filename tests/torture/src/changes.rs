@@ -2,15 +2,15 @@
 
 use test_support::numbers::Numbers;
 
-use crate::tables::{COUNTERS, EVERYTHING, JOURNAL, PARENTS, PLACES, PLAIN, SEATS, every_value};
+use crate::tables::{COUNTERS, EVERYTHING, JOURNAL, PARENTS, PLACES, PLAIN, SEATS, WORDS, every_value};
 
 /// Variables are those of the transaction alone.
-pub(crate) const FORGET: &str = "SET @seat0 = NULL, @seat1 = NULL, @seat2 = NULL, @seat = NULL, @bench = NULL, \
+pub(crate) const FORGET: &str = "SET @seat0 = NULL, @seat1 = NULL, @seat2 = NULL, @seat3 = NULL, @seat4 = NULL, @seat = NULL, @bench = NULL, \
     @one = NULL, @other = NULL";
 
 /// The statements of one transaction.
 pub(crate) fn transaction(numbers: &mut Numbers) -> Vec<String> {
-    let mut statements = match numbers.below(16) {
+    let mut statements = match numbers.below(18) {
         0 => plain_rows(numbers),
         1 => swap_seats(numbers),
         2 => move_keys(numbers),
@@ -26,6 +26,8 @@ pub(crate) fn transaction(numbers: &mut Numbers) -> Vec<String> {
         12 => taken_back(numbers),
         13 => large(numbers),
         14 => there_and_back(numbers),
+        15 => words(numbers),
+        16 => words_pass_their_roots_on(numbers),
         _ => Vec::new(),
     };
     // Most transactions leave a mark in the table without a key, and many on the rows that everybody changes.
@@ -63,11 +65,15 @@ fn plain_rows(numbers: &mut Numbers) -> Vec<String> {
     ]
 }
 
-/// Two rows swap the values of a unique column by way of a third value, or three of them in a ring.
+/// Two to five rows pass the values of a unique column round in a ring, by way of values of nobody's.
 fn swap_seats(numbers: &mut Numbers) -> Vec<String> {
-    let (one, other) = two(numbers, SEATS);
-    let (third, aside) = (1 + numbers.below(SEATS), numbers.next());
-    let rows = if third == one || third == other { vec![one, other] } else { vec![one, other, third] };
+    let aside = numbers.next();
+    let mut rows: Vec<u64> = (0..2 + numbers.below(4)).map(|_| 1 + numbers.below(SEATS)).collect();
+    rows.sort_unstable();
+    rows.dedup();
+    if numbers.below(2) == 0 {
+        rows.reverse();
+    }
     let read = rows
         .iter()
         .enumerate()
@@ -237,5 +243,39 @@ fn there_and_back(numbers: &mut Numbers) -> Vec<String> {
         format!("DELETE FROM seats WHERE id = {one}"),
         format!("INSERT INTO seats VALUES ({one}, COALESCE(@seat, 'back {aside}'), @bench, 2)"),
         "DELETE FROM seats WHERE id = -5".to_owned(),
+    ]
+}
+
+/// One of the spellings of a word, all of which are equal in the source.
+fn spelling(numbers: &mut Numbers, word: u64) -> String {
+    let spellings = ["été", "ETE", "Été", "ete", "éTÉ"];
+    let spelling = spellings.get(numbers.below(spellings.len() as u64) as usize).unwrap_or(&"ete");
+    let blanks = if numbers.below(3) == 0 { " " } else { "" };
+    format!("'{spelling}{word}{blanks}'")
+}
+
+/// Words are spelt in another way, go and come back in another one.
+fn words(numbers: &mut Numbers) -> Vec<String> {
+    let word = 1 + numbers.below(WORDS);
+    let (old, new) = (spelling(numbers, word), spelling(numbers, word));
+    match numbers.below(4) {
+        0 => vec![format!("UPDATE words SET word = {new}, n = n + 1 WHERE word = {old}")],
+        1 => vec![
+            format!("DELETE FROM words WHERE word = {old}"),
+            format!("INSERT INTO words VALUES ({new}, NULL, 0)"),
+        ],
+        2 => vec![format!("DELETE FROM words WHERE word = {old}")],
+        _ => vec![format!("INSERT INTO words VALUES ({new}, CONCAT('Root', {word}), 0)")],
+    }
+}
+
+/// A unique value is given up in one spelling and taken in another one, by somebody else.
+fn words_pass_their_roots_on(numbers: &mut Numbers) -> Vec<String> {
+    let (one, other) = two(numbers, WORDS);
+    let (from, to) = (spelling(numbers, one), spelling(numbers, other));
+    let root = if numbers.below(2) == 0 { "root" } else { "Ròot" };
+    vec![
+        format!("UPDATE words SET root = NULL WHERE word = {from} OR root = 'root{one}'"),
+        format!("UPDATE words SET root = '{root}{one}' WHERE word = {to}"),
     ]
 }

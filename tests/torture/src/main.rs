@@ -52,7 +52,10 @@ struct Arguments {
     /// Faults to draw from, instead of all of them
     #[arg(long, value_delimiter = ',', value_name = "FAULT,…")]
     only: Vec<Fault>,
-    /// Arguments added to each run of the engine, after `--`
+    /// A further setting of the source, as in its configuration file; may be repeated
+    #[arg(long = "source-setting", value_name = "LINE")]
+    lines: Vec<String>,
+    /// Arguments added to each run of the engine, after `--`. Without `--parallelism` among them each run has another one
     #[arg(last = true, value_name = "ENGINE ARGUMENT")]
     passed: Vec<String>,
 }
@@ -92,6 +95,7 @@ async fn torture(arguments: &Arguments) -> Result<()> {
     options.rounds_per_task = arguments.rounds_per_task.max(1);
     options.writers = arguments.writers;
     options.arguments.clone_from(&arguments.passed);
+    options.lines.clone_from(&arguments.lines);
     if !arguments.only.is_empty() {
         options.faults.clone_from(&arguments.only);
     }

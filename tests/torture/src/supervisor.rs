@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use test_support::engine::{Outcome, Run, Running};
 use test_support::eventually;
+use test_support::numbers::Numbers;
 
 /// How long a paused engine that was replaced may take to notice it.
 const NOTICE: Duration = Duration::from_secs(40);
@@ -19,6 +20,7 @@ pub(crate) struct Supervisor {
     source: String,
     target: String,
     arguments: Vec<String>,
+    numbers: Numbers,
     state: u64,
     next_state: u64,
     running: Option<Running>,
@@ -30,13 +32,20 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     /// A task with everything below `directory`, between these URLs; `arguments` are added to each run.
-    pub(crate) fn new(directory: &Path, source: String, target: String, arguments: Vec<String>) -> Self {
+    pub(crate) fn new(
+        directory: &Path,
+        source: String,
+        target: String,
+        arguments: Vec<String>,
+        seed: u64,
+    ) -> Self {
         let directory = directory.to_owned();
         Self {
             directory,
             source,
             target,
             arguments,
+            numbers: Numbers::new(seed),
             state: 0,
             next_state: 1,
             running: None,
@@ -49,9 +58,14 @@ impl Supervisor {
         self.directory.join(format!("state-{}", self.state))
     }
 
-    fn run(&self) -> Run {
-        Run::new(&self.directory, &self.source, &self.target, &self.state_directory())
-            .arguments(self.arguments.clone())
+    /// Each run has another number of lanes than the one before, unless the arguments say how many.
+    fn run(&mut self) -> Run {
+        let lanes = (1 + self.numbers.below(6)).to_string();
+        let mut arguments = self.arguments.clone();
+        if !arguments.iter().any(|argument| argument.starts_with("--parallelism")) {
+            arguments.extend(["--parallelism".to_owned(), lanes]);
+        }
+        Run::new(&self.directory, &self.source, &self.target, &self.state_directory()).arguments(arguments)
     }
 
     /// Starts the engine if none runs. One that has ended may only have ended because of a fault that passes.

@@ -19,10 +19,12 @@ pub(crate) const COUNTERS: u64 = 6;
 pub(crate) const PARENTS: u64 = 40;
 /// Rows of `everything`.
 pub(crate) const EVERYTHING: u64 = 300;
+/// Words of `words`, each in several spellings.
+pub(crate) const WORDS: u64 = 15;
 /// Kinds of rows of `journal`.
 pub(crate) const JOURNAL: u64 = 40;
 
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 9] = [
     // No unique key but the primary one.
     "CREATE TABLE plain (
         id BIGINT NOT NULL PRIMARY KEY AUTO_INCREMENT,
@@ -59,6 +61,13 @@ const TABLES: [&str; 8] = [
         UNIQUE KEY by_tag (tag),
         CONSTRAINT child_parent FOREIGN KEY (parent) REFERENCES parents (id)
     )",
+    // Spellings that are one key in the source are several in the target.
+    "CREATE TABLE words (
+        word VARCHAR(40) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci NOT NULL PRIMARY KEY,
+        root VARCHAR(40) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci NULL,
+        n INT NOT NULL,
+        UNIQUE KEY by_root (root)
+    )",
     // No key at all: what is applied twice is there twice.
     "CREATE TABLE journal (kind INT NOT NULL, what VARCHAR(60) NULL, n INT NOT NULL)",
     "CREATE TABLE everything (
@@ -73,13 +82,14 @@ const TABLES: [&str; 8] = [
 ];
 
 /// What fills a table; `n` runs over 1, 2, ….
-const FILLINGS: [(u64, &str); 7] = [
+const FILLINGS: [(u64, &str); 8] = [
     (PLAIN, "INSERT INTO plain SELECT n, n % 97, REPEAT(SHA2(n, 256), 1 + n % 12), NULL"),
     (SEATS, "INSERT INTO seats SELECT n, CONCAT('seat ', n), n, 0"),
     (PLACES * PLACES, "INSERT INTO places SELECT (n - 1) DIV 12, (n - 1) % 12, n, 0"),
     (COUNTERS, "INSERT INTO counters SELECT n, 0"),
     (PARENTS, "INSERT INTO parents SELECT n, 0"),
     (2 * PARENTS, "INSERT INTO children SELECT n, 1 + n % 40, IF(n % 3, CONCAT('tag ', n), NULL)"),
+    (WORDS, "INSERT INTO words SELECT CONCAT('été', n), IF(n % 3, CONCAT('root', n), NULL), 0"),
     // Every row twice.
     (10 * JOURNAL, "INSERT INTO journal SELECT n % 40, CONCAT('begun ', n DIV 2), n DIV 80"),
 ];

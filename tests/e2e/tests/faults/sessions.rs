@@ -112,6 +112,15 @@ async fn other_forms_of_the_log_are_followed() -> Result<()> {
         }
     }
     source.query_drop("XA COMMIT 'beside'").await?;
+    for statement in [
+        // Several tables in one statement; rows that replace others, and that become updates.
+        "UPDATE codes, t SET codes.code = CONCAT(codes.code, ' both'), t.v = 'both' WHERE codes.id = t.id",
+        "DELETE codes, t FROM codes JOIN t ON codes.id = t.id WHERE codes.id = 3",
+        "REPLACE INTO codes SELECT 3, MAX(code) FROM codes WHERE id = 2",
+        "INSERT INTO codes VALUES (2, 'two'), (3, 'three') ON DUPLICATE KEY UPDATE code = CONCAT(VALUES(code), id)",
+    ] {
+        source.query_drop(statement).await?;
+    }
     // Rows from a file; and what is in the log of a transaction that was taken back in part.
     for statement in [
         format!("SELECT 100 + id, CONCAT('file\\\\t', code) FROM codes INTO OUTFILE '{file}'"),
