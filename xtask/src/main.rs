@@ -1,4 +1,4 @@
-//! The project's own tasks: `cargo xtask test | plugins | demo | bench`.
+//! The project's own tasks: `cargo xtask test | plugins | demo | bench | torture`.
 
 mod deny;
 mod run;
@@ -52,6 +52,16 @@ enum Task {
         after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench --quick\n  cargo xtask bench --json > figures.json"
     )]
     Bench(Passed),
+    /// Breaks everything that can break, again and again, and compares every row
+    ///
+    /// Kills, pauses and replaces the engine, kills and restarts the servers, and cuts, holds and slows the network
+    /// between them while somebody writes to the source. Each round of it ends with a comparison of every row. The test
+    /// suite runs a few rounds; this goes on for as long as you like.
+    #[command(
+        after_help = "Examples:\n  cargo xtask torture --help\n  cargo xtask torture --minutes 60\n  \
+        cargo xtask torture --seed 7 --source mariadb"
+    )]
+    Torture(Passed),
 }
 
 /// Arguments handed on unread.
@@ -69,6 +79,7 @@ fn main() -> ExitCode {
         Task::Plugins => workspace::enter().and_then(|()| workspace::build_guests()),
         Task::Demo(passed) => run::program("demo", &passed.arguments),
         Task::Bench(passed) => run::program("bench", &passed.arguments),
+        Task::Torture(passed) => run::program("torture", &passed.arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,7 +1,8 @@
 //! MySQL and MariaDB as a source.
 
 use async_trait::async_trait;
-use engine_core::Result;
+use std::time::Duration;
+
 use engine_core::endpoint::{Endpoint, EndpointUrl};
 use engine_core::finding::Finding;
 use engine_core::position::Position;
@@ -9,7 +10,9 @@ use engine_core::schema::TableSchema;
 use engine_core::selection::Selection;
 use engine_core::source::{ChangeStream, KeyBound, Reader, Source, StreamRequest};
 use engine_core::transaction::TransactionSet;
+use engine_core::{Error, ErrorKind, Result};
 use mysql_async::Conn;
+use mysql_async::prelude::Queryable as _;
 use tokio::sync::Mutex;
 
 use crate::binlog::{self, LogPosition};
@@ -47,11 +50,22 @@ impl MysqlSource {
     }
 }
 
+/// Longest time to log in for a change stream, to see that the log is there, and to have it begin.
+const OPENING: Duration = Duration::from_secs(40);
+/// Longest wait for the answer to a ping.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// The connection, if it still works; the server or the network may have forgotten it while it was idle.
+async fn answering(idle: Option<Conn>) -> Option<Conn> {
+    let mut connection = idle?;
+    matches!(tokio::time::timeout(ANSWER, connection.ping()).await, Ok(Ok(()))).then_some(connection)
+}
+
 /// Runs `$work` on the control connection, which is kept only when that succeeds.
 macro_rules! on_control {
     ($source:expr, $conn:ident => $work:expr) => {{
         let mut control = $source.control.lock().await;
-        let mut connection = match control.take() {
+        let mut connection = match answering(control.take()).await {
             Some(connection) => connection,
             None => $source.connector.open().await?,
         };
@@ -116,7 +130,14 @@ impl Source for MysqlSource {
     }
 
     async fn open_stream(&self, request: StreamRequest) -> Result<Box<dyn ChangeStream>> {
-        let stream = binlog::open(&self.connector, &self.server, &self.charsets, request).await?;
-        Ok(Box::new(stream))
+        let opening = binlog::open(&self.connector, &self.server, &self.charsets, request);
+        match tokio::time::timeout(OPENING, opening).await {
+            Ok(stream) => Ok(Box::new(stream?)),
+            Err(_) => {
+                Err(Error::new(ErrorKind::Transient, "the source takes too long to open its change stream")
+                    .at("server", self.connector.url())
+                    .because(format!("there was none within {} s", OPENING.as_secs())))
+            }
+        }
     }
 }

@@ -4,12 +4,10 @@
 //! A test makes a [`Scene`], fills its source with [`Scene::source`], runs the engine with [`Scene::run`] and looks at
 //! the target with [`Scene::target`] or [`Scene::require_equal`].
 
-mod engine;
-mod eventually;
 mod scene;
 mod writers;
 
-pub use engine::{Outcome, Run, Running, engine, guest};
-pub use eventually::eventually;
 pub use scene::Scene;
+pub use test_support::engine::{Outcome, Run, Running, engine, guest};
+pub use test_support::eventually;
 pub use writers::{Writers, Written};

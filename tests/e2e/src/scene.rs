@@ -11,9 +11,8 @@ use tempfile::TempDir;
 use test_kit::Server;
 use test_support::compare::{Pair, compare, require_equal, tables_of};
 use test_support::connect;
+use test_support::engine::Run;
 use tokio_postgres::Client;
-
-use crate::engine::Run;
 
 /// A database on a source, a database on a target, and a directory for the engine's state.
 ///

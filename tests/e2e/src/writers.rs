@@ -8,10 +8,9 @@ use anyhow::{Context, Result, bail};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error, TxOpts};
 use test_support::connect;
+use test_support::eventually;
 use test_support::numbers::Numbers;
 use tokio::task::JoinHandle;
-
-use crate::eventually::eventually;
 
 /// Errors after which a writer rolls back and goes on: duplicate key, deadlock, lock timeout, changed row.
 const EXPECTED: [u16; 4] = [1062, 1213, 1205, 1020];

@@ -12,6 +12,8 @@
 //! [`Builder`] starts a server of its own, for tests that need other settings or want to kill it.
 //! Every server listens on loopback only, runs as an unprivileged user, and ends, together with its data, when the
 //! process that started it ends, however it ends.
+//!
+//! A [`Proxy`] stands between a program and a server and does to their connections what bad networks do.
 
 mod clock;
 mod configuration;
@@ -21,6 +23,7 @@ mod packages;
 mod peer;
 mod port;
 mod product;
+mod proxy;
 mod readiness;
 mod server;
 mod shared;
@@ -30,6 +33,7 @@ mod watchdog;
 pub use directory::servers_directory;
 pub use peer::Pgloader;
 pub use product::Product;
+pub use proxy::{CommitFault, Proxy};
 pub use server::{Builder, Durability, Server};
 pub use shared::{mariadb, mysql, postgres, shared};
 pub use software::{Software, provide};

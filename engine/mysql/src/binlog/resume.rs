@@ -4,10 +4,11 @@ use engine_core::transaction::TransactionSet;
 use engine_core::{Error, ErrorKind, Result};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::gtid::{GtidSet, Origin};
-use super::position::{LogPosition, Transactions};
+use super::position::{FilePosition, LogPosition, Transactions};
 use crate::error::server_error;
 use crate::server::{GtidMode, Server};
 use crate::watermark::identity;
@@ -49,10 +50,11 @@ pub(crate) async fn check(
                     seen.insert(&origin, transaction.number, transaction.number);
                 }
             }
-            check_set(conn, set, &seen, from).await
+            check_set(conn, set, &seen, from).await?;
+            check_history(conn, server, from).await
         }
         // MariaDB compares the state itself when the stream is opened.
-        (Some(Transactions::State(_)), GtidMode::MariaDb) => Ok(()),
+        (Some(Transactions::State(_)), GtidMode::MariaDb) => check_history(conn, server, from).await,
         _ => check_file(conn, server, from).await,
     }
 }
@@ -93,23 +95,40 @@ async fn check_file(conn: &mut Conn, server: &Server, from: &LogPosition) -> Res
             .because(format!("this server is {}", identity(server)))
             .help("connect to the server that the task began with, or start a new task"));
     }
+    let ends = log_ends(conn).await?;
+    match ends.iter().find(|end| end.file == place.file) {
+        Some(end) if place.offset <= end.offset => Ok(()),
+        Some(_) => Err(shorter_error(from)),
+        None => Err(purged_error(from).because("the file is not there any more")),
+    }
+}
+
+/// A log that was reset begins to number its files and its transactions anew, so that the numbers of a task come to mean
+/// other transactions once there are enough of them. The place in the log shows it, unless the new log has got there too.
+async fn check_history(conn: &mut Conn, server: &Server, from: &LogPosition) -> Result<()> {
+    let Some(place) = from.file.as_ref().filter(|_| from.server == identity(server)) else { return Ok(()) };
+    let ends = log_ends(conn).await?;
+    let is_before = |end: &FilePosition| end.compare(place) == Some(Ordering::Less);
+    if ends.iter().all(is_before) { Err(shorter_error(from)) } else { Ok(()) }
+}
+
+/// The end of each file of the log that is there.
+async fn log_ends(conn: &mut Conn) -> Result<Vec<FilePosition>> {
     let logs: Vec<Row> = conn
         .query("SHOW BINARY LOGS")
         .await
         .map_err(|error| server_error("the list of log files can't be read", error))?;
-    let size = logs.iter().find_map(|row| {
-        let file: String = row.get_opt(0)?.ok()?;
-        (file == place.file).then(|| row.get_opt::<u64, _>(1)?.ok()).flatten()
-    });
-    match size {
-        Some(size) if place.offset <= size => Ok(()),
-        Some(_) => {
-            Err(Error::new(ErrorKind::Precondition, "the source's log is shorter than the task has read")
-                .at("position", from)
-                .help("the log was reset or lost its end in a crash: start a new task"))
-        }
-        None => Err(purged_error(from).because("the file is not there any more")),
-    }
+    let end = |row: &Row| Some(FilePosition { file: row.get_opt(0)?.ok()?, offset: row.get_opt(1)?.ok()? });
+    logs.iter()
+        .map(end)
+        .collect::<Option<_>>()
+        .ok_or_else(|| unreadable("the list of log files is in another form"))
+}
+
+fn shorter_error(from: &LogPosition) -> Error {
+    Error::new(ErrorKind::Precondition, "the source's log is shorter than the task has read")
+        .at("position", from)
+        .help("the log was reset or lost its end in a crash: start a new task")
 }
 
 fn purged_error(from: &LogPosition) -> Error {

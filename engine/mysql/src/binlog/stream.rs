@@ -23,6 +23,8 @@ use super::wire::{RawEvent, Wire, malformed};
 const GATHER: Duration = Duration::from_millis(5);
 /// How long a set that is not full waits for the next event.
 const LINGER: Duration = Duration::from_millis(1);
+/// How long the server may say nothing, not even that it is idle, until its connection counts as dead.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// The changes of a MySQL or MariaDB server, from its binlog.
 #[derive(Debug)]
@@ -108,7 +110,10 @@ impl BinlogChanges {
                     None => return Ok(self.hand_over(true)),
                 }
             } else {
-                self.wire.next().await?.ok_or_else(ended)?
+                tokio::time::timeout(SILENCE, self.wire.next())
+                    .await
+                    .map_err(|_| silent())??
+                    .ok_or_else(ended)?
             };
             self.handle(&event)?;
         }
@@ -595,6 +600,11 @@ fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
 
 fn ended() -> Error {
     Error::new(ErrorKind::Transient, "the source ended the change stream")
+}
+
+fn silent() -> Error {
+    Error::new(ErrorKind::Transient, "the source has fallen silent")
+        .because(format!("nothing came over the change stream for {} s", SILENCE.as_secs()))
 }
 
 fn distributed() -> Error {

@@ -154,7 +154,16 @@ impl<'a> Session<'a> {
                 () = self.shared.progressed.notified() => {}
                 set = self.sets.recv(), if open < SETS_OPEN => {
                     let ended = || Err(Error::new(ErrorKind::Internal, "the change stream ended unexpectedly"));
-                    self.feed(set.unwrap_or_else(ended)?).await?;
+                    match set.unwrap_or_else(ended) {
+                        Ok(set) => self.feed(set).await?,
+                        Err(error) => {
+                            // What came before the failure is applied, so that it shows what is left.
+                            if self.pieces.is_none() {
+                                let _ = timeout(DRAIN, self.drain()).await;
+                            }
+                            return Err(error);
+                        }
+                    }
                 }
                 () = tokio::time::sleep(SETTLE), if open == 0 && !settled => self.settle().await?,
             }

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-use test_support::process::program;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use crate::process::program;
 
 /// The longest any run of the engine may take in a test.
 const LIMIT: Duration = Duration::from_mins(3);
@@ -190,7 +191,9 @@ impl Running {
                     return Ok(event);
                 }
                 if self.lines.changed().await.is_err() {
-                    bail!("the engine ended before the awaited event");
+                    let lines = self.lines.borrow().clone();
+                    let last = lines.last().map_or("nothing", String::as_str);
+                    bail!("the engine ended before the awaited event; it said last: {last}");
                 }
             }
         };
@@ -210,10 +213,21 @@ impl Running {
         self.child.id().context("the engine has ended")
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// Sends the signal of Ctrl-C.
     pub async fn interrupt(&self) -> Result<()> {
-        let status = Command::new("kill").arg("-INT").arg(self.id()?.to_string()).status().await?;
-        ensure!(status.success(), "kill -INT: {status}");
+        self.signal("INT").await
+    }
+
+    /// Sends a signal, by its name without `SIG`.
+    pub async fn signal(&self, name: &str) -> Result<()> {
+        let status =
+            Command::new("kill").arg(format!("-{name}")).arg(self.id()?.to_string()).status().await?;
+        ensure!(status.success(), "kill -{name}: {status}");
         Ok(())
     }
 
@@ -273,7 +287,8 @@ impl Outcome {
         found.with_context(|| format!("no event {event}\n{}", self.said()))
     }
 
-    fn said(&self) -> String {
+    /// All it said, for people.
+    pub fn said(&self) -> String {
         format!("{}\n{}", self.stdout, self.stderr)
     }
 }
