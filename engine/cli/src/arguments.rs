@@ -123,6 +123,17 @@ Examples:
     engine status --state-dir /var/lib/engine --json | jq '.[] | {task, phase, lag_ms}'")]
     Status(StatusArguments),
 
+    /// Shows the rows that a task has set aside, and tries them again.
+    ///
+    /// A plugin's plan says for each table whether a row that can't be carried over stops the task or
+    /// is set aside; with mysql2og, the setting `on_row_error = "dead-letter"` does. What is set aside
+    /// is missing in the target; nothing else is.
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    DeadLetter {
+        #[command(subcommand)]
+        command: DeadLetterCommand,
+    },
+
     /// Looks at plugins and builds them.
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Plugin {
@@ -207,9 +218,35 @@ pub(crate) struct TaskArguments {
     )]
     pub(crate) parallelism: Option<u16>,
 
+    /// Rows that may be set aside, over all runs of the task; one more stops it. `none` for any
+    /// number [default: 1000].
+    ///
+    /// A row is set aside, rather than stopping the task, where a plugin's plan says so.
+    #[arg(long, value_name = "N|none", value_parser = dead_letter_limit, help_heading = "Task")]
+    pub(crate) dead_letter_limit: Option<Limit>,
+
     /// Directory in which tasks keep their state [default: ./engine-state].
     #[arg(long, env = "ENGINE_STATE_DIR", hide_env_values = true, value_name = "DIR", help_heading = "Task")]
     pub(crate) state_dir: Option<PathBuf>,
+}
+
+/// The most there may be of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// This many, at least one.
+    Of(u64),
+    /// Any number.
+    None,
+}
+
+/// Reads `none` or a number from 1.
+pub(crate) fn dead_letter_limit(text: &str) -> Result<Limit, String> {
+    match (text, text.parse()) {
+        ("none", _) => Ok(Limit::None),
+        (_, Ok(number @ 1..)) => Ok(Limit::Of(number)),
+        (_, Ok(0)) => Err("it is at least 1; 'none' stands for any number".to_owned()),
+        _ => Err("it is a number from 1, or 'none'".to_owned()),
+    }
 }
 
 /// `engine run`
@@ -250,6 +287,71 @@ pub(crate) struct StatusArguments {
 
     /// Writes JSON: one object with a name, else an array.
     #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `engine dead-letter`
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLetterCommand {
+    /// Lists the rows that are set aside.
+    ///
+    /// First how many for each table and reason, then each row with its key, what the source did with
+    /// it and in which transaction. `--json` adds the rows' values. Needs no connection, and works
+    /// while the task runs.
+    #[command(after_long_help = "\
+Examples:
+    engine dead-letter list shop-to-postgres
+    engine dead-letter list shop-to-postgres --table shop.orders --json | jq '.[].row'
+
+Exit codes: 0 listed, or there are none; 1 failed, 2 usage.")]
+    List(ListArguments),
+
+    /// Tries the rows that are set aside again, as the source has them now.
+    ///
+    /// Each is read from the source by its key, taken through the plugins and written to the target.
+    /// What succeeds is off the list, and so is a row that the source has no more; the others stay
+    /// with their new reason. Takes the options that the task was run with; the task must not be
+    /// running, and its copy must be complete.
+    #[command(after_long_help = "\
+Examples:
+    engine dead-letter retry shop-to-postgres --task shop.toml
+    engine dead-letter retry --task shop.toml
+
+Exit codes: 0 no row is left, 1 some are or it failed, 2 usage, 130 interrupted.")]
+    Retry(Box<RetryArguments>),
+}
+
+/// `engine dead-letter list`
+#[derive(Debug, Args)]
+pub(crate) struct ListArguments {
+    /// Task whose rows to list.
+    pub(crate) name: String,
+
+    /// Source table to list alone, as TABLE or DATABASE.TABLE with * and ?; may be repeated.
+    #[arg(long = "table", value_name = "PATTERN")]
+    pub(crate) tables: Vec<String>,
+
+    /// Directory in which tasks keep their state.
+    #[arg(long, env = "ENGINE_STATE_DIR", hide_env_values = true, value_name = "DIR", default_value = crate::settings::STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+
+    /// Writes an array of objects, one for each row, with its values.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `engine dead-letter retry`
+#[derive(Debug, Args)]
+pub(crate) struct RetryArguments {
+    /// Task whose rows to try again, in place of --name.
+    #[arg(id = "named", value_name = "NAME", conflicts_with = "name")]
+    pub(crate) named: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) task: TaskArguments,
+
+    /// Writes the outcome as one JSON object.
+    #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
 }
 
@@ -318,6 +420,8 @@ impl Command {
             Self::Run(arguments) => arguments.json,
             Self::Plan(arguments) => arguments.json,
             Self::Status(arguments) => arguments.json,
+            Self::DeadLetter { command: DeadLetterCommand::List(arguments) } => arguments.json,
+            Self::DeadLetter { command: DeadLetterCommand::Retry(arguments) } => arguments.json,
             Self::Plugin {
                 command: PluginCommand::Inspect { json, .. } | PluginCommand::Build { json, .. },
             } => *json,
@@ -346,11 +450,23 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_is_a_number_or_none() {
+        assert_eq!(dead_letter_limit("none"), Ok(Limit::None));
+        assert_eq!(dead_letter_limit("7"), Ok(Limit::Of(7)));
+        for bad in ["0", "-1", "", "all", "1.5"] {
+            assert!(dead_letter_limit(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn every_help() {
         insta::assert_snapshot!("help", help_of(&[]));
         insta::assert_snapshot!("help_run", help_of(&["run"]));
         insta::assert_snapshot!("help_plan", help_of(&["plan"]));
         insta::assert_snapshot!("help_status", help_of(&["status"]));
+        insta::assert_snapshot!("help_dead_letter", help_of(&["dead-letter"]));
+        insta::assert_snapshot!("help_dead_letter_list", help_of(&["dead-letter", "list"]));
+        insta::assert_snapshot!("help_dead_letter_retry", help_of(&["dead-letter", "retry"]));
         insta::assert_snapshot!("help_plugin", help_of(&["plugin"]));
         insta::assert_snapshot!("help_plugin_inspect", help_of(&["plugin", "inspect"]));
         insta::assert_snapshot!("help_plugin_build", help_of(&["plugin", "build"]));

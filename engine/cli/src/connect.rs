@@ -63,6 +63,7 @@ pub(crate) async fn connect(settings: Settings) -> Result<TaskSpec> {
         plugins: settings.plugins,
         plugin_config: settings.plugin_config,
         parallelism: settings.parallelism,
+        dead_letter_limit: settings.dead_letter_limit,
         state_dir: settings.state_dir,
     })
 }

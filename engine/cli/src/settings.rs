@@ -7,12 +7,15 @@ use engine_core::selection::Selection;
 use engine_core::{Error, ErrorKind, Result};
 use engine_pipeline::task::{Mode, PluginSpec, Until};
 
-use crate::arguments::{TaskArguments, UntilArgument};
+use crate::arguments::{Limit, TaskArguments, UntilArgument};
 use crate::plugin_config::{self, Sections};
 use crate::task_file::{self, TaskFile};
 
 /// Where tasks keep their state unless told otherwise.
 pub(crate) const STATE_DIR: &str = "./engine-state";
+
+/// Rows that may be set aside unless told otherwise.
+const DEAD_LETTER_LIMIT: u64 = 1000;
 
 /// Longest name of a task, in bytes: it names a directory and a row in the target.
 const LONGEST_NAME: usize = 64;
@@ -29,6 +32,7 @@ pub(crate) struct Settings {
     pub(crate) plugins: Vec<PluginSpec>,
     pub(crate) plugin_config: Sections,
     pub(crate) parallelism: usize,
+    pub(crate) dead_letter_limit: Option<u64>,
     pub(crate) state_dir: PathBuf,
 }
 
@@ -88,6 +92,11 @@ impl Settings {
                 .parallelism
                 .or(file.parallelism)
                 .map_or_else(default_parallelism, usize::from),
+            dead_letter_limit: match arguments.dead_letter_limit.or(file.dead_letter_limit) {
+                Some(Limit::None) => None,
+                Some(Limit::Of(number)) => Some(number),
+                None => Some(DEAD_LETTER_LIMIT),
+            },
             state_dir: arguments.state_dir.or(file.state_dir).unwrap_or_else(|| PathBuf::from(STATE_DIR)),
         })
     }
@@ -174,6 +183,7 @@ mod tests {
         assert_eq!(settings.selection.database.as_deref(), Some("shop"));
         assert_eq!((settings.mode, settings.until), (Mode::Online, Until::Stopped));
         assert!((2..=8).contains(&settings.parallelism));
+        assert_eq!(settings.dead_letter_limit, Some(1000));
         assert_eq!(settings.state_dir, PathBuf::from("./engine-state"));
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use engine_core::{Error, ErrorKind, Result};
 
-use crate::arguments::{ModeArgument, UntilArgument};
+use crate::arguments::{Limit, ModeArgument, UntilArgument, dead_letter_limit};
 use crate::environment::substitute;
 use crate::plugin_config::{self, Sections};
 
@@ -23,6 +23,7 @@ pub(crate) struct TaskFile {
     pub(crate) plugins: Vec<PathBuf>,
     pub(crate) plugin_config: Sections,
     pub(crate) parallelism: Option<u16>,
+    pub(crate) dead_letter_limit: Option<Limit>,
     pub(crate) state_dir: Option<PathBuf>,
 }
 
@@ -44,6 +45,7 @@ struct Raw {
     #[serde(default)]
     plugin: toml::Table,
     parallelism: Option<u16>,
+    dead_letter_limit: Option<toml::Value>,
     state_dir: Option<String>,
 }
 
@@ -66,6 +68,14 @@ fn parse(text: &str, directory: &Path, lookup: &dyn Fn(&str) -> Option<String>) 
             .at("setting", "parallelism")
             .because("it is a number from 1 to 256"));
     }
+    let limit = raw.dead_letter_limit.as_ref().map(|value| {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        dead_letter_limit(&text).map_err(|why| {
+            Error::new(ErrorKind::Usage, "dead-letter-limit can't be read")
+                .at("setting", "dead-letter-limit")
+                .because(why)
+        })
+    });
     let replaced = |setting: &'static str, text: &str| {
         substitute(text, lookup).map_err(|error| error.at("setting", setting))
     };
@@ -96,6 +106,7 @@ fn parse(text: &str, directory: &Path, lookup: &dyn Fn(&str) -> Option<String>) 
         plugins: many("plugins", raw.plugins)?.into_iter().map(|plugin| directory.join(plugin)).collect(),
         plugin_config,
         parallelism: raw.parallelism,
+        dead_letter_limit: limit.transpose()?,
         state_dir: one("state-dir", raw.state_dir)?.map(|state_dir| directory.join(state_dir)),
     })
 }
@@ -126,6 +137,7 @@ mod tests {
             exclude = ["tmp_*"]
             plugins = ["plugins/mysql2og.wasm", "/opt/mask.wasm"]
             parallelism = 4
+            dead-letter-limit = 50
             state-dir = "${HOME_DIR}/state"
 
             [plugin.mysql2og]
@@ -149,9 +161,16 @@ mod tests {
                     .expect("an object")
                     .clone(),
                 parallelism: Some(4),
+                dead_letter_limit: Some(Limit::Of(50)),
                 state_dir: Some("/srv/state".into()),
             }
         );
+    }
+
+    #[test]
+    fn a_limit_can_be_none() {
+        let file = parse_text("dead-letter-limit = \"none\"").expect("a good file");
+        assert_eq!(file.dead_letter_limit, Some(Limit::None));
     }
 
     #[test]
@@ -176,9 +195,14 @@ mod tests {
 
     #[test]
     fn wrong_words_and_numbers_are_refused() {
-        for text in
-            ["mode = \"fast\"", "until = \"never\"", "parallelism = 0", "parallelism = 70000", "plugin.a = 1"]
-        {
+        for text in [
+            "mode = \"fast\"",
+            "until = \"never\"",
+            "parallelism = 0",
+            "parallelism = 70000",
+            "plugin.a = 1",
+            "dead-letter-limit = 0",
+        ] {
             assert_eq!(parse_text(text).expect_err(text).kind(), ErrorKind::Usage, "{text}");
         }
     }

@@ -46,6 +46,19 @@ pub struct ReadRequest {
     pub exact: bool,
 }
 
+/// A row to read by its key.
+#[derive(Debug, Clone)]
+pub struct KeyedRequest {
+    /// The table.
+    pub table: Arc<TableSchema>,
+    /// Ordinals of the columns wanted, in the order wanted.
+    pub columns: Arc<[usize]>,
+    /// Ordinals of the columns of a unique key.
+    pub key: Arc<[usize]>,
+    /// Its values, one row.
+    pub values: Batch,
+}
+
 /// Takes the rows of a read, in any order.
 #[async_trait]
 pub trait BatchSink: Send {
@@ -59,6 +72,11 @@ pub trait Reader: Send {
     /// Reads one chunk in one statement or one consistent read, pushing every row of it exactly
     /// once, and says what the read contains. A broken connection is an error, never an early end.
     async fn read(&mut self, request: &ReadRequest, sink: &mut dyn BatchSink) -> Result<Watermarks>;
+
+    /// Reads the row that has the key, by the source's own idea of equal keys, as it is now: one row
+    /// or none. [`Precondition`](crate::ErrorKind::Precondition) when the table can't be asked by
+    /// this key.
+    async fn read_by_key(&mut self, request: &KeyedRequest) -> Result<Batch>;
 }
 
 /// A table whose changes are wanted.

@@ -130,14 +130,37 @@ pub struct OrderedChanges {
     pub before: Batch,
 }
 
+/// A row that the target refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Row of the batch.
+    pub row: usize,
+    /// The [source name](crate::plan::TargetColumn::source_name) of the column at fault, when one is
+    /// known.
+    pub column: Option<String>,
+    /// Machine-readable reason.
+    pub code: String,
+    /// Reason.
+    pub reason: String,
+}
+
+/// Tells which rows of a table have no representation, before anything is sent.
+pub trait RowCheck: Send + Sync {
+    /// The rows that can't be written for a value in one of the written columns at `columns`, each
+    /// row once, in order. What only the server knows of is not among them.
+    fn refusals(&self, batch: &Batch, columns: &[usize]) -> Result<Vec<Refusal>>;
+}
+
 /// Loads chunks over one connection.
 #[async_trait]
 pub trait Loader: Send {
     /// Starts a transaction for rows of `table`; an unfinished one is rolled back first.
     async fn begin(&mut self, table: &Arc<TargetTable>) -> Result<()>;
     /// Writes rows: exactly the table's written columns. A value that has no representation is an
-    /// error that names table, key, column and value; nothing of the chunk remains then.
-    async fn write(&mut self, batch: &Batch) -> Result<()>;
+    /// error that names table, key, column and value; nothing of the chunk remains then. Of a table
+    /// with a row key whose bad rows are [set aside](crate::plan::RowErrorPolicy::DeadLetter), rows
+    /// that the server refuses are left out instead and returned.
+    async fn write(&mut self, batch: &Batch) -> Result<Vec<Refusal>>;
     /// Commits the rows together with the record of the chunk.
     async fn commit(&mut self, record: &ChunkRecord) -> Result<()>;
     /// Gives the chunk up.
@@ -148,12 +171,25 @@ pub trait Loader: Send {
 #[async_trait]
 pub trait Applier: Send {
     /// Applies net changes of a table with a row key, in the open transaction (begun if need be).
-    async fn apply(&mut self, table: &Arc<TargetTable>, changes: &NetChanges) -> Result<()>;
+    ///
+    /// Of a table whose bad rows are [set aside](crate::plan::RowErrorPolicy::DeadLetter), upserts
+    /// that the server refuses are left out and returned, and the rows that the target had under
+    /// their keys are deleted: it never has a row that is not as the source's.
+    async fn apply(&mut self, table: &Arc<TargetTable>, changes: &NetChanges) -> Result<Vec<Refusal>>;
     /// Applies changes of a table without one.
     async fn apply_ordered(&mut self, table: &Arc<TargetTable>, changes: &OrderedChanges) -> Result<()>;
     /// Commits what was applied together with where the lane stands then; with nothing applied,
     /// only that. After a broken connection the target is asked whether the commit happened.
     async fn commit(&mut self, standing: &Standing) -> Result<()>;
+}
+
+/// Writes rows that were set aside, outside of the order of changes.
+#[async_trait]
+pub trait Mender: Send {
+    /// Applies [idempotent](NetChanges::Idempotent) changes as an [`Applier`] does, in a transaction of
+    /// their own that does not move the target's position and fails once another engine has
+    /// claimed the task.
+    async fn mend(&mut self, table: &Arc<TargetTable>, changes: &NetChanges) -> Result<Vec<Refusal>>;
 }
 
 /// A database that rows are written to.
@@ -192,10 +228,16 @@ pub trait Target: Send + Sync {
     /// Gathers statistics, so that the first queries after the move are planned well.
     async fn analyze(&self, table: &TargetTable) -> Result<()>;
 
+    /// What tells which rows of `table`, which need not exist yet, can't be written.
+    async fn row_check(&self, table: &Arc<TargetTable>) -> Result<Arc<dyn RowCheck>>;
+
     /// Opens a connection for chunks.
     async fn open_loader(&self) -> Result<Box<dyn Loader>>;
 
     /// Opens `count` connections that apply changes side by side. Connections opened before can't
     /// commit any more; what they did commit is in the answer. The number may differ each time.
     async fn open_lanes(&self, count: usize) -> Result<Lanes>;
+
+    /// Opens a connection for rows that were set aside.
+    async fn open_mender(&self) -> Result<Box<dyn Mender>>;
 }

@@ -1,13 +1,16 @@
 //! Reading chunks of tables over one connection.
 
 mod cell;
+mod keyed;
 mod rows;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use engine_core::batch::Batch;
 use engine_core::position::{Position, Watermarks};
-use engine_core::source::{BatchSink, ReadRequest, Reader};
+use engine_core::source::{BatchSink, ChunkRange, KeyedRequest, ReadRequest, Reader};
 use engine_core::{Error, ErrorKind, Result};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -119,8 +122,19 @@ impl ChunkReader {
     }
 
     async fn rows(&self, conn: &mut Conn, request: &ReadRequest, sink: &mut dyn BatchSink) -> Result<u64> {
+        let from = chunk::from_clause(&request.table, &request.range)?;
+        self.select(conn, request, &from, sink).await
+    }
+
+    /// The rows of `from`, a clause with a condition of its own.
+    async fn select(
+        &self,
+        conn: &mut Conn,
+        request: &ReadRequest,
+        from: &str,
+        sink: &mut dyn BatchSink,
+    ) -> Result<u64> {
         let table = &request.table;
-        let from = chunk::from_clause(table, &request.range)?;
         let mut names = Vec::with_capacity(request.columns.len());
         for &ordinal in request.columns.iter() {
             let column = table.columns.get(ordinal).ok_or_else(|| {
@@ -150,6 +164,26 @@ impl Reader for ChunkReader {
         let watermarks = self.chunk(&mut conn, request, sink).await?;
         self.conn = Some(conn);
         Ok(watermarks)
+    }
+
+    async fn read_by_key(&mut self, request: &KeyedRequest) -> Result<Batch> {
+        let from = keyed::from_clause(request)?;
+        let all = ReadRequest {
+            table: Arc::clone(&request.table),
+            columns: Arc::clone(&request.columns),
+            range: ChunkRange { after: None, to: None },
+            batch_bytes: usize::MAX,
+            batch_rows: usize::MAX,
+            exact: false,
+        };
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.connector.open().await?,
+        };
+        let mut found = keyed::Found::default();
+        self.select(&mut conn, &all, &from, &mut found).await?;
+        self.conn = Some(conn);
+        found.one_or_none(request)
     }
 }
 

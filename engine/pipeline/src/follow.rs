@@ -12,6 +12,7 @@ mod ledger;
 #[cfg(test)]
 mod model;
 mod session;
+mod set_aside;
 
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;

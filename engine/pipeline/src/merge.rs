@@ -135,6 +135,11 @@ pub fn merge(changes: Changes<'_>, keys: &MergeKeys, strict: bool) -> NetChanges
     }
 }
 
+/// For each upsert of the net effect the row of `after` that it is.
+pub fn upserted(changes: Changes<'_>, keys: &MergeKeys) -> Vec<usize> {
+    states(changes, keys).iter().filter_map(|state| state.last).collect()
+}
+
 /// What becomes of each key.
 fn states(changes: Changes<'_>, keys: &MergeKeys) -> Vec<State> {
     let mut places: HashMap<Vec<u8>, usize> = HashMap::with_capacity(changes.entries.len());

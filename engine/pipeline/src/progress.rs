@@ -71,7 +71,7 @@ pub struct TableProgress {
     pub changes_applied: u64,
     /// Rows left out by a plugin's filter in this run.
     pub rows_filtered: u64,
-    /// Rows set aside in the dead-letter file by this run.
+    /// Rows set aside in the dead-letter file and not settled, by this run or an earlier one.
     pub rows_dead: u64,
 }
 
@@ -119,6 +119,11 @@ impl Report {
     /// Rows copied over all tables.
     pub fn rows_copied(&self) -> u64 {
         self.tables.iter().map(|table| table.rows_copied).sum()
+    }
+
+    /// Rows set aside over all tables.
+    pub fn rows_dead(&self) -> u64 {
+        self.tables.iter().map(|table| table.rows_dead).sum()
     }
 
     /// Changes applied over all tables by this run.

@@ -10,11 +10,13 @@ use engine_core::column::{Column, Vector};
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::logical::LogicalType;
 use engine_core::plan::RowErrorPolicy;
+use engine_core::target::{Refusal, RowCheck};
 use engine_plugin::{Origin, RowError, Workers};
 
 use crate::compose::{Composed, Stage, StageSource};
-use crate::dead_letter::{DeadLetters, DeadRow};
+use crate::dead_letter::{DeadLetters, Letter, Operation, Values};
 use crate::ops;
+use crate::progress::now_ms;
 
 /// Rows that came through, in the target's columns.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,8 +27,40 @@ pub struct Routed {
     pub kept: Option<Bitmap>,
     /// Input rows that a filter left out.
     pub filtered: u64,
-    /// Input rows set aside in the dead-letter file.
-    pub dead: u64,
+    /// Input rows that are to be set aside, each once, in no order.
+    pub refused: Vec<Refusal>,
+    /// The rows as they were read, of a table whose bad rows are set aside.
+    pub input: Option<Batch>,
+}
+
+impl Routed {
+    /// For each row that came through its place in the input.
+    pub fn places(&self) -> Vec<usize> {
+        match &self.kept {
+            None => (0..self.batch.rows).collect(),
+            Some(kept) => kept.iter().enumerate().filter(|(_, kept)| *kept).map(|(row, _)| row).collect(),
+        }
+    }
+}
+
+/// Which state of a row is taken through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Image {
+    /// One to be written.
+    New,
+    /// One that the target is to have no longer; it is told by its key where there is one.
+    Old,
+}
+
+/// Where a row was met, for its letter.
+#[derive(Debug, Clone)]
+pub struct Met {
+    /// What the source did with it.
+    pub operation: Operation,
+    /// In which transaction, or [that it was in the copy](crate::dead_letter::SNAPSHOT).
+    pub position: String,
+    /// In which chunk.
+    pub chunk: Option<u64>,
 }
 
 /// The way of one table's rows.
@@ -34,6 +68,7 @@ pub struct Route {
     composed: Arc<Composed>,
     code: RowCode,
     dead_letters: Arc<DeadLetters>,
+    check: Option<Arc<dyn RowCheck>>,
 }
 
 /// The threads that run row functions, and under which number each stage of a table is known there.
@@ -53,9 +88,15 @@ struct Failure {
 }
 
 impl Route {
-    /// The way of the rows of `composed`.
-    pub fn new(composed: Arc<Composed>, code: RowCode, dead_letters: Arc<DeadLetters>) -> Self {
-        Self { composed, code, dead_letters }
+    /// The way of the rows of `composed`. What `check` refuses is set aside; without one, the target
+    /// has the say.
+    pub fn new(
+        composed: Arc<Composed>,
+        code: RowCode,
+        dead_letters: Arc<DeadLetters>,
+        check: Option<Arc<dyn RowCheck>>,
+    ) -> Self {
+        Self { composed, code, dead_letters, check }
     }
 
     /// The table.
@@ -63,13 +104,73 @@ impl Route {
         &self.composed
     }
 
+    /// The rows that were set aside.
+    pub fn dead_letters(&self) -> &Arc<DeadLetters> {
+        &self.dead_letters
+    }
+
     /// Takes rows as read from the source to what the target writes.
     pub async fn run(&self, batch: Batch, origin: Origin) -> Result<Routed> {
-        let mut routed = Routed { batch, kept: None, filtered: 0, dead: 0 };
+        self.image(batch, origin, Image::New).await
+    }
+
+    /// Takes rows as they were before a change to what the target may have of them. Where a row is
+    /// told by its key, only that has to have a representation.
+    pub async fn run_before(&self, batch: Batch) -> Result<Routed> {
+        self.image(batch, Origin::ChangeStream, Image::Old).await
+    }
+
+    async fn image(&self, batch: Batch, origin: Origin, image: Image) -> Result<Routed> {
+        let sets_aside = self.composed.target.on_row_error == RowErrorPolicy::DeadLetter;
+        let input = sets_aside.then(|| batch.clone());
+        let mut routed = Routed { batch, kept: None, filtered: 0, refused: Vec::new(), input };
         for (number, stage) in self.composed.stages.iter().enumerate() {
             self.stage(number, stage, origin, &mut routed).await?;
         }
+        if let Some(check) = &self.check
+            && routed.batch.rows > 0
+        {
+            let target = &self.composed.target;
+            let key = target.row_key.as_ref().filter(|_| image == Image::Old);
+            let columns: Vec<usize> = target
+                .written_columns()
+                .enumerate()
+                .filter(|(_, column)| key.is_none_or(|key| key.contains(column)))
+                .map(|(place, _)| place)
+                .collect();
+            let refusals = check.refusals(&routed.batch, &columns)?;
+            refuse(&mut routed, refusals);
+        }
         Ok(routed)
+    }
+
+    /// The letter for a row of `input`, which is as it was read.
+    pub fn letter(&self, input: &Batch, refusal: &Refusal, met: Met) -> Letter {
+        Letter {
+            table: self.composed.schema.name.to_string(),
+            key: self.key_of(input, refusal.row),
+            position: met.position,
+            chunk: met.chunk,
+            operation: met.operation,
+            column: refusal.column.clone(),
+            code: refusal.code.clone(),
+            reason: refusal.reason.clone(),
+            row: Values(self.describe(0, input, refusal.row)),
+            occurrence: 0,
+            at_ms: now_ms(),
+        }
+    }
+
+    /// The values of the row key in a row as it was read; `None` when the table has none that is read.
+    pub fn key_of(&self, input: &Batch, row: usize) -> Option<Values> {
+        let composed = &self.composed;
+        let named = composed.schema.row_key()?.into_iter().map(|ordinal| {
+            let column = composed.schema.columns.get(ordinal)?;
+            let values = input.columns.get(composed.reads.iter().position(|&read| read == ordinal)?)?;
+            let text = (!values.is_null(row)).then(|| ops::text_of(values, row, &column.logical));
+            Some((column.name.clone(), text))
+        });
+        Some(Values(named.collect::<Option<Vec<_>>>()?)).filter(|key| !key.0.is_empty())
     }
 
     async fn stage(&self, number: usize, stage: &Stage, origin: Origin, routed: &mut Routed) -> Result<()> {
@@ -83,7 +184,8 @@ impl Route {
                 filtered.errors.into_iter().map(|error| self.failure(number, error)).collect();
             let left_out = filtered.keep.len() - filtered.keep.count_ones();
             routed.filtered += left_out.saturating_sub(failures.len()) as u64;
-            routed.dead += self.set_aside(number, stage, &failures, &routed.batch)?.count() as u64;
+            let refused = self.refusals(number, stage, failures, &routed.batch)?;
+            note(routed, refused);
             retain(routed, &filtered.keep);
         }
         let mut failures = Vec::new();
@@ -133,12 +235,8 @@ impl Route {
         routed.batch = Batch { rows, columns };
         if !failures.is_empty() {
             let input = inputs.restored(&routed.batch);
-            let mut keep = Bitmap::filled(rows, true);
-            for row in self.set_aside(number, stage, &failures, &input)? {
-                keep.set(row, false);
-                routed.dead += 1;
-            }
-            retain(routed, &keep);
+            let refused = self.refusals(number, stage, failures, &input)?;
+            refuse(routed, refused);
         }
         Ok(())
     }
@@ -156,18 +254,19 @@ impl Route {
         }
     }
 
-    /// Fails with the first bad row, or writes all of them to the dead-letter file and says which they are.
-    fn set_aside(
+    /// Fails with the first bad row, or says which rows of a stage's input are to be set aside.
+    fn refusals(
         &self,
         number: usize,
         stage: &Stage,
-        failures: &[Failure],
+        failures: Vec<Failure>,
         input: &Batch,
-    ) -> Result<impl Iterator<Item = usize> + use<>> {
+    ) -> Result<Vec<Refusal>> {
         let mut rows = BTreeSet::new();
+        let mut refusals = Vec::new();
         for failure in failures {
-            let row = self.describe(number, input, failure.row);
             if stage.on_row_error == RowErrorPolicy::Fail {
+                let row = self.describe(number, input, failure.row);
                 let mut error = Error::new(ErrorKind::Unrepresentable, "a row can't be converted")
                     .at("table", &self.composed.schema.name)
                     .at("key", self.key_text(&row));
@@ -180,16 +279,15 @@ impl Route {
                 ));
             }
             if rows.insert(failure.row) {
-                self.dead_letters.write(&DeadRow {
-                    table: self.composed.schema.name.to_string(),
-                    column: failure.column.clone(),
-                    code: failure.code.clone(),
-                    reason: failure.message.clone(),
-                    row,
-                })?;
+                refusals.push(Refusal {
+                    row: failure.row,
+                    column: failure.column,
+                    code: failure.code,
+                    reason: failure.message,
+                });
             }
         }
-        Ok(rows.into_iter())
+        Ok(refusals)
     }
 
     /// The values of a stage's input row by column name.
@@ -309,6 +407,26 @@ fn give_back(batch: &mut Batch, reads: &[usize], input: Batch) {
 /// Stands where a column was taken out.
 fn placeholder() -> Column {
     Column::new(Vector::Bits(Bitmap::new()))
+}
+
+/// Remembers rows of the batch as refused, by their places in the first input.
+fn note(routed: &mut Routed, refusals: Vec<Refusal>) {
+    if refusals.is_empty() {
+        return;
+    }
+    let places = routed.places();
+    routed.refused.extend(refusals.into_iter().filter_map(|refusal| {
+        let row = *places.get(refusal.row)?;
+        Some(Refusal { row, ..refusal })
+    }));
+}
+
+/// Takes refused rows out of the batch.
+fn refuse(routed: &mut Routed, refusals: Vec<Refusal>) {
+    let mut keep = Bitmap::filled(routed.batch.rows, true);
+    refusals.iter().for_each(|refusal| keep.set(refusal.row, false));
+    note(routed, refusals);
+    retain(routed, &keep);
 }
 
 /// Drops the rows whose bit is clear, and remembers which of the first input's rows are left.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::failpoint::Failpoint;
 use engine_core::finding::{Finding, Severity};
-use engine_core::plan::TargetTable;
+use engine_core::plan::{RowErrorPolicy, TargetTable};
 use engine_core::schema::TableName;
 use engine_core::target::{BuildStep, TaskRecord};
 
@@ -53,22 +53,22 @@ pub async fn run(spec: TaskSpec, progress: Arc<Progress>, stop: CancellationToke
     result.and(written)
 }
 
-struct Task {
-    spec: TaskSpec,
-    store: Store,
-    directory: TaskDirectory,
-    progress: Arc<Progress>,
-    stop: CancellationToken,
+pub(crate) struct Task {
+    pub(crate) spec: TaskSpec,
+    pub(crate) store: Store,
+    pub(crate) directory: TaskDirectory,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) stop: CancellationToken,
 }
 
 /// What the schema phase leaves to the others.
-struct Prepared {
-    routes: Vec<Arc<Route>>,
-    targets: Vec<Arc<TargetTable>>,
+pub(crate) struct Prepared {
+    pub(crate) routes: Vec<Arc<Route>>,
+    pub(crate) targets: Vec<Arc<TargetTable>>,
     skipped: Vec<TableName>,
     record: TaskRecord,
     /// Whether an earlier run had finished the copy.
-    copied_before: bool,
+    pub(crate) copied_before: bool,
 }
 
 impl Task {
@@ -125,7 +125,7 @@ impl Task {
         error.map_or(Ok(()), Err)
     }
 
-    async fn prepare(&self, online: bool) -> Result<Prepared> {
+    pub(crate) async fn prepare(&self, online: bool) -> Result<Prepared> {
         let (spec, store) = (&self.spec, &self.store);
         let stored = store.plan()?;
         let context =
@@ -176,19 +176,21 @@ impl Task {
         })?;
         let resumed = !record.chunks.is_empty();
         let copied_before = resumed && snapshot::is_complete(&task_plan.tables, &record.chunks);
+        let dead_letters =
+            DeadLetters::open(&self.directory.dead_letters(), &spec.name, spec.dead_letter_limit)?;
+        let dead_letters = Arc::new(dead_letters);
         self.progress.update(|report| {
             report.resumed = resumed;
             report.position = record.position.as_ref().map(ToString::to_string);
-            report.tables = task_plan.tables.iter().map(line).collect();
+            report.tables = task_plan.tables.iter().map(|table| line(table, &dead_letters)).collect();
         });
-        let dead_letters = Arc::new(DeadLetters::at(&self.directory.dead_letters()));
         let code = chain.row_code(&task_plan.tables, spec.parallelism)?;
-        let routes = task_plan
-            .tables
-            .into_iter()
-            .zip(code)
-            .map(|(table, code)| Arc::new(Route::new(Arc::new(table), code, Arc::clone(&dead_letters))))
-            .collect();
+        let mut routes = Vec::with_capacity(code.len());
+        for ((table, code), target) in task_plan.tables.into_iter().zip(code).zip(&targets) {
+            let sets_aside = target.with_rows && target.on_row_error == RowErrorPolicy::DeadLetter;
+            let check = if sets_aside { Some(spec.target.row_check(target).await?) } else { None };
+            routes.push(Arc::new(Route::new(Arc::new(table), code, Arc::clone(&dead_letters), check)));
+        }
         let skipped = task_plan.skipped.into_iter().map(|(table, _)| table).collect();
         Ok(Prepared { routes, targets, skipped, record, copied_before })
     }
@@ -262,7 +264,7 @@ impl Task {
         Ok(())
     }
 
-    async fn build(&self, step: BuildStep, targets: &[Arc<TargetTable>]) -> Result<()> {
+    pub(crate) async fn build(&self, step: BuildStep, targets: &[Arc<TargetTable>]) -> Result<()> {
         let jobs = self.spec.target.render_step(step, targets)?;
         self.progress.update(|report| report.builds_total += jobs.len() as u64);
         let slots = Arc::new(Semaphore::new(self.spec.parallelism.max(1)));
@@ -307,7 +309,7 @@ impl Task {
         Ok(())
     }
 
-    async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(crate) async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Error::new(ErrorKind::Interrupted, "stopped")),
@@ -316,7 +318,7 @@ impl Task {
     }
 }
 
-fn line(table: &crate::compose::Composed) -> TableProgress {
+fn line(table: &crate::compose::Composed, dead_letters: &DeadLetters) -> TableProgress {
     TableProgress {
         table: table.schema.name.to_string(),
         target: table.target.name.to_string(),
@@ -326,6 +328,6 @@ fn line(table: &crate::compose::Composed) -> TableProgress {
         copied: false,
         changes_applied: 0,
         rows_filtered: 0,
-        rows_dead: 0,
+        rows_dead: dead_letters.count(&table.schema.name.to_string()),
     }
 }

@@ -11,7 +11,7 @@ mod records;
 mod status;
 mod store;
 
-pub use directory::TaskDirectory;
+pub use directory::{TaskDirectory, dead_letters};
 pub use records::{PluginRecord, RunContext, TaskPlanRecord};
 pub use status::{status, write_status};
 pub use store::Store;

@@ -57,6 +57,8 @@ pub struct TaskSpec {
     pub plugin_config: serde_json::Map<String, serde_json::Value>,
     /// Connections to source and target that copy at the same time, and indexes built at once.
     pub parallelism: usize,
+    /// The most rows that may be set aside, over all runs; `None` for any number.
+    pub dead_letter_limit: Option<u64>,
     /// Where tasks keep their state.
     pub state_dir: PathBuf,
 }

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use engine_core::batch::Batch;
 use engine_core::change::Op;
 use engine_core::failpoint::Failpoint;
-use engine_core::plan::TargetTable;
+use engine_core::plan::{RowErrorPolicy, TargetTable};
 use engine_core::schema::TableName;
-use engine_core::target::{Applier, NetChanges, OrderedChanges, Standing};
+use engine_core::target::{Applier, Mender, NetChanges, OrderedChanges, Refusal, Standing};
 use engine_core::{Error, ErrorKind, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,10 +16,11 @@ use tokio_postgres::{Client, Statement};
 
 use crate::array::{self, Encoded};
 use crate::connect::Connector;
-use crate::failure::{is_ambiguous, translate};
+use crate::control::Claim;
+use crate::failure::{is_about_values, is_ambiguous, translate};
 use crate::lanes::Lane;
 use crate::layout::TableLayout;
-use crate::{apply_sql, check};
+use crate::{apply_sql, careful, check};
 
 /// What the session of an applier sets. The changes are joined to the table through the index of
 /// its row key, whatever statistics a freshly loaded table has or lacks.
@@ -33,11 +34,19 @@ const INSERTED_AT_ONCE: usize = 4096;
 pub(crate) struct PostgresApplier {
     connector: Connector,
     client: Client,
-    lane: Lane,
+    stand: Stand,
     tables: HashMap<TableName, Arc<Prepared>>,
     in_transaction: bool,
     /// Something failed or was dropped half-way; what the transaction holds is not known.
     failed: bool,
+}
+
+/// What is committed together with rows.
+enum Stand {
+    /// Where a lane stands then.
+    Lane(Lane),
+    /// Nothing, as long as the task is this engine's.
+    Still(Claim),
 }
 
 /// A table's layout and statements.
@@ -65,11 +74,20 @@ enum By {
 }
 
 impl PostgresApplier {
-    /// An applier over an open connection, which it sets up.
+    /// An applier for a lane, over a connection of its own.
     pub(crate) async fn new(connector: Connector, lane: Lane) -> Result<Self> {
+        Self::open(connector, Stand::Lane(lane)).await
+    }
+
+    /// One for rows that were set aside.
+    pub(crate) async fn of_no_lane(connector: Connector, claim: Claim) -> Result<Self> {
+        Self::open(connector, Stand::Still(claim)).await
+    }
+
+    async fn open(connector: Connector, stand: Stand) -> Result<Self> {
         let client = connector.connect().await?;
         set_up(&client).await?;
-        Ok(Self { connector, client, lane, tables: HashMap::new(), in_transaction: false, failed: false })
+        Ok(Self { connector, client, stand, tables: HashMap::new(), in_transaction: false, failed: false })
     }
 
     async fn prepared(&mut self, table: &Arc<TargetTable>) -> Result<Arc<Prepared>> {
@@ -282,11 +300,6 @@ fn place_taken(error: tokio_postgres::Error) -> Error {
     )
 }
 
-/// Whether an error is about rows' values, so that it can be found which row's.
-fn is_about_values(state: &SqlState) -> bool {
-    matches!(state.code().get(..2), Some("21" | "22" | "23"))
-}
-
 async fn set_up(client: &Client) -> Result<()> {
     let failed = |error| translate(error, "the session of an applier can't be set up");
     client.batch_execute(SESSION).await.map_err(failed)?;
@@ -298,7 +311,7 @@ async fn set_up(client: &Client) -> Result<()> {
     Ok(())
 }
 
-async fn execute(
+pub(crate) async fn execute(
     client: &Client,
     statement: &Statement,
     parameters: &[Encoded],
@@ -308,8 +321,9 @@ async fn execute(
 
 #[async_trait]
 impl Applier for PostgresApplier {
-    async fn apply(&mut self, table: &Arc<TargetTable>, changes: &NetChanges) -> Result<()> {
+    async fn apply(&mut self, table: &Arc<TargetTable>, changes: &NetChanges) -> Result<Vec<Refusal>> {
         self.enter()?;
+        let mut refusals = Vec::new();
         let prepared = self.prepared(table).await?;
         let layout = &prepared.layout;
         let By::Key { key, upsert, update, delete } = &prepared.by else {
@@ -333,6 +347,10 @@ impl Applier for PostgresApplier {
                 }
                 if upserts.rows > 0 {
                     check(upserts, &all)?;
+                }
+                if upserts.rows > 0 && table.on_row_error == RowErrorPolicy::DeadLetter {
+                    refusals = careful::upsert(&self.client, layout, key, (upsert, delete), upserts).await?;
+                } else {
                     self.write(layout, upsert, upserts, 0..upserts.rows).await?;
                 }
             }
@@ -363,7 +381,7 @@ impl Applier for PostgresApplier {
             }
         }
         self.succeed();
-        Ok(())
+        Ok(refusals)
     }
 
     async fn apply_ordered(&mut self, table: &Arc<TargetTable>, changes: &OrderedChanges) -> Result<()> {
@@ -420,7 +438,8 @@ impl Applier for PostgresApplier {
     async fn commit(&mut self, standing: &Standing) -> Result<()> {
         self.enter()?;
         self.begin().await?;
-        self.lane.stand(&self.client, standing).await?;
+        let Stand::Lane(lane) = &mut self.stand else { return Err(of_no_lane()) };
+        lane.stand(&self.client, standing).await?;
         Failpoint::StandingWritten.reach();
         if let Err(error) = self.client.batch_execute("COMMIT").await {
             let is_ambiguous = is_ambiguous(&error);
@@ -431,7 +450,7 @@ impl Applier for PostgresApplier {
             self.tables.clear();
             self.client = self.connector.connect().await?;
             set_up(&self.client).await?;
-            if !self.lane.stands(&self.client).await? {
+            if !lane.stands(&self.client).await? {
                 return Err(broken);
             }
         }
@@ -439,4 +458,34 @@ impl Applier for PostgresApplier {
         self.succeed();
         Ok(())
     }
+}
+
+#[async_trait]
+impl Mender for PostgresApplier {
+    async fn mend(&mut self, table: &Arc<TargetTable>, changes: &NetChanges) -> Result<Vec<Refusal>> {
+        let refusals = self.apply(table, changes).await?;
+        self.enter()?;
+        let Stand::Still(claim) = &self.stand else { return Err(of_no_lane()) };
+        let failed =
+            |error| translate(error, "rows that were set aside can't be written").at("table", &table.name);
+        let held = self
+            .client
+            .query_opt(
+                "SELECT FROM _migration.task WHERE name = $1 AND epoch = $2 FOR SHARE",
+                &[&claim.task, &claim.epoch],
+            )
+            .await
+            .map_err(failed)?;
+        if held.is_none() {
+            return Err(claim.lost());
+        }
+        self.client.batch_execute("COMMIT").await.map_err(failed)?;
+        self.in_transaction = false;
+        self.succeed();
+        Ok(refusals)
+    }
+}
+
+fn of_no_lane() -> Error {
+    Error::new(ErrorKind::Internal, "rows are committed with another connection than was opened for them")
 }

@@ -38,6 +38,19 @@ pub(crate) enum CellFault {
 }
 
 impl CellFault {
+    /// The reason, for machines.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::Irregular => "irregular-date",
+            Self::OutOfRange => "out-of-range",
+            Self::Inexact => "inexact",
+            Self::TooLong => "too-long",
+            Self::Nul => "nul",
+            Self::Null => "null",
+            Self::Malformed => "malformed",
+        }
+    }
+
     /// The reason, as a clause.
     pub(crate) fn why(self) -> &'static str {
         match self {
@@ -189,6 +202,21 @@ impl Encoder {
             return Err((row, CellFault::Nul));
         }
         Ok(())
+    }
+
+    /// Why the value of `row` can't be written, if it can't; `scratch` is written over.
+    pub(crate) fn fault_of(&self, column: &Column, row: usize, scratch: &mut Vec<u8>) -> Option<CellFault> {
+        if column.is_null(row) {
+            return (!self.nullable).then_some(CellFault::Null);
+        }
+        if self.is_text
+            && let Vector::Varlen(values) = &column.values
+            && memchr::memchr(0, values.get(row)).is_some()
+        {
+            return Some(CellFault::Nul);
+        }
+        scratch.clear();
+        self.encode(column, row, scratch).err()
     }
 
     /// Appends length and body of one value. On a fault `out` holds a part of it.

@@ -23,6 +23,11 @@ pub(crate) fn kind_of(state: &SqlState) -> ErrorKind {
     }
 }
 
+/// Whether an error is about rows' values, so that it can be found which row's.
+pub(crate) fn is_about_values(state: &SqlState) -> bool {
+    matches!(state.code().get(..2), Some("21" | "22" | "23"))
+}
+
 /// The error for a statement that failed; `what` says what was being done.
 pub(crate) fn translate(error: tokio_postgres::Error, what: impl Into<String>) -> Error {
     let Some(server) = error.as_db_error() else {

@@ -3,9 +3,12 @@
 use engine_core::batch::Batch;
 use engine_core::plan::TargetTable;
 use engine_core::schema::IndexKind;
+use engine_core::target::{Refusal, RowCheck};
 use engine_core::{Error, ErrorKind, Result};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use crate::cell::{CellFault, Encoder};
 use crate::pg_type::PgType;
@@ -166,6 +169,54 @@ impl TableLayout {
         });
         message::key(batch, row, columns)
     }
+}
+
+impl RowCheck for TableLayout {
+    fn refusals(&self, batch: &Batch, columns: &[usize]) -> Result<Vec<Refusal>> {
+        self.check_shape(batch, &self.all())?;
+        let mut refusals: BTreeMap<usize, Refusal> = BTreeMap::new();
+        let mut scratch = Vec::new();
+        for &position in columns {
+            let (Some(written), Some(column)) = (self.columns.get(position), batch.columns.get(position))
+            else {
+                continue;
+            };
+            for row in 0..batch.rows {
+                if let Some(fault) = written.encoder.fault_of(column, row, &mut scratch) {
+                    refusals.entry(row).or_insert_with(|| Refusal {
+                        row,
+                        column: self
+                            .table
+                            .columns
+                            .get(written.ordinal)
+                            .map(|column| column.source_name.clone()),
+                        code: fault.code().to_owned(),
+                        reason: fault.why().to_owned(),
+                    });
+                }
+            }
+        }
+        Ok(refusals.into_values().collect())
+    }
+}
+
+/// What a server's refusal of one row says about it.
+pub(crate) fn refusal(table: &TargetTable, row: usize, error: &tokio_postgres::Error) -> Refusal {
+    let place = failure::copy_place(error).and_then(|place| place.column);
+    let server = error.as_db_error();
+    let column = place.as_deref().or_else(|| server?.column());
+    let column = column.map(|name| {
+        let known = table.columns.iter().find(|column| column.name == name);
+        known.map_or_else(|| name.to_owned(), |column| column.source_name.clone())
+    });
+    let mut reason = server.map_or_else(|| error.to_string(), |server| server.message().to_owned());
+    if let Some(constraint) = server.and_then(tokio_postgres::error::DbError::constraint)
+        && !reason.contains(constraint)
+    {
+        reason = format!("{reason} (constraint {constraint})");
+    }
+    let code = error.code().map_or("refused", SqlState::code).to_owned();
+    Refusal { row, column, code, reason }
 }
 
 /// The error for a column whose values have no exact way into its type.

@@ -33,6 +33,7 @@
 mod applier;
 mod apply_sql;
 mod array;
+mod careful;
 mod cell;
 mod check;
 mod connect;

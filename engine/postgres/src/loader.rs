@@ -5,9 +5,9 @@ use bytes::Bytes;
 use engine_core::batch::Batch;
 use engine_core::column::Column;
 use engine_core::failpoint::Failpoint;
-use engine_core::plan::TargetTable;
+use engine_core::plan::{RowErrorPolicy, TargetTable};
 use engine_core::schema::TableName;
-use engine_core::target::{ChunkRecord, Loader};
+use engine_core::target::{ChunkRecord, Loader, Refusal};
 use engine_core::{Error, ErrorKind, Result};
 use futures_util::SinkExt;
 use std::collections::{HashMap, VecDeque};
@@ -19,7 +19,7 @@ use crate::connect::Connector;
 use crate::control::{self, Claim};
 use crate::failure::{copy_place, is_ambiguous, kind_of, translate};
 use crate::layout::TableLayout;
-use crate::{copy, message};
+use crate::{careful, copy, message};
 
 /// Size of a piece of `COPY` data on its way to the server.
 const PIECE: usize = 128 << 10;
@@ -100,15 +100,21 @@ impl Loader for PostgresLoader {
         Ok(())
     }
 
-    async fn write(&mut self, batch: &Batch) -> Result<()> {
+    async fn write(&mut self, batch: &Batch) -> Result<Vec<Refusal>> {
         let chunk = self.chunk.as_mut().ok_or_else(|| not_begun("written"))?;
         // Stays set when this call fails or is dropped half-way.
         if std::mem::replace(&mut chunk.failed, true) {
             return Err(not_begun("written"));
         }
-        chunk.write(&self.client, batch).await?;
+        let table = &chunk.layout.table;
+        let refusals = if table.on_row_error == RowErrorPolicy::DeadLetter && table.row_key.is_some() {
+            careful::write(&self.client, &chunk.layout, batch).await?
+        } else {
+            chunk.write(&self.client, batch).await?;
+            Vec::new()
+        };
         chunk.failed = false;
-        Ok(())
+        Ok(refusals)
     }
 
     async fn commit(&mut self, record: &ChunkRecord) -> Result<()> {

@@ -6,7 +6,9 @@ use engine_core::failpoint::Failpoint;
 use engine_core::finding::Finding;
 use engine_core::plan::TargetTable;
 use engine_core::position::Position;
-use engine_core::target::{Applier, BuildJob, BuildStep, Lanes, Loader, Target, TaskRecord};
+use engine_core::target::{
+    Applier, BuildJob, BuildStep, Lanes, Loader, Mender, RowCheck, Target, TaskRecord,
+};
 use engine_core::{Error, ErrorKind, Result};
 use futures_util::future::try_join_all;
 use std::collections::BTreeSet;
@@ -19,6 +21,7 @@ use crate::control::{self, Claim};
 use crate::failure::translate;
 use crate::identifier::{fit, literal, qualified};
 use crate::index::{self, Made};
+use crate::layout::TableLayout;
 use crate::loader::PostgresLoader;
 use crate::{check, ddl, existing, lanes};
 
@@ -191,6 +194,10 @@ impl Target for PostgresTarget {
             .map_err(|error| translate(error, "statistics can't be gathered").at("table", &table.name))
     }
 
+    async fn row_check(&self, table: &Arc<TargetTable>) -> Result<Arc<dyn RowCheck>> {
+        Ok(Arc::new(TableLayout::resolve(&self.client().await?, table).await?))
+    }
+
     async fn open_loader(&self) -> Result<Box<dyn Loader>> {
         let claim = self.claimed()?;
         Ok(Box::new(PostgresLoader::new(self.connector.clone(), self.client().await?, claim)))
@@ -204,6 +211,11 @@ impl Target for PostgresTarget {
         let appliers = try_join_all(opening).await?;
         let appliers = appliers.into_iter().map(|applier| Box::new(applier) as Box<dyn Applier>).collect();
         Ok(Lanes { position, applied, appliers })
+    }
+
+    async fn open_mender(&self) -> Result<Box<dyn Mender>> {
+        let claim = self.claimed()?;
+        Ok(Box::new(PostgresApplier::of_no_lane(self.connector.clone(), claim).await?))
     }
 }
 

@@ -38,6 +38,9 @@ pub(crate) struct Config {
     pub(crate) vector: VectorType,
     /// Removes U+0000 from text, which PostgreSQL can't hold. Otherwise such a value stops the task.
     pub(crate) strip_nul: bool,
+    /// What becomes of a row that can't be carried over: "fail" stops the task, "dead-letter" sets the
+    /// row aside and goes on.
+    pub(crate) on_row_error: OnRowError,
     /// Tables to take, as "database.table" with * for any characters; empty = all.
     pub(crate) include: Vec<String>,
     /// Tables to leave out, likewise; stronger than `include`.
@@ -59,6 +62,8 @@ pub(crate) struct TableOverride {
     pub(crate) schema_only: bool,
     /// Leaves the table out.
     pub(crate) skip: bool,
+    /// As the setting of the same name, for this table.
+    pub(crate) on_row_error: Option<OnRowError>,
     /// Exceptions per column.
     pub(crate) columns: BTreeMap<String, ColumnOverride>,
 }
@@ -92,6 +97,18 @@ pub(crate) struct ColumnOverride {
     pub(crate) strip_nul: Option<bool>,
     /// Conversions of the values, in order, after those the other settings ask for.
     pub(crate) ops: Vec<Operation>,
+}
+
+/// What becomes of a row that can't be carried over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OnRowError {
+    /// It stops the task.
+    #[default]
+    Fail,
+    /// It is set aside: missing in the target, and listed.
+    DeadLetter,
 }
 
 /// What becomes of dates that no calendar has.

@@ -2,10 +2,10 @@
 
 use migration_sdk::{
     ColumnMapping, ColumnRule, ColumnSchema, Disposition, Endpoint, Finding, LogicalType, NativeOp,
-    PluginError, TablePlan, TableSchema, types::IndexKind,
+    PluginError, RowErrorPolicy, TablePlan, TableSchema, types::IndexKind,
 };
 
-use crate::config::{ColumnOverride, Config, Operation, ZeroDates};
+use crate::config::{ColumnOverride, Config, OnRowError, Operation, ZeroDates};
 use crate::types::{Mapped, TypeSettings};
 use crate::{defaults, naming, types};
 
@@ -37,6 +37,13 @@ pub(crate) fn plan(
     plan.target = naming::target(config, table, &exception);
     if exception.schema_only {
         plan.disposition = Disposition::SchemaOnly;
+    }
+    if exception.on_row_error.unwrap_or(config.on_row_error) == OnRowError::DeadLetter {
+        plan.on_row_error = RowErrorPolicy::DeadLetter;
+        plan.findings.push(Finding::note(
+            None,
+            "rows that can't be carried over are set aside: see them with 'engine dead-letter list'",
+        ));
     }
     let default_exception = ColumnOverride::default();
     for (ordinal, column) in table.columns.iter().enumerate() {

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use migration_sdk::testing::{self, Harness, column, endpoint};
 use migration_sdk::types::{DecimalType, IndexKind, IndexPart, IndexSchema};
 use migration_sdk::{
-    ColumnRule, ColumnSchema, Disposition, Endpoint, LogicalType, Planner, PluginError, TablePlan,
-    TableSchema,
+    ColumnRule, ColumnSchema, Disposition, Endpoint, LogicalType, Planner, PluginError, RowErrorPolicy,
+    TablePlan, TableSchema,
 };
 use serde_json::{Value, json};
 
@@ -325,6 +325,20 @@ fn columns_by_setting() {
     let error = plan(&misspelt, &table).expect_err("no such column");
     assert!(
         matches!(error, PluginError::InvalidConfig((pointer, _)) if pointer == "/tables/shop.t/columns/nota")
+    );
+}
+
+#[test]
+fn bad_rows_stop_the_task_or_are_set_aside() {
+    let table = testing::table("shop", "log", [native("int", testing::integer(32))]);
+    let policy = |config| plan(&config, &table).expect("a plan").on_row_error;
+    let exception = |policy| json!({"shop.log": {"on_row_error": policy}});
+    assert_eq!(policy(json!({})), RowErrorPolicy::Fail);
+    assert_eq!(policy(json!({"on_row_error": "dead-letter"})), RowErrorPolicy::DeadLetter);
+    assert_eq!(policy(json!({"tables": exception("dead-letter")})), RowErrorPolicy::DeadLetter);
+    assert_eq!(
+        policy(json!({"on_row_error": "dead-letter", "tables": exception("fail")})),
+        RowErrorPolicy::Fail
     );
 }
 

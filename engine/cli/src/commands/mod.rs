@@ -1,5 +1,6 @@
 //! The commands, one module each, and how they are begun and ended.
 
+mod dead_letter;
 mod plan;
 mod plugin;
 mod run;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 
 use engine_core::{Error, ErrorKind, Result};
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, DeadLetterCommand};
 use crate::render::Screen;
 use crate::{exit, logging};
 
@@ -41,6 +42,10 @@ fn perform(arguments: Arguments, screen: &Screen) -> Result<()> {
         Command::Run(arguments) => block_on(run::run(arguments, screen)),
         Command::Plan(arguments) => block_on(plan::plan(arguments, screen)),
         Command::Status(arguments) => status::status(&arguments),
+        Command::DeadLetter { command: DeadLetterCommand::List(arguments) } => dead_letter::list(&arguments),
+        Command::DeadLetter { command: DeadLetterCommand::Retry(arguments) } => {
+            block_on(dead_letter::retry(*arguments, screen))
+        }
         Command::Plugin { command } => plugin::plugin(&command),
     }
 }

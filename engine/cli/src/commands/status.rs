@@ -1,5 +1,7 @@
 //! `engine status`: how far tasks are, from what their runs left on disk.
 
+use std::path::Path;
+
 use engine_core::finding::Severity;
 use engine_core::{Error, ErrorKind, Result};
 use engine_pipeline::progress::{Phase, Report, now_ms};
@@ -19,10 +21,10 @@ pub(super) fn status(arguments: &StatusArguments) -> Result<()> {
     let Some(name) = &arguments.name else { return all(arguments) };
     let name = check_name(name.clone())?;
     if !arguments.state_dir.join(&name).is_dir() {
-        return Err(unknown(&name, arguments));
+        return Err(unknown(&name, &arguments.state_dir));
     }
     let reports = state::status(&arguments.state_dir, Some(&name))?;
-    let report = reports.first().ok_or_else(|| unknown(&name, arguments))?;
+    let report = reports.first().ok_or_else(|| unknown(&name, &arguments.state_dir))?;
     print(&if arguments.json { to_json(report)? } else { full(report, now_ms()) })
 }
 
@@ -37,19 +39,16 @@ fn all(arguments: &StatusArguments) -> Result<()> {
     }
 }
 
-fn unknown(name: &str, arguments: &StatusArguments) -> Error {
-    let others: Vec<String> = state::status(&arguments.state_dir, None)
-        .unwrap_or_default()
-        .into_iter()
-        .map(|report| report.task)
-        .collect();
+pub(super) fn unknown(name: &str, state_dir: &Path) -> Error {
+    let others: Vec<String> =
+        state::status(state_dir, None).unwrap_or_default().into_iter().map(|report| report.task).collect();
     let help = if others.is_empty() {
         "no task was run with this state directory; --state-dir names another".to_owned()
     } else {
         format!("the tasks here are: {}", others.join(", "))
     };
     Error::new(ErrorKind::State, format!("there is no task '{name}'"))
-        .at("state directory", arguments.state_dir.display())
+        .at("state directory", state_dir.display())
         .help(help)
 }
 
@@ -104,6 +103,10 @@ fn full(report: &Report, now: u64) -> String {
             plural(report.transactions_applied, "transaction", "transactions")
         ),
     ]);
+    if report.rows_dead() > 0 {
+        let rows = plural(report.rows_dead(), "row", "rows");
+        facts.row(&["set aside", &format!("{rows}, see: engine dead-letter list {}", report.task)]);
+    }
     if report.builds_total > 0 {
         facts.row(&["built", &format!("{} of {}", report.builds_done, report.builds_total)]);
     }

@@ -69,6 +69,7 @@ impl<W: Write> JsonDisplay<W> {
             "phase": report.phase,
             "rows_copied": report.rows_copied(),
             "rows_expected": rows_expected(report),
+            "rows_dead": report.rows_dead(),
             "rows_per_second": self.pace.rows_per_second(report),
             "copy_left_ms": self.pace.copy_left_ms(report),
             "changes_applied": report.changes_applied(),

@@ -96,6 +96,14 @@ pub(super) fn phase_line(report: &Report, phase: Phase) -> String {
 
 /// How far the current phase is; `None` where there is nothing to count.
 pub(super) fn progress_line(report: &Report, pace: &Pace) -> Option<String> {
+    let line = phase_progress(report, pace)?;
+    match report.rows_dead() {
+        0 => Some(line),
+        dead => Some(format!("{line}, {} set aside", plural(dead, "row", "rows"))),
+    }
+}
+
+fn phase_progress(report: &Report, pace: &Pace) -> Option<String> {
     let name = report.phase.name();
     match report.phase {
         Phase::Snapshot => {
@@ -179,7 +187,7 @@ mod tests {
         report.building = vec!["primary key of public.items".into(), "index a of public.orders".into()];
         assert_eq!(
             progress_line(&report, &Pace::default()).as_deref(),
-            Some("indexes: 2 of 5 built, now primary key of public.items and 1 more")
+            Some("indexes: 2 of 5 built, now primary key of public.items and 1 more, 3 rows set aside")
         );
     }
 }

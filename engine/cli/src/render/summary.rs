@@ -1,7 +1,7 @@
 //! What a run says at its end: what was done, and what comes next.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use engine_core::finding::Severity;
 use engine_pipeline::progress::{Phase, Report};
@@ -9,6 +9,8 @@ use engine_pipeline::task::{Mode, Until};
 
 use super::pace::{Pace, phase_ms};
 use super::table::Table;
+use crate::settings::STATE_DIR;
+
 use super::units::{bytes, count, duration_ms, per_second, plural};
 
 /// How a run ended.
@@ -29,8 +31,19 @@ pub(crate) struct Asked {
     pub(crate) mode: Mode,
     /// When it was to end.
     pub(crate) until: Until,
-    /// Where rows that were set aside are.
+    /// Where the task's state is.
     pub(crate) state_dir: PathBuf,
+}
+
+impl Asked {
+    /// What other commands need to find the task.
+    fn state_dir_option(&self) -> String {
+        if self.state_dir == Path::new(STATE_DIR) {
+            String::new()
+        } else {
+            format!(" --state-dir {}", self.state_dir.display())
+        }
+    }
 }
 
 /// Writes the summary for people. A run that failed before it knew its tables has nothing to sum up;
@@ -65,10 +78,12 @@ fn text(report: &Report, pace: &Pace, outcome: Outcome, asked: &Asked) -> String
     if filtered > 0 {
         fact("filtered", &format!("{} left out by a plugin", plural(filtered, "row", "rows")));
     }
-    let dead = report.tables.iter().map(|table| table.rows_dead).sum::<u64>();
-    if dead > 0 {
-        let file = asked.state_dir.join(&report.task).join("dead-letter.jsonl");
-        fact("set aside", &format!("{} in {}", plural(dead, "row", "rows"), file.display()));
+    if report.rows_dead() > 0 {
+        let rows = plural(report.rows_dead(), "row", "rows");
+        fact(
+            "set aside",
+            &format!("{rows}, see: engine dead-letter list {}{}", report.task, asked.state_dir_option()),
+        );
     }
     let warnings = report.findings.iter().filter(|finding| finding.severity == Severity::Warning).count();
     if warnings > 0 {

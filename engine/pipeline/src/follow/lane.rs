@@ -1,5 +1,6 @@
 //! A lane: a connection to the target that applies its parts of the sets in order.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -9,9 +10,12 @@ use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::failpoint::Failpoint;
 use engine_core::plan::TargetTable;
 use engine_core::position::Position;
-use engine_core::target::{Applier, NetChanges, OrderedChanges};
+use engine_core::target::{Applier, NetChanges, OrderedChanges, Refusal};
+use engine_core::transaction::TransactionId;
 
+use crate::dead_letter::{Letter, Operation};
 use crate::merge::{self, Changes, Entry, MergeKeys};
+use crate::route::{Met, Route};
 
 use super::ledger::Ledger;
 
@@ -25,6 +29,43 @@ pub(super) struct RoutedTable {
     pub(super) strict: bool,
     pub(super) after: Batch,
     pub(super) before: Batch,
+    /// What letters need, of a table whose bad rows are set aside.
+    pub(super) origin: Option<Origin>,
+}
+
+/// Where the new images of a table come from.
+pub(super) struct Origin {
+    pub(super) route: Arc<Route>,
+    /// The images as the source has them.
+    pub(super) input: Batch,
+    /// For each of them its change and its transaction.
+    pub(super) changes: Vec<(Op, TransactionId)>,
+    /// For each image that came through its place in `input`.
+    pub(super) places: Vec<usize>,
+}
+
+impl Origin {
+    /// The letter for an image; the refusal has its place in `input`.
+    pub(super) fn letter(&self, refusal: &Refusal) -> Option<Letter> {
+        let (op, transaction) = self.changes.get(refusal.row)?;
+        Some(self.route.letter(&self.input, refusal, met(*op, transaction)))
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Origin").field("rows", &self.input.rows).finish_non_exhaustive()
+    }
+}
+
+/// Where a change was met.
+pub(super) fn met(op: Op, transaction: &TransactionId) -> Met {
+    let operation = match op {
+        Op::Insert => Operation::Insert,
+        Op::Update => Operation::Update,
+        Op::Delete => Operation::Delete,
+    };
+    Met { operation, position: format!("{}:{}", transaction.origin, transaction.number), chunk: None }
 }
 
 /// What a lane is to do next.
@@ -128,10 +169,30 @@ async fn apply(part: &Part, applier: &mut dyn Applier) -> Result<()> {
             NetChanges::Idempotent { deletes, upserts } => deletes.rows + upserts.rows,
         };
         if rows > 0 {
-            applier.apply(&table.target, &net).await?;
+            let refusals = applier.apply(&table.target, &net).await?;
+            set_aside(table, changes, keys, &refusals)?;
         }
     }
     Ok(())
+}
+
+/// Writes the letters of upserts that the target refused, before anything is committed without them.
+fn set_aside(
+    table: &RoutedTable,
+    changes: Changes<'_>,
+    keys: &MergeKeys,
+    refusals: &[Refusal],
+) -> Result<()> {
+    let Some(origin) = table.origin.as_ref().filter(|_| !refusals.is_empty()) else { return Ok(()) };
+    let upserted = merge::upserted(changes, keys);
+    let letters = refusals.iter().map(|refusal| {
+        let row = *origin.places.get(*upserted.get(refusal.row)?)?;
+        origin.letter(&Refusal { row, ..refusal.clone() })
+    });
+    let letters: Option<Vec<Letter>> = letters.collect();
+    let letters = letters
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "the target refused a row that it was not given"))?;
+    origin.route.dead_letters().write(&letters)
 }
 
 fn ordered(table: &RoutedTable, entries: &[Entry]) -> OrderedChanges {

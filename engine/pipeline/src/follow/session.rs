@@ -16,6 +16,7 @@ use engine_core::target::Lanes;
 use engine_core::transaction::TransactionId;
 use engine_plugin::Origin;
 
+use crate::dead_letter::Occurrences;
 use crate::merge::{self, MergeKeys};
 use crate::progress::now_ms;
 use crate::route::Route;
@@ -25,6 +26,7 @@ use super::dispatch::{Dispatcher, Work};
 use super::keys::ConflictKeys;
 use super::lane::{self, End, Part, RoutedTable, Shared};
 use super::ledger::{self, Ledger};
+use super::set_aside;
 
 /// Sets decoded ahead.
 const SETS_AHEAD: usize = 2;
@@ -51,6 +53,8 @@ pub(super) struct Session<'a> {
     fed: Position,
     /// The transactions of the pieces handed to the first lane without an end.
     pieces: Option<Vec<TransactionId>>,
+    /// Rows set aside of the transactions at hand.
+    occurrences: Occurrences,
 }
 
 /// A table of the stream.
@@ -127,6 +131,7 @@ impl<'a> Session<'a> {
             copied,
             fed: target.position,
             pieces: None,
+            occurrences: Occurrences::default(),
         })
     }
 
@@ -185,6 +190,13 @@ impl<'a> Session<'a> {
             } else if report.lag_ms.is_none() {
                 report.lag_ms = Some(0);
             }
+            for table in &self.tables {
+                if table.target.on_row_error == RowErrorPolicy::DeadLetter
+                    && let Some(line) = report.tables.get_mut(table.place)
+                {
+                    line.rows_dead = table.route.dead_letters().count(&line.table);
+                }
+            }
             for &(place, changes) in &advance.changes {
                 if let Some(line) = report.tables.get_mut(place) {
                     line.changes_applied += changes;
@@ -240,7 +252,10 @@ impl<'a> Session<'a> {
     async fn feed(&mut self, set: ChangeSet) -> Result<()> {
         let strict = self.is_beyond_copy()?;
         let is_piece = set.position.is_none() && set.schema_change.is_none();
-        let routed = self.route(set.tables, set.changing.len(), strict).await?;
+        if self.pieces.is_none() {
+            self.occurrences.clear();
+        }
+        let routed = self.route(set.tables, &set.changing, strict).await?;
         for (lane, committed) in self.shared.committed.iter().enumerate() {
             self.dispatcher.committed(lane, *committed.borrow());
         }
@@ -324,22 +339,27 @@ impl<'a> Session<'a> {
     async fn route(
         &mut self,
         changes: Vec<TableChanges>,
-        transactions: usize,
+        transactions: &[TransactionId],
         strict: bool,
     ) -> Result<RoutedSet> {
         let mut set = RoutedSet {
             tables: Vec::with_capacity(changes.len()),
             changes: Vec::with_capacity(changes.len()),
-            work: Work { rows: vec![0; transactions], keys: Vec::new() },
+            work: Work { rows: vec![0; transactions.len()], keys: Vec::new() },
             counts: Vec::with_capacity(changes.len()),
         };
         for changes in changes {
             let table = self.tables.get(changes.table).ok_or_else(unknown_table)?;
-            let after = table.route.run(changes.after, Origin::ChangeStream).await?;
-            let before = table.route.run(changes.before, Origin::ChangeStream).await?;
+            let mut after = table.route.run(changes.after, Origin::ChangeStream).await?;
+            let before = table.route.run_before(changes.before).await?;
+            let origin = set_aside::refused(
+                &table.route,
+                (&changes.ops, &changes.transactions, transactions),
+                (&mut after, &before),
+                &mut self.occurrences,
+            )?;
             self.follower.progress.update_table(table.place, |line| {
                 line.rows_filtered += after.filtered;
-                line.rows_dead += after.dead;
             });
             set.counts.push((table.place, changes.ops.len() as u64));
             let entries = entries(&changes.ops, after.kept.as_ref(), before.kept.as_ref());
@@ -367,6 +387,7 @@ impl<'a> Session<'a> {
                 strict: strict && is_complete,
                 after: after.batch,
                 before: before.batch,
+                origin,
             });
             set.changes.push(entries);
         }

@@ -9,11 +9,12 @@ use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::failpoint::Failpoint;
 use engine_core::plan::TargetTable;
 use engine_core::source::{BatchSink, ReadRequest, Reader, Source};
-use engine_core::target::{ChunkRecord, Loader, Target};
+use engine_core::target::{ChunkRecord, Loader, Refusal, Target};
 
+use crate::dead_letter::{Letter, Occurrences, Operation, SNAPSHOT};
 use crate::progress::Progress;
 use crate::retry::{Backoff, may_pass};
-use crate::route::Route;
+use crate::route::{Met, Route};
 use engine_plugin::Origin;
 
 use super::chunks::{Chunk, ChunkQueue};
@@ -122,6 +123,8 @@ impl Worker {
             progress: &self.progress,
             queue: &self.queue,
             index: chunk.table,
+            chunk: chunk.number,
+            occurrences: Occurrences::default(),
             stop: &self.stop,
             counts: Counts::default(),
         };
@@ -159,7 +162,6 @@ struct Counts {
     rows: u64,
     bytes: u64,
     filtered: u64,
-    dead: u64,
 }
 
 impl Counts {
@@ -167,7 +169,6 @@ impl Counts {
         table.rows_copied = table.rows_copied.saturating_sub(self.rows);
         table.bytes_copied = table.bytes_copied.saturating_sub(self.bytes);
         table.rows_filtered = table.rows_filtered.saturating_sub(self.filtered);
-        table.rows_dead = table.rows_dead.saturating_sub(self.dead);
     }
 }
 
@@ -179,6 +180,8 @@ struct RouteSink<'a> {
     progress: &'a Progress,
     queue: &'a ChunkQueue,
     index: usize,
+    chunk: u64,
+    occurrences: Occurrences,
     stop: &'a CancellationToken,
     counts: Counts,
 }
@@ -191,19 +194,46 @@ impl BatchSink for RouteSink<'_> {
         }
         let (rows, bytes) = (batch.rows as u64, batch.size() as u64);
         let routed = self.route.run(batch, Origin::Snapshot).await?;
+        let mut refused = routed.refused.clone();
         if routed.batch.rows > 0 {
-            self.loader.write(&routed.batch).await.map_err(|error| error.at("table", &self.target.source))?;
+            let written = self.loader.write(&routed.batch).await;
+            let refusals = written.map_err(|error| error.at("table", &self.target.source))?;
+            if !refusals.is_empty() {
+                let places = routed.places();
+                let placed = |refusal: Refusal| Some(Refusal { row: *places.get(refusal.row)?, ..refusal });
+                refused.extend(refusals.into_iter().filter_map(placed));
+            }
         }
+        self.set_aside(routed.input.as_ref(), &refused)?;
         self.counts.rows += rows;
         self.counts.bytes += bytes;
         self.counts.filtered += routed.filtered;
-        self.counts.dead += routed.dead;
         self.progress.update_table(self.index, |table| {
             table.rows_copied += rows;
             table.bytes_copied += bytes;
             table.rows_filtered += routed.filtered;
-            table.rows_dead += routed.dead;
         });
+        Ok(())
+    }
+}
+
+impl RouteSink<'_> {
+    fn set_aside(&mut self, input: Option<&Batch>, refused: &[Refusal]) -> Result<()> {
+        let Some(input) = input.filter(|_| !refused.is_empty()) else { return Ok(()) };
+        let letters: Vec<Letter> = refused
+            .iter()
+            .map(|refusal| {
+                let met =
+                    Met { operation: Operation::Copy, position: SNAPSHOT.into(), chunk: Some(self.chunk) };
+                let mut letter = self.route.letter(input, refusal, met);
+                self.occurrences.number(&mut letter);
+                letter
+            })
+            .collect();
+        let all = self.route.dead_letters();
+        all.write(&letters)?;
+        let dead = all.count(&self.target.source.to_string());
+        self.progress.update_table(self.index, |table| table.rows_dead = dead);
         Ok(())
     }
 }

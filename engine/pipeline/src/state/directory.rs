@@ -6,6 +6,13 @@ use std::path::{Path, PathBuf};
 
 use engine_core::error::{Error, ErrorKind, Result};
 
+const DEAD_LETTERS: &str = "dead-letter.jsonl";
+
+/// Where the rows are that task `task` set aside, for whoever only reads them.
+pub fn dead_letters(state_dir: &Path, task: &str) -> PathBuf {
+    state_dir.join(task).join(DEAD_LETTERS)
+}
+
 /// A task's directory, locked for this process until dropped.
 #[derive(Debug)]
 pub struct TaskDirectory {
@@ -14,6 +21,17 @@ pub struct TaskDirectory {
 }
 
 impl TaskDirectory {
+    /// Locks the directory of a task that has been run.
+    pub fn open_existing(state_dir: &Path, task: &str) -> Result<Self> {
+        if state_dir.join(task).is_dir() {
+            return Self::open(state_dir, task);
+        }
+        Err(Error::new(ErrorKind::State, "there is no such task")
+            .at("task", task)
+            .at("directory", state_dir.display())
+            .help("engine status without a name lists the tasks; --state-dir says where to look"))
+    }
+
     /// Makes the directory if need be, and locks it. Another engine on the same task is an error.
     pub fn open(state_dir: &Path, task: &str) -> Result<Self> {
         let well_formed = !task.is_empty()
@@ -60,6 +78,6 @@ impl TaskDirectory {
 
     /// The dead-letter file.
     pub fn dead_letters(&self) -> PathBuf {
-        self.path.join("dead-letter.jsonl")
+        self.path.join(DEAD_LETTERS)
     }
 }

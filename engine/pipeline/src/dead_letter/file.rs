@@ -1,0 +1,373 @@
+//! The dead-letter file of a task: one JSON object per line.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use engine_core::error::{Error, ErrorKind, Result};
+
+use super::letter::{Identity, Letter, Values, row_identity};
+
+/// Reads the letters in the file at `path`, each once; none when there is no file.
+///
+/// A process that died while it wrote leaves a line without an end, which is passed over: nothing
+/// was committed without that row, which is therefore met again.
+pub fn read(path: &Path) -> Result<Vec<Letter>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            return Err(Error::new(ErrorKind::State, "the rows that were set aside can't be read")
+                .at("file", path.display())
+                .caused_by(error));
+        }
+    };
+    let mut known = HashSet::new();
+    let mut letters = Vec::new();
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        match serde_json::from_str::<Letter>(line) {
+            Ok(letter) => {
+                if known.insert(letter.identity()) {
+                    letters.push(letter);
+                }
+            }
+            Err(_) if !line.ends_with('\n') => {}
+            Err(error) => {
+                return Err(Error::new(ErrorKind::State, "the rows that were set aside can't be read")
+                    .at("file", path.display())
+                    .at("line", number + 1)
+                    .caused_by(error)
+                    .help("mend or remove that line; the rows it stands for are missing in the target"));
+            }
+        }
+    }
+    Ok(letters)
+}
+
+/// The letters of a task that is being run.
+#[derive(Debug)]
+pub struct DeadLetters {
+    path: PathBuf,
+    task: String,
+    /// The most letters there may be.
+    limit: Option<u64>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    file: Option<File>,
+    letters: HashSet<Identity>,
+    /// How many letters there are about each row that has a key.
+    rows: HashMap<Identity, u32>,
+    /// How many there are for each table.
+    tables: BTreeMap<String, u64>,
+}
+
+impl State {
+    fn add(&mut self, letter: &Letter) {
+        self.letters.insert(letter.identity());
+        if let Some(row) = letter.row_identity() {
+            *self.rows.entry(row).or_default() += 1;
+        }
+        *self.tables.entry(letter.table.clone()).or_default() += 1;
+    }
+}
+
+impl DeadLetters {
+    /// The file at `path`, which need not exist, of task `task`; `limit` is the number of letters that
+    /// it may come to hold.
+    pub fn open(path: &Path, task: &str, limit: Option<u64>) -> Result<Self> {
+        let mut state = State::default();
+        read(path)?.iter().for_each(|letter| state.add(letter));
+        Ok(Self { path: path.to_owned(), task: task.to_owned(), limit, state: Mutex::new(state) })
+    }
+
+    /// How many rows of a table are set aside.
+    pub fn count(&self, table: &str) -> u64 {
+        self.state().tables.get(table).copied().unwrap_or_default()
+    }
+
+    /// Whether the row of `table` with this key is set aside.
+    pub fn holds(&self, table: &str, key: &Values) -> bool {
+        self.state().rows.contains_key(&row_identity(table, key))
+    }
+
+    /// Appends those letters that are not there yet. They are on disk when this returns.
+    ///
+    /// One more than the limit is an error; as many as there may be are written before.
+    pub fn write(&self, letters: &[Letter]) -> Result<()> {
+        let mut state = self.state();
+        let mut lines = Vec::new();
+        let mut refused = None;
+        for letter in letters {
+            if state.letters.contains(&letter.identity()) {
+                continue;
+            }
+            if self.limit.is_some_and(|limit| state.letters.len() as u64 >= limit) {
+                refused = Some(letter);
+                break;
+            }
+            put(&mut lines, letter)?;
+            state.add(letter);
+        }
+        if !lines.is_empty() {
+            self.append(&mut state, &lines).map_err(|error| self.unwritable(error))?;
+        }
+        refused.map_or(Ok(()), |letter| Err(self.one_too_many(letter)))
+    }
+
+    /// Takes letters away and adds others, at once or not at all.
+    pub fn replace(&self, settled: &[Letter], kept: &[Letter]) -> Result<()> {
+        let mut state = self.state();
+        let settled: HashSet<Identity> = settled.iter().map(Letter::identity).collect();
+        let mut letters = read(&self.path)?;
+        letters.retain(|letter| !settled.contains(&letter.identity()));
+        let mut fresh = State::default();
+        let mut lines = Vec::new();
+        for letter in letters.iter().chain(kept) {
+            if !fresh.letters.contains(&letter.identity()) {
+                put(&mut lines, letter)?;
+                fresh.add(letter);
+            }
+        }
+        let write = || {
+            let path = self.path.with_extension("jsonl.new");
+            let mut file = options().write(true).truncate(true).open(&path)?;
+            file.write_all(&lines)?;
+            file.sync_all()?;
+            fs::rename(&path, &self.path)?;
+            sync_directory(&self.path)
+        };
+        write().map_err(|error| self.unwritable(error))?;
+        *state = fresh;
+        Ok(())
+    }
+
+    fn append(&self, state: &mut State, lines: &[u8]) -> std::io::Result<()> {
+        let file = match &mut state.file {
+            Some(file) => file,
+            None => {
+                cut_unfinished_line(&self.path)?;
+                let file = options().append(true).open(&self.path)?;
+                sync_directory(&self.path)?;
+                state.file.insert(file)
+            }
+        };
+        file.write_all(lines)?;
+        file.sync_data()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unwritable(&self, error: std::io::Error) -> Error {
+        Error::new(ErrorKind::State, "a row can't be set aside")
+            .at("file", self.path.display())
+            .caused_by(error)
+            .help("free some space or mend the disk, then run the same command again")
+    }
+
+    fn one_too_many(&self, letter: &Letter) -> Error {
+        let mut error = Error::new(ErrorKind::Unrepresentable, "more rows are refused than may be set aside")
+            .at("table", &letter.table)
+            .at("limit", self.limit.unwrap_or_default())
+            .at("file", self.path.display());
+        if let Some(key) = &letter.key {
+            error = error.at("key", key);
+        }
+        if let Some(column) = &letter.column {
+            error = error.at("column", column);
+        }
+        error.because(&letter.reason).help(format_args!(
+            "see them with: engine dead-letter list {0}; mend the rows on the source and settle them with: \
+             engine dead-letter retry {0}; or allow more with --dead-letter-limit",
+            self.task
+        ))
+    }
+}
+
+fn put(lines: &mut Vec<u8>, letter: &Letter) -> Result<()> {
+    serde_json::to_writer(&mut *lines, letter).map_err(|error| {
+        Error::new(ErrorKind::Internal, "a row that is set aside can't be written").caused_by(error)
+    })?;
+    lines.push(b'\n');
+    Ok(())
+}
+
+/// For a file that nobody else may read: it has the rows' values.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true).mode(0o600);
+    options
+}
+
+/// Removes what a process that died while it wrote has left of a line, or ends a line that only
+/// lacks its end.
+fn cut_unfinished_line(path: &Path) -> std::io::Result<()> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let end = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+    let rest = text.get(end..).unwrap_or_default();
+    if rest.is_empty() {
+        return Ok(());
+    }
+    let mut file = OpenOptions::new().append(true).open(path)?;
+    if serde_json::from_slice::<Letter>(rest).is_ok() {
+        file.write_all(b"\n")?;
+    } else {
+        file.set_len(end as u64)?;
+    }
+    file.sync_data()
+}
+
+fn sync_directory(path: &Path) -> std::io::Result<()> {
+    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::letter::{Occurrences, Operation, SNAPSHOT};
+    use super::*;
+
+    fn letter(id: u64, position: &str) -> Letter {
+        let key = vec![("id".to_owned(), Some(id.to_string()))];
+        let row = vec![("id".to_owned(), Some(id.to_string())), ("v".to_owned(), None)];
+        Letter {
+            table: "shop.orders".into(),
+            key: Some(Values(key)),
+            position: position.into(),
+            chunk: None,
+            operation: Operation::Insert,
+            column: Some("v".into()),
+            code: "null".into(),
+            reason: "the column is NOT NULL".into(),
+            row: Values(row),
+            occurrence: 0,
+            at_ms: 1_800_000_000_000 + id,
+        }
+    }
+
+    fn file() -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("dead-letter.jsonl");
+        (directory, path)
+    }
+
+    fn open(path: &Path, limit: Option<u64>) -> DeadLetters {
+        DeadLetters::open(path, "shop", limit).expect("a readable file")
+    }
+
+    #[test]
+    fn a_letter_is_one_line_of_json() {
+        let (_directory, path) = file();
+        open(&path, None).write(&[letter(7, "a:1")]).expect("a writable file");
+        assert_eq!(
+            fs::read_to_string(&path).expect("the file"),
+            "{\"table\":\"shop.orders\",\"key\":{\"id\":\"7\"},\"position\":\"a:1\",\"chunk\":null,\
+             \"operation\":\"insert\",\"column\":\"v\",\"code\":\"null\",\"reason\":\"the column is NOT NULL\",\
+             \"row\":{\"id\":\"7\",\"v\":null},\"occurrence\":0,\"at_ms\":1800000000007}\n"
+        );
+        assert_eq!(read(&path).expect("the file"), [letter(7, "a:1")]);
+    }
+
+    #[test]
+    fn the_same_change_met_again_is_the_same_letter() {
+        let (_directory, path) = file();
+        let first = open(&path, None);
+        first.write(&[letter(1, "a:1"), letter(1, "a:1")]).expect("a writable file");
+        let again = Letter { at_ms: 5, ..letter(1, "a:1") };
+        first.write(std::slice::from_ref(&again)).expect("a writable file");
+        let second = open(&path, None);
+        second.write(&[again.clone(), letter(1, "a:2")]).expect("a writable file");
+        assert_eq!(second.count("shop.orders"), 2);
+        // As a process leaves it that died after another wrote the same.
+        let line = serde_json::to_string(&again).expect("JSON");
+        let mut file = OpenOptions::new().append(true).open(&path).expect("the file");
+        writeln!(file, "{line}").expect("a writable file");
+        assert_eq!(read(&path).expect("the file"), [letter(1, "a:1"), letter(1, "a:2")]);
+    }
+
+    #[test]
+    fn rows_that_nothing_tells_apart_are_counted() {
+        let keyless = || Letter { key: None, ..letter(1, SNAPSHOT) };
+        let numbered = || {
+            let (mut letters, mut occurrences) = ([keyless(), keyless()], Occurrences::default());
+            letters.iter_mut().for_each(|letter| occurrences.number(letter));
+            letters
+        };
+        let (_directory, path) = file();
+        let letters = open(&path, None);
+        letters.write(&numbered()).expect("a writable file");
+        letters.write(&numbered()).expect("a writable file");
+        assert_eq!(letters.count("shop.orders"), 2);
+    }
+
+    #[test]
+    fn a_crash_in_the_middle_of_a_line_costs_only_that_line() {
+        let (_directory, path) = file();
+        open(&path, None).write(&[letter(1, "a:1"), letter(2, "a:2")]).expect("a writable file");
+        let whole = fs::read(&path).expect("the file");
+        let first = whole.iter().position(|&byte| byte == b'\n').expect("a line") + 1;
+        for cut in first..whole.len() {
+            fs::write(&path, &whole[..cut]).expect("a writable file");
+            // The last byte missing is a line that lacks nothing but its end.
+            let left = if cut == whole.len() - 1 { 2 } else { 1 };
+            assert_eq!(read(&path).expect("the file").len(), left, "cut at {cut}");
+            let letters = open(&path, None);
+            letters.write(&[letter(2, "a:2"), letter(3, "a:3")]).expect("a writable file");
+            let ids: Vec<_> = read(&path).expect("the file").iter().map(|letter| letter.at_ms % 10).collect();
+            assert_eq!(ids, [1, 2, 3], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_line_is_not_passed_over() {
+        let (_directory, path) = file();
+        fs::write(&path, "{\"table\": 1}\n").expect("a writable file");
+        let error = read(&path).expect_err("a damaged file");
+        assert!(error.to_string().contains("line 1"), "{error}");
+        assert!(DeadLetters::open(&path, "shop", None).is_err());
+    }
+
+    #[test]
+    fn no_more_letters_than_the_limit() {
+        let (_directory, path) = file();
+        open(&path, Some(2)).write(&[letter(1, "a:1")]).expect("a writable file");
+        // Over all runs.
+        let letters = open(&path, Some(2));
+        letters.write(&[letter(1, "a:1"), letter(2, "a:2")]).expect("as many as there may be");
+        let error = letters.write(&[letter(2, "a:2"), letter(3, "a:3")]).expect_err("one too many");
+        let text = error.to_string();
+        for part in ["limit 2", "key id=3", "column v", "NOT NULL", "dead-letter.jsonl", "list shop"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert_eq!(read(&path).expect("the file").len(), 2);
+        letters.replace(&[letter(1, "a:1")], &[]).expect("a writable file");
+        letters.write(&[letter(3, "a:3")]).expect("there is room again");
+    }
+
+    #[test]
+    fn settled_letters_go_and_others_stay() {
+        let (_directory, path) = file();
+        let letters = open(&path, None);
+        letters.write(&[letter(1, "a:1"), letter(2, "a:2"), letter(3, "a:3")]).expect("a writable file");
+        let anew = Letter { reason: "still".into(), ..letter(2, "a:2") };
+        letters
+            .replace(&[letter(1, "a:1"), letter(2, "a:2")], std::slice::from_ref(&anew))
+            .expect("a writable file");
+        assert_eq!(read(&path).expect("the file"), [letter(3, "a:3"), anew.clone()]);
+        assert_eq!(letters.count("shop.orders"), 2);
+        let key = |id: u64| Values(vec![("id".to_owned(), Some(id.to_string()))]);
+        assert!(letters.holds("shop.orders", &key(2)) && !letters.holds("shop.orders", &key(1)));
+        letters.write(&[letter(4, "a:4")]).expect("a writable file");
+        assert_eq!(read(&path).expect("the file").len(), 3);
+    }
+}
