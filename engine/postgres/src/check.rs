@@ -51,6 +51,7 @@ pub(crate) async fn check(
     let mut findings = vec![version(server)];
     findings.extend(types(tables));
     findings.extend(names(tables));
+    findings.extend(widths(tables));
     findings.extend(settings(client).await?);
     findings.extend(foreign_tables(client, task, tables).await?);
     findings.extend(privileges(client, tables).await?);
@@ -100,6 +101,32 @@ fn types(tables: &[Arc<TargetTable>]) -> Vec<Finding> {
                 format!("{} as {}: {}", error.what(), column.target_type, error.why().unwrap_or_default()),
                 error.remedy().map(str::to_owned),
             ));
+        }
+    }
+    findings
+}
+
+/// Columns that a table can have: `MaxHeapAttributeNumber`.
+const MOST_COLUMNS: usize = 1600;
+/// What a row may take when none of its values is moved out of line: a page without its headers.
+const MOST_BYTES: usize = 8160;
+
+/// Tables that are too wide for the server, or whose rows may be.
+fn widths(tables: &[Arc<TargetTable>]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for table in tables {
+        let columns = table.columns.len();
+        // Header and NULL bitmap; then at least a pointer to a value out of line for each column.
+        let least = 24 + columns.div_ceil(8) + columns * 8;
+        let fix = || Some("leave columns out in the plugin's configuration, or exclude the table".to_owned());
+        if columns > MOST_COLUMNS {
+            let says = format!("{columns} columns; a table of PostgreSQL has at most {MOST_COLUMNS}");
+            findings.push(finding(Severity::Failed, &table.name.to_string(), says, fix()));
+        } else if least > MOST_BYTES {
+            let says = format!(
+                "{columns} columns: a row without NULL may not fit a page of PostgreSQL, and then stops the task"
+            );
+            findings.push(finding(Severity::Warning, &table.name.to_string(), says, fix()));
         }
     }
     findings

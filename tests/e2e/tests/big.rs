@@ -102,3 +102,15 @@ async fn a_row_of_64_mib_is_copied_and_followed() -> Result<()> {
     ensure!(scene.rows(&query).await? == wanted, "the values differ");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_wider_than_the_target_takes_is_refused_at_the_start() -> Result<()> {
+    let scene = Scene::mysql("wide").await?;
+    let columns: Vec<String> = (0..1700).map(|number| format!("c{number} TINYINT")).collect();
+    scene.execute([format!("CREATE TABLE wide ({}) ENGINE = MyISAM", columns.join(", "))]).await?;
+    let error = scene.follow().arguments(["--mode", "offline"]).fail().await?;
+    for words in ["1700 columns", "at most 1600", "wide"] {
+        ensure!(error.contains(words), "no '{words}' in {error}");
+    }
+    Ok(())
+}
