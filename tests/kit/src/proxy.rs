@@ -98,7 +98,12 @@ impl Proxy {
 
     /// Breaks one connection after so many more bytes from the server, counted over all connections.
     pub fn truncate_after(&self, bytes: u64) {
-        self.shared.truncate_after(bytes);
+        self.shared.truncation.begin(bytes);
+    }
+
+    /// Delivers the byte after so many more bytes from the server, counted over all connections, with a wrong bit.
+    pub fn corrupt_after(&self, bytes: u64) {
+        self.shared.corruption.begin(bytes);
     }
 
     /// How many connections were broken so.

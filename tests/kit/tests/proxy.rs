@@ -129,6 +129,18 @@ fn an_answer_can_be_truncated() -> Result<()> {
 }
 
 #[test]
+fn a_bit_can_be_wrong() -> Result<()> {
+    let line = Line::new()?;
+    let (mut client, mut server) = line.connect()?;
+    line.proxy.corrupt_after(2);
+    server.write_all(b"answer")?;
+    let mut heard = [0; 6];
+    client.read_exact(&mut heard)?;
+    ensure!(&heard == b"anrwer", "{heard:?}");
+    says(&mut server, &mut client, "answer")
+}
+
+#[test]
 fn forgotten_connections_stay_silent_and_new_ones_do_not() -> Result<()> {
     let line = Line::new()?;
     let (mut client, mut server) = line.connect()?;

@@ -8,7 +8,7 @@ use mysql_async::Row;
 use mysql_async::prelude::Queryable as _;
 use test_kit::{Builder, Product};
 
-use super::{LIMIT, TABLES, arrives, transaction};
+use super::{LIMIT, Lines, TABLES, arrives, transaction};
 use crate::refused::refused;
 
 #[tokio::test]
@@ -130,6 +130,39 @@ async fn a_log_that_was_reset_and_has_grown_since_stops_the_task() -> Result<()>
         scene.execute((0..30).map(|number| format!("INSERT INTO keyless VALUES ({number}, 'new')"))).await?;
         refused(scene.run(), 1, &["shorter than the task has read", "start a new task"]).await?;
         ensure!(contents(&scene).await? == before, "{product}: the target was changed");
+    }
+    Ok(())
+}
+
+/// A wrong bit in an event, which the network's own checksums did not find, is found by the log's.
+#[tokio::test]
+async fn a_wrong_bit_in_the_log_stops_the_task_at_its_event() -> Result<()> {
+    for scene in [Scene::mysql("wrong_bit").await?, Scene::mariadb("wrong_bit_mariadb").await?] {
+        let lines = Lines::to(scene)?;
+        lines.scene.execute(TABLES).await?;
+        lines.scene.execute(["CREATE TABLE large (id INT PRIMARY KEY, v LONGTEXT)"]).await?;
+        // TLS would not let it through.
+        let source = format!("{}?ssl-mode=disabled", lines.to_source.url(&lines.scene.source_url())?);
+        let run = || lines.follow().map(|run| run.replace("--source", source.clone()));
+        let mut running = run()?.start()?;
+        running.phase("streaming").await?;
+        lines.arrives(&mut running, "before").await?;
+        lines.scene.execute(["INSERT INTO keyless VALUES (1, 'just before')"]).await?;
+        // Everything else that comes in the meantime is far smaller.
+        lines.to_source.corrupt_after(600_000);
+        lines.scene.execute(["INSERT INTO large VALUES (1, REPEAT('x', 1000000))"]).await?;
+        let error = running.finish().await?.failed(1)?;
+        for word in ["position", "can't be read", "checksum does not match"] {
+            ensure!(error.contains(word), "the error doesn't say '{word}': {error}");
+        }
+        let name = lines.scene.name();
+        let rows = format!(
+            "SELECT (SELECT count(*)::text FROM {name}.large) || (SELECT count(*)::text FROM {name}.keyless)"
+        );
+        let found = lines.scene.value(&rows).await?;
+        ensure!(found == "02", "rows of the event, and before it: {found}");
+        run()?.arguments(["--until", "caught-up"]).succeed().await?;
+        lines.scene.require_equal().await?;
     }
     Ok(())
 }

@@ -36,15 +36,47 @@ struct BrokenCommits {
     refused: Duration,
 }
 
-/// No connection is to be truncated.
-const NO_TRUNCATION: i64 = i64::MIN;
+/// Something that happens once, after so many more bytes.
+#[derive(Debug)]
+pub(super) struct Countdown(AtomicI64);
+
+/// Nothing is to happen.
+const NEVER: i64 = i64::MIN;
+
+impl Default for Countdown {
+    fn default() -> Self {
+        Self(AtomicI64::new(NEVER))
+    }
+}
+
+impl Countdown {
+    pub(super) fn begin(&self, bytes: u64) {
+        self.0.store(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    fn stop(&self) {
+        self.0.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// Counts these bytes; answers where among them it happens.
+    pub(super) fn count(&self, bytes: usize) -> Option<usize> {
+        let left = self.0.load(Ordering::Relaxed);
+        if left == NEVER {
+            return None;
+        }
+        let rest = left - i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.0.store(if rest < 0 { NEVER } else { rest }, Ordering::Relaxed);
+        (rest < 0).then_some(usize::try_from(left).unwrap_or(0))
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Shared {
     conditions: watch::Sender<Conditions>,
     /// Counts how often all connections were cut.
     pub(super) cut: watch::Sender<u64>,
-    truncation: AtomicI64,
+    pub(super) truncation: Countdown,
+    pub(super) corruption: Countdown,
     truncations: AtomicU32,
     commits: Mutex<Option<BrokenCommits>>,
     commits_broken: AtomicU32,
@@ -57,7 +89,8 @@ impl Default for Shared {
         Self {
             conditions: watch::Sender::new(Conditions::default()),
             cut: watch::Sender::new(0),
-            truncation: AtomicI64::new(NO_TRUNCATION),
+            truncation: Countdown::default(),
+            corruption: Countdown::default(),
             truncations: AtomicU32::new(0),
             commits: Mutex::new(None),
             commits_broken: AtomicU32::new(0),
@@ -88,26 +121,18 @@ impl Shared {
     }
 
     pub(super) fn heal(&self) {
-        self.truncation.store(NO_TRUNCATION, Ordering::Relaxed);
+        self.truncation.stop();
+        self.corruption.stop();
         *self.commits.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.conditions.send_replace(Conditions::default());
-    }
-
-    pub(super) fn truncate_after(&self, bytes: u64) {
-        self.truncation.store(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
     /// How many of these bytes from the server may be delivered before the connection breaks; `None` for all of them
     /// and no break.
     pub(super) fn truncated(&self, bytes: usize) -> Option<usize> {
-        let left = self.truncation.load(Ordering::Relaxed);
-        if left == NO_TRUNCATION {
-            return None;
-        }
-        let rest = left - i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.truncation.store(if rest < 0 { NO_TRUNCATION } else { rest }, Ordering::Relaxed);
-        self.truncations.fetch_add(u32::from(rest < 0), Ordering::Relaxed);
-        (rest < 0).then_some(usize::try_from(left).unwrap_or(0))
+        let at = self.truncation.count(bytes);
+        self.truncations.fetch_add(u32::from(at.is_some()), Ordering::Relaxed);
+        at
     }
 
     pub(super) fn truncations(&self) -> u32 {

@@ -125,8 +125,11 @@ impl Downward {
     /// Delivers until an end.
     async fn deliver(&mut self, open: &Open<'_>) {
         let mut conditions = open.shared.watch();
-        while let Some(piece) = next(&mut self.pieces, &mut conditions, open.number).await {
+        while let Some(mut piece) = next(&mut self.pieces, &mut conditions, open.number).await {
             self.answers.read(&piece);
+            if let Some(byte) = open.shared.corruption.count(piece.len()).and_then(|at| piece.get_mut(at)) {
+                *byte ^= 1;
+            }
             let truncated = open.shared.truncated(piece.len());
             let delivered = piece.get(..truncated.unwrap_or(piece.len())).unwrap_or_default();
             if self.write.write_all(delivered).await.is_err() || truncated.is_some() {
