@@ -41,3 +41,17 @@ impl Backoff {
         }
     }
 }
+
+/// Does something again as long as it fails for a reason that may pass, with pauses in between.
+pub(crate) async fn retried<T, F: Future<Output = Result<T>>>(
+    stop: &CancellationToken,
+    mut work: impl FnMut() -> F,
+) -> Result<T> {
+    let mut backoff = Backoff::new();
+    loop {
+        match work().await {
+            Err(error) if may_pass(&error) => backoff.wait(error, stop).await?,
+            result => return result,
+        }
+    }
+}

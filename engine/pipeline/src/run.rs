@@ -19,6 +19,7 @@ use crate::dead_letter::DeadLetters;
 use crate::follow::Follower;
 use crate::plan::{self, TaskPlan};
 use crate::progress::{Phase, Progress, TableProgress};
+use crate::retry::retried;
 use crate::route::Route;
 use crate::snapshot;
 use crate::state::{self, RunContext, Store, TaskDirectory, TaskPlanRecord};
@@ -85,7 +86,7 @@ impl Task {
             self.progress.enter(Phase::CatchUp);
             self.build(BuildStep::RowKeys, &prepared.targets).await?;
             // Indexes other than row keys must wait until no row can be both in an old and a new place.
-            let copied = self.spec.source.high_watermark().await?;
+            let copied = self.patiently(|| self.spec.source.high_watermark()).await?;
             self.follower(&prepared).follow(Some(&copied)).await?;
         }
         self.progress.enter(Phase::Indexes);
@@ -94,7 +95,7 @@ impl Task {
             self.progress.enter(Phase::Streaming);
             match self.spec.until {
                 Until::CaughtUp => {
-                    let now = self.spec.source.high_watermark().await?;
+                    let now = self.patiently(|| self.spec.source.high_watermark()).await?;
                     self.follower(&prepared).follow(Some(&now)).await?;
                     self.set_identities(&prepared.targets).await?;
                 }
@@ -258,7 +259,7 @@ impl Task {
         self.set_identities(&prepared.targets).await?;
         if !prepared.copied_before {
             for target in prepared.targets.iter().filter(|target| target.with_rows) {
-                self.unless_stopped(self.spec.target.analyze(target)).await?;
+                self.patiently(|| self.spec.target.analyze(target)).await?;
             }
         }
         Ok(())
@@ -271,11 +272,11 @@ impl Task {
         let mut running = JoinSet::new();
         for job in jobs {
             let (target, progress) = (Arc::clone(&self.spec.target), Arc::clone(&self.progress));
-            let slots = Arc::clone(&slots);
+            let (slots, stop) = (Arc::clone(&slots), self.stop.clone());
             running.spawn(async move {
                 let _slot = slots.acquire_owned().await;
                 progress.update(|report| report.building.push(job.label.clone()));
-                let result = target.build(&job).await;
+                let result = retried(&stop, || target.build(&job)).await;
                 progress.update(|report| {
                     report.building.retain(|label| *label != job.label);
                     report.builds_done += u64::from(result.is_ok());
@@ -298,15 +299,20 @@ impl Task {
         if targets.iter().all(|target| target.columns.iter().all(|column| !column.identity)) {
             return Ok(());
         }
-        let now = self.spec.source.catalog(&self.spec.selection).await?;
+        let now = self.patiently(|| self.spec.source.catalog(&self.spec.selection)).await?;
         let next_identities: HashMap<&TableName, u64> =
             now.iter().filter_map(|schema| Some((&schema.name, schema.next_identity?))).collect();
         for target in targets.iter().filter(|target| target.columns.iter().any(|column| column.identity)) {
             let next = next_identities.get(&target.source).copied();
-            self.unless_stopped(self.spec.target.set_identity(target, next)).await?;
+            self.patiently(|| self.spec.target.set_identity(target, next)).await?;
         }
         Failpoint::IdentitiesSet.reach();
         Ok(())
+    }
+
+    /// What a running task asks of a server that may be down for a while.
+    async fn patiently<T, F: Future<Output = Result<T>>>(&self, work: impl FnMut() -> F) -> Result<T> {
+        self.unless_stopped(retried(&self.stop, work)).await
     }
 
     pub(crate) async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
