@@ -158,7 +158,8 @@ impl Supervisor {
         self.excuse(&outcome)
     }
 
-    /// Fails unless the engine ended for a reason that passes by itself, which is kept.
+    /// Fails unless the engine ended for a reason that passes by itself, which is kept. Only at the beginning of a run
+    /// may it end for such a reason: a server that is not there may be one that never was.
     fn excuse(&mut self, outcome: &Outcome) -> Result<()> {
         let error = outcome.events.iter().rev().find(|event| event["event"] == "error");
         let text = |field: &str| error.and_then(|error| error[field].as_str()).unwrap_or("none");
@@ -171,6 +172,11 @@ impl Supervisor {
         );
         let phase = outcome.events.iter().rev().find(|event| event["event"] == "phase");
         let phase = phase.and_then(|event| event["phase"].as_str()).unwrap_or("start");
+        ensure!(
+            matches!(phase, "start" | "precheck" | "schema"),
+            "the engine did not wait for what passes, in phase {phase}\n{}",
+            outcome.said()
+        );
         self.gave_up.push(format!("{phase}: {}", text("what")));
         Ok(())
     }
