@@ -4,6 +4,7 @@ mod bad_plugin;
 mod bad_server;
 mod bad_state;
 mod big;
+mod dead_letter;
 mod failover;
 mod failpoints;
 mod interrupt;
