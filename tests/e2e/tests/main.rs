@@ -5,6 +5,7 @@ mod bad_server;
 mod bad_state;
 mod big;
 mod campaign;
+mod dead_letter;
 mod failover;
 mod failpoints;
 mod faults;
