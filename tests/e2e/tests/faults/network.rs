@@ -1,8 +1,8 @@
 //! Networks that break, fall silent or are slow.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use e2e::{Scene, Writers, eventually};
 use test_kit::Proxy;
 
@@ -128,4 +128,24 @@ async fn a_source_that_falls_silent_for_good_is_connected_to_again() -> Result<(
         arrives(&lines.scene, "over a new connection").await
     })
     .await
+}
+
+/// Stopping takes a bounded time whatever the network does, and the same command goes on.
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_silent_target() -> Result<()> {
+    let lines = Lines::to(Scene::mysql("network_stop").await?)?;
+    lines.scene.execute(TABLES).await?;
+    let mut running = lines.streaming().await?;
+    lines.arrives(&mut running, "before").await?;
+    lines.to_target.hold(true);
+    lines.scene.execute(transaction(1)).await?;
+    // Long enough for the changes to be on their way to the target.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    running.interrupt().await?;
+    let begin = Instant::now();
+    running.finish().await?.failed(130)?;
+    ensure!(begin.elapsed() < Duration::from_secs(40), "stopping took {:?}", begin.elapsed());
+    lines.to_target.hold(false);
+    lines.scene.run().succeed().await?;
+    lines.scene.require_equal().await
 }
