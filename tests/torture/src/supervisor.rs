@@ -13,6 +13,9 @@ use test_support::numbers::Numbers;
 /// How long a paused engine that was replaced may take to notice it.
 const NOTICE: Duration = Duration::from_secs(40);
 
+/// The words of an engine that another one has replaced.
+const REPLACED: &str = "another engine has taken over";
+
 /// A task's engine and its state directories, of which one is in use.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
@@ -24,6 +27,8 @@ pub(crate) struct Supervisor {
     state: u64,
     next_state: u64,
     running: Option<Running>,
+    /// Another engine has been started since, and may have claimed the task before it ended.
+    may_be_replaced: bool,
     /// How often an engine was started.
     pub(crate) starts: u64,
     /// Why an engine ended by itself because of a fault; it is started again.
@@ -49,6 +54,7 @@ impl Supervisor {
             state: 0,
             next_state: 1,
             running: None,
+            may_be_replaced: false,
             starts: 0,
             gave_up: Vec::new(),
         }
@@ -78,6 +84,7 @@ impl Supervisor {
             self.excuse(&running.finish().await?)?;
         }
         self.starts += 1;
+        self.may_be_replaced = false;
         self.running = Some(self.run().start()?);
         Ok(())
     }
@@ -152,15 +159,19 @@ impl Supervisor {
         };
         self.running = Some(going_on);
         let outcome = ended.finish().await?;
-        if outcome.said().contains("another engine has taken over") {
+        if outcome.said().contains(REPLACED) {
             return Ok(());
         }
+        self.may_be_replaced = true;
         self.excuse(&outcome)
     }
 
     /// Fails unless the engine ended for a reason that passes by itself, which is kept. Only at the beginning of a run
     /// may it end for such a reason: a server that is not there may be one that never was.
     fn excuse(&mut self, outcome: &Outcome) -> Result<()> {
+        if self.may_be_replaced && outcome.said().contains(REPLACED) {
+            return Ok(());
+        }
         let error = outcome.events.iter().rev().find(|event| event["event"] == "error");
         let text = |field: &str| error.and_then(|error| error[field].as_str()).unwrap_or("none");
         ensure!(
