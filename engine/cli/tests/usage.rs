@@ -147,6 +147,32 @@ fn names_can_not_leave_the_state_directory() {
 }
 
 #[test]
+fn rows_set_aside_without_tasks() {
+    let (stdout, stderr) = expect(1, &["dead-letter", "list", "shop"]);
+    assert!(stdout.is_empty() && stderr.contains("there is no task 'shop'"), "{stderr}");
+    let arguments = ["dead-letter", "retry", "shop", "--source", SOURCE, "--target", TARGET];
+    let (_, stderr) = expect(1, &[&arguments[..], &["--plugin", "p.wasm"]].concat());
+    assert!(stderr.contains("there is no task 'shop'"), "{stderr}");
+    expect(2, &[&arguments[..], &["--name", "other"]].concat());
+    expect(2, &["dead-letter", "retry", "shop"]);
+    expect(2, &["dead-letter", "list", "../shop"]);
+
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    std::fs::create_dir_all(directory.path().join("engine-state/shop")).expect("a writable directory");
+    let list = |arguments: &[&str]| {
+        expect_in(directory.path(), 0, &[&["dead-letter", "list", "shop"], arguments].concat()).0
+    };
+    assert_eq!(list(&[]), "shop: no row is set aside\n");
+    assert_eq!(list(&["--json"]), "[]\n");
+}
+
+#[test]
+fn a_limit_of_no_rows_makes_no_sense() {
+    let (_, stderr) = expect(2, &["run", "--dead-letter-limit", "0"]);
+    assert!(stderr.contains("'none' stands for any number"), "{stderr}");
+}
+
+#[test]
 fn status_without_tasks() {
     assert_eq!(expect(0, &["status"]).0, "no tasks in ./engine-state\n");
     assert_eq!(expect(0, &["status", "--json"]).0, "[]\n");

@@ -264,3 +264,51 @@ async fn ask_server(client: &Client, name: &str) -> Result<PgType> {
     }
     Ok(PgType::Named(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine_core::column::{Column, Varlen, Vector};
+
+    #[test]
+    fn every_row_that_can_not_be_written_is_named_once() {
+        let table = Arc::new(crate::ddl::tests::orders());
+        let types = table.columns.iter().map(|column| PgType::parse(&column.target_type)).collect();
+        let layout = TableLayout::new(&table, types).expect("a table that can be written");
+        let texts = |values: &[&str]| {
+            let mut column = Varlen::default();
+            values.iter().for_each(|value| column.push(value.as_bytes()));
+            Column::new(Vector::Varlen(column))
+        };
+        let mut customers = Column::new(Vector::I64(vec![1, 1 << 40, 1 << 40, 1]));
+        customers.push_null();
+        let mut hashes = texts(&["", "", "", ""]);
+        hashes.push_null();
+        let long = "é".repeat(201);
+        let batch = Batch {
+            rows: 5,
+            columns: vec![
+                Column::new(Vector::I64(vec![1, 2, 3, 4, 5])),
+                customers,
+                texts(&["fine", "fine", "a\0b", &long, "fine"]),
+                hashes,
+            ],
+        };
+        let named = |columns: &[usize]| -> Vec<(usize, String, String)> {
+            let refusals = layout.refusals(&batch, columns).expect("the table's columns");
+            let column = |refusal: &Refusal| refusal.column.clone().unwrap_or_default();
+            refusals.iter().map(|refusal| (refusal.row, column(refusal), refusal.code.clone())).collect()
+        };
+        let refused = |row: usize, column: &str, code: &str| (row, column.to_owned(), code.to_owned());
+        assert_eq!(
+            named(&[0, 1, 2, 3]),
+            [
+                refused(1, "customer", "out-of-range"),
+                refused(2, "customer", "out-of-range"),
+                refused(3, "Note \"x\"", "too-long"),
+                refused(4, "hash", "null"),
+            ]
+        );
+        assert_eq!(named(&[0]), []);
+    }
+}

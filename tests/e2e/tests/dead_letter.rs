@@ -1,9 +1,14 @@
 //! Rows that are refused, by plugin, encoder or target, are set aside where the plan says so: everything else arrives,
 //! what is missing is listed once, and comes when the row is mended.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
-use e2e::{Outcome, Run, Scene};
+use e2e::{Outcome, Run, Scene, Writers};
+use mysql_async::prelude::Queryable as _;
 use serde_json::{Value, json};
+use test_support::numbers::Numbers;
 
 fn config() -> Value {
     json!({"mysql2og": {"on_row_error": "dead-letter"}})
@@ -309,4 +314,75 @@ async fn nothing_is_tried_while_the_task_runs() -> Result<()> {
     let unknown = command(&scene, "list").replace("list", "another").finish().await?;
     ensure!(unknown.failed(1)?.contains("there is no task 'another'"));
     Ok(())
+}
+
+/// Rows that turn bad and good again, for the encoder and for the server, move under other keys, go and come, and
+/// take each other's unique values.
+fn turn(numbers: &mut Numbers) -> Vec<String> {
+    let (one, other) = (1 + numbers.below(60), 1 + numbers.below(60));
+    let v = ["'fine'", r"'\0'"][numbers.below(2) as usize];
+    let doc = ["'[]'", r#"'["\\u0000"]'"#][usize::from(numbers.below(3) == 0)];
+    match numbers.below(8) {
+        0 => vec![
+            format!("UPDATE t SET code = NULL WHERE id IN ({one}, {other})"),
+            format!("UPDATE t SET code = {one}, v = {v} WHERE id = {other}"),
+        ],
+        1 => vec![format!("DELETE FROM t WHERE id = {one}")],
+        2 | 3 => vec![format!("INSERT INTO t VALUES ({one}, {other}, {v}, {doc})")],
+        4 => vec![format!("UPDATE t SET id = {other}, doc = {doc} WHERE id = {one}")],
+        _ => vec![
+            format!("UPDATE t SET v = {v} WHERE id = {one}"),
+            format!("UPDATE t SET doc = {doc} WHERE id IN ({one}, {other})"),
+        ],
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_happens_what_is_missing_is_listed_and_nothing_else_is_missing() -> Result<()> {
+    let scene = Scene::mysql("letters_chaos").await?;
+    let rows: Vec<String> = (1..=60)
+        .map(|id| format!(r"({id}, {id}, {}, '[]')", if id % 7 == 0 { r"'\0'" } else { "'fine'" }))
+        .collect();
+    scene
+        .execute([
+            "CREATE TABLE t (id INT PRIMARY KEY, code INT UNIQUE, v VARCHAR(20), doc JSON)".to_owned(),
+            format!("INSERT INTO t VALUES {}", rows.join(", ")),
+        ])
+        .await?;
+    let writers = Writers::start(&scene.source_url(), 3, Duration::from_millis(2), turn);
+    for place in
+        ["chunk-written", "copy-done", "changes-applied", "standing-written:3", "changes-committed:5"]
+    {
+        writers.commit_more(100).await?;
+        let died = run(&scene).environment("ENGINE_FAILPOINT", place).finish().await?;
+        ensure!(!died.status.success(), "it did not die at {place}: {}", died.stderr);
+    }
+    writers.stop().await?;
+    run(&scene).succeed().await?;
+
+    let mut source = scene.source().await?;
+    let is_bad = "(HEX(v) <=> '00' OR JSON_LENGTH(doc) = 1)";
+    let good: Vec<(u32, Option<u32>, String)> =
+        source.query(format!("SELECT id, code, v FROM t WHERE NOT {is_bad} ORDER BY id")).await?;
+    let bad: BTreeSet<u32> =
+        source.query(format!("SELECT id FROM t WHERE {is_bad}")).await?.into_iter().collect();
+    source.disconnect().await?;
+    ensure!(!good.is_empty() && !bad.is_empty(), "the writers left nothing to look at");
+    let good: Vec<Vec<String>> = good
+        .into_iter()
+        .map(|(id, code, v)| vec![id.to_string(), code.map_or("NULL".to_owned(), |code| code.to_string()), v])
+        .collect();
+    let found =
+        scene.rows(&format!("SELECT id::text, code::text, v FROM {}.t ORDER BY t.id", scene.name())).await?;
+    assert_eq!(found, good);
+    let listed = letters(&scene).await?;
+    let listed: BTreeSet<u32> =
+        listed.iter().filter_map(|letter| letter["key"]["id"].as_str()?.parse().ok()).collect();
+    ensure!(bad.is_subset(&listed), "of {bad:?} only {listed:?} are listed");
+
+    scene.execute([format!("UPDATE t SET v = 'mended', doc = NULL WHERE {is_bad}")]).await?;
+    retry(&scene).succeed().await?;
+    scene.require_equal().await?;
+    run(&scene).succeed().await?;
+    scene.require_equal().await
 }

@@ -1,6 +1,6 @@
 //! The dead-letter file of a task: one JSON object per line.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -11,11 +11,22 @@ use engine_core::error::{Error, ErrorKind, Result};
 
 use super::letter::{Identity, Letter, Values, row_identity};
 
-/// Reads the letters in the file at `path`, each once; none when there is no file.
+/// Reads the rows set aside in the file at `path`: of each row that has a key the last letter; none
+/// when there is no file.
+pub fn read(path: &Path) -> Result<Vec<Letter>> {
+    let mut letters = read_all(path)?;
+    let mut known = HashSet::new();
+    letters.reverse();
+    letters.retain(|letter| letter.row_identity().is_none_or(|row| known.insert(row)));
+    letters.reverse();
+    Ok(letters)
+}
+
+/// Reads all letters, each once.
 ///
 /// A process that died while it wrote leaves a line without an end, which is passed over: nothing
 /// was committed without that row, which is therefore met again.
-pub fn read(path: &Path) -> Result<Vec<Letter>> {
+fn read_all(path: &Path) -> Result<Vec<Letter>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -52,7 +63,7 @@ pub fn read(path: &Path) -> Result<Vec<Letter>> {
 pub struct DeadLetters {
     path: PathBuf,
     task: String,
-    /// The most letters there may be.
+    /// The most rows that may be set aside.
     limit: Option<u64>,
     state: Mutex<State>,
 }
@@ -61,28 +72,37 @@ pub struct DeadLetters {
 struct State {
     file: Option<File>,
     letters: HashSet<Identity>,
-    /// How many letters there are about each row that has a key.
-    rows: HashMap<Identity, u32>,
-    /// How many there are for each table.
+    /// The rows they are about, as far as they have keys.
+    rows: HashSet<Identity>,
+    /// How many rows are set aside of each table.
     tables: BTreeMap<String, u64>,
 }
 
 impl State {
+    /// Whether the letter is about a row that is not set aside yet.
+    fn is_new_row(&self, letter: &Letter) -> bool {
+        letter.row_identity().is_none_or(|row| !self.rows.contains(&row))
+    }
+
+    fn count(&self) -> u64 {
+        self.tables.values().sum()
+    }
+
     fn add(&mut self, letter: &Letter) {
         self.letters.insert(letter.identity());
-        if let Some(row) = letter.row_identity() {
-            *self.rows.entry(row).or_default() += 1;
+        if self.is_new_row(letter) {
+            self.rows.extend(letter.row_identity());
+            *self.tables.entry(letter.table.clone()).or_default() += 1;
         }
-        *self.tables.entry(letter.table.clone()).or_default() += 1;
     }
 }
 
 impl DeadLetters {
-    /// The file at `path`, which need not exist, of task `task`; `limit` is the number of letters that
-    /// it may come to hold.
+    /// The file at `path`, which need not exist, of task `task`; `limit` is the number of rows that
+    /// may be set aside there.
     pub fn open(path: &Path, task: &str, limit: Option<u64>) -> Result<Self> {
         let mut state = State::default();
-        read(path)?.iter().for_each(|letter| state.add(letter));
+        read_all(path)?.iter().for_each(|letter| state.add(letter));
         Ok(Self { path: path.to_owned(), task: task.to_owned(), limit, state: Mutex::new(state) })
     }
 
@@ -93,12 +113,12 @@ impl DeadLetters {
 
     /// Whether the row of `table` with this key is set aside.
     pub fn holds(&self, table: &str, key: &Values) -> bool {
-        self.state().rows.contains_key(&row_identity(table, key))
+        self.state().rows.contains(&row_identity(table, key))
     }
 
     /// Appends those letters that are not there yet. They are on disk when this returns.
     ///
-    /// One more than the limit is an error; as many as there may be are written before.
+    /// One row more than the limit is an error; as many as there may be are written before.
     pub fn write(&self, letters: &[Letter]) -> Result<()> {
         let mut state = self.state();
         let mut lines = Vec::new();
@@ -107,7 +127,7 @@ impl DeadLetters {
             if state.letters.contains(&letter.identity()) {
                 continue;
             }
-            if self.limit.is_some_and(|limit| state.letters.len() as u64 >= limit) {
+            if state.is_new_row(letter) && self.limit.is_some_and(|limit| state.count() >= limit) {
                 refused = Some(letter);
                 break;
             }
@@ -120,12 +140,12 @@ impl DeadLetters {
         refused.map_or(Ok(()), |letter| Err(self.one_too_many(letter)))
     }
 
-    /// Takes letters away and adds others, at once or not at all.
-    pub fn replace(&self, settled: &[Letter], kept: &[Letter]) -> Result<()> {
+    /// Takes all letters about some rows away and adds others, at once or not at all.
+    pub fn replace(&self, settled: &[&Letter], kept: &[Letter]) -> Result<()> {
         let mut state = self.state();
-        let settled: HashSet<Identity> = settled.iter().map(Letter::identity).collect();
-        let mut letters = read(&self.path)?;
-        letters.retain(|letter| !settled.contains(&letter.identity()));
+        let settled: HashSet<Identity> = settled.iter().filter_map(|letter| letter.row_identity()).collect();
+        let mut letters = read_all(&self.path)?;
+        letters.retain(|letter| letter.row_identity().is_none_or(|row| !settled.contains(&row)));
         let mut fresh = State::default();
         let mut lines = Vec::new();
         for letter in letters.iter().chain(kept) {
@@ -286,13 +306,28 @@ mod tests {
         let again = Letter { at_ms: 5, ..letter(1, "a:1") };
         first.write(std::slice::from_ref(&again)).expect("a writable file");
         let second = open(&path, None);
-        second.write(&[again.clone(), letter(1, "a:2")]).expect("a writable file");
+        second.write(&[again.clone(), letter(2, "a:2")]).expect("a writable file");
         assert_eq!(second.count("shop.orders"), 2);
         // As a process leaves it that died after another wrote the same.
         let line = serde_json::to_string(&again).expect("JSON");
         let mut file = OpenOptions::new().append(true).open(&path).expect("the file");
         writeln!(file, "{line}").expect("a writable file");
-        assert_eq!(read(&path).expect("the file"), [letter(1, "a:1"), letter(1, "a:2")]);
+        assert_eq!(read(&path).expect("the file"), [letter(1, "a:1"), letter(2, "a:2")]);
+    }
+
+    #[test]
+    fn a_row_is_listed_once_with_what_was_last_the_matter() {
+        let (_directory, path) = file();
+        let first = open(&path, Some(1));
+        first.write(&[letter(1, "a:1")]).expect("a writable file");
+        first.write(&[letter(1, "a:2")]).expect("no row more than before");
+        // As after a crash, when both changes are met again.
+        let again = open(&path, Some(1));
+        again.write(&[letter(1, "a:1"), letter(1, "a:2")]).expect("no row more than before");
+        assert_eq!(again.count("shop.orders"), 1);
+        assert_eq!(read(&path).expect("the file"), [letter(1, "a:2")]);
+        again.replace(&[&letter(1, "a:2")], &[]).expect("a writable file");
+        assert_eq!(read_all(&path).expect("the file"), []);
     }
 
     #[test]
@@ -350,7 +385,7 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert_eq!(read(&path).expect("the file").len(), 2);
-        letters.replace(&[letter(1, "a:1")], &[]).expect("a writable file");
+        letters.replace(&[&letter(1, "a:1")], &[]).expect("a writable file");
         letters.write(&[letter(3, "a:3")]).expect("there is room again");
     }
 
@@ -361,7 +396,7 @@ mod tests {
         letters.write(&[letter(1, "a:1"), letter(2, "a:2"), letter(3, "a:3")]).expect("a writable file");
         let anew = Letter { reason: "still".into(), ..letter(2, "a:2") };
         letters
-            .replace(&[letter(1, "a:1"), letter(2, "a:2")], std::slice::from_ref(&anew))
+            .replace(&[&letter(1, "a:1"), &letter(2, "a:2")], std::slice::from_ref(&anew))
             .expect("a writable file");
         assert_eq!(read(&path).expect("the file"), [letter(3, "a:3"), anew.clone()]);
         assert_eq!(letters.count("shop.orders"), 2);

@@ -17,8 +17,7 @@ use crate::run::{Prepared, Task};
 use crate::state::{self, Store, TaskDirectory};
 use crate::task::TaskSpec;
 
-use super::file::DeadLetters;
-use super::letter::{Identity, Letter};
+use super::letter::Letter;
 use super::{key, read};
 
 /// Rows read, converted and written together.
@@ -27,13 +26,13 @@ const ROWS_AT_ONCE: usize = 256;
 /// What became of the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retried {
-    /// Letters that are no more: the target has the row as the source has it now.
+    /// Rows that the target has as the source has them now.
     pub settled: u64,
-    /// Those of them whose row the source does not have any more.
+    /// Those of them that the source does not have any more.
     pub gone: u64,
-    /// Letters that stay.
+    /// Rows that stay set aside.
     pub left: u64,
-    /// Those of them that can't be tried again, as their row has no key to read it by.
+    /// Those of them that can't be tried again, as they have no key to be read by.
     pub without_key: u64,
 }
 
@@ -77,43 +76,35 @@ pub async fn retry(spec: TaskSpec, stop: CancellationToken) -> Result<Retried> {
 struct Rows<'a> {
     route: &'a Arc<Route>,
     target: &'a Arc<TargetTable>,
-    /// For each row its letters, which share a key.
-    letters: Vec<&'a [Letter]>,
+    /// What is known of them.
+    letters: Vec<&'a Letter>,
     /// The rows as they are now; for each the place in `letters`.
     found: Batch,
     places: Vec<usize>,
     /// For each row its key in the target, where it follows from the source's.
     keys: Vec<Option<Batch>>,
-    /// Places in `letters` of rows that the source has no more.
-    gone: Vec<usize>,
+    /// How many the source has no more.
+    gone: u64,
 }
 
 impl Task {
     async fn retry(&self, prepared: &Prepared, letters: Vec<Letter>) -> Result<Retried> {
-        let mut tables: BTreeMap<String, BTreeMap<Identity, Vec<Letter>>> = BTreeMap::new();
+        let mut tables: BTreeMap<String, Vec<Letter>> = BTreeMap::new();
         let mut retried = Retried::default();
         let by_name = |table: &str| {
-            let routes = prepared.routes.iter().zip(&prepared.targets);
-            routes.into_iter().find(|(route, _)| route.composed().schema.name.to_string() == table)
+            let mut routes = prepared.routes.iter().zip(&prepared.targets);
+            routes.find(|(route, _)| route.composed().schema.name.to_string() == table)
         };
         for letter in letters {
-            let row = letter.row_identity().filter(|_| {
-                by_name(&letter.table).is_some_and(|(route, target)| {
-                    target.row_key.is_some()
-                        && letter
-                            .key
-                            .as_ref()
-                            .is_some_and(|key| key::of_source(route.composed(), key).is_some())
-                })
+            let has_key = by_name(&letter.table).is_some_and(|(route, target)| {
+                let key = letter.key.as_ref().and_then(|key| key::of_source(route.composed(), key));
+                target.row_key.is_some() && key.is_some()
             });
-            match row {
-                Some(row) => {
-                    tables.entry(letter.table.clone()).or_default().entry(row).or_default().push(letter);
-                }
-                None => {
-                    retried.left += 1;
-                    retried.without_key += 1;
-                }
+            if has_key {
+                tables.entry(letter.table.clone()).or_default().push(letter);
+            } else {
+                retried.left += 1;
+                retried.without_key += 1;
             }
         }
         if tables.is_empty() {
@@ -128,12 +119,11 @@ impl Task {
         self.build(BuildStep::RowKeys, &touched).await?;
         let mut reader = self.spec.source.open_reader().await?;
         let mut mender = self.spec.target.open_mender().await?;
-        for (table, rows) in &tables {
+        for (table, letters) in &tables {
             let Some((route, target)) = by_name(table) else { continue };
-            let rows: Vec<&[Letter]> = rows.values().map(Vec::as_slice).collect();
-            for rows in rows.chunks(ROWS_AT_ONCE) {
+            for letters in letters.chunks(ROWS_AT_ONCE) {
                 let some = async {
-                    let rows = Rows::read(reader.as_mut(), route, target, rows).await?;
+                    let rows = Rows::read(reader.as_mut(), route, target, letters).await?;
                     rows.settle(mender.as_mut()).await
                 };
                 let (settled, gone, left) = self.unless_stopped(some).await?;
@@ -165,53 +155,44 @@ impl<'a> Rows<'a> {
         reader: &mut dyn Reader,
         route: &'a Arc<Route>,
         target: &'a Arc<TargetTable>,
-        letters: &[&'a [Letter]],
+        letters: &'a [Letter],
     ) -> Result<Self> {
         let composed = route.composed();
         let table = Arc::new(composed.schema.clone());
         let columns: Arc<[usize]> = composed.reads.clone().into();
-        let empty = |ordinals: &mut dyn Iterator<Item = usize>| Batch {
+        let schemas = columns.iter().filter_map(|&ordinal| composed.schema.columns.get(ordinal));
+        let found = Batch {
             rows: 0,
-            columns: ordinals
-                .filter_map(|ordinal| {
-                    Some(composed.schema.columns.get(ordinal)?.logical.layout().empty_column())
-                })
-                .collect(),
+            columns: schemas.map(|column| column.logical.layout().empty_column()).collect(),
         };
         let mut rows = Self {
             route,
             target,
-            letters: letters.to_vec(),
-            found: empty(&mut columns.iter().copied()),
+            letters: Vec::with_capacity(letters.len()),
+            found,
             places: Vec::new(),
             keys: Vec::with_capacity(letters.len()),
-            gone: Vec::new(),
+            gone: 0,
         };
-        for (place, letters) in letters.iter().enumerate() {
-            let known = letters.first().and_then(|letter| letter.key.as_ref());
-            let Some((key, values)) = known.and_then(|known| key::of_source(composed, known)) else {
-                continue;
-            };
-            let request = KeyedRequest {
-                table: Arc::clone(&table),
-                columns: Arc::clone(&columns),
-                key: key.clone().into(),
-                values,
-            };
-            let found = reader.read_by_key(&request).await?;
+        for letter in letters {
+            let known = letter.key.as_ref().and_then(|known| key::of_source(composed, known));
+            let Some((key, values)) = known else { continue };
+            rows.keys.push(key::of_target(composed, &key, &values));
+            let (table, columns) = (Arc::clone(&table), Arc::clone(&columns));
+            let found = reader.read_by_key(&KeyedRequest { table, columns, key: key.into(), values }).await?;
             if found.rows == 0 {
-                rows.gone.push(place);
+                rows.gone += 1;
             } else {
                 append(&mut rows.found, &found);
-                rows.places.push(place);
+                rows.places.push(rows.letters.len());
             }
-            rows.keys.push(key::of_target(composed, &key, &request.values));
+            rows.letters.push(letter);
         }
         Ok(rows)
     }
 
-    /// Writes the rows and then the file; how many letters are settled, how many of them as gone, and
-    /// how many are left.
+    /// Writes the rows and then the file; how many rows are settled, how many of them as gone, and how
+    /// many are left.
     async fn settle(self, mender: &mut dyn Mender) -> Result<(u64, u64, u64)> {
         let found = self.found.clone();
         let routed = self.route.run(self.found, Origin::Snapshot).await?;
@@ -241,20 +222,15 @@ impl<'a> Rows<'a> {
         }));
         let mut kept: Vec<Letter> = Vec::new();
         for refusal in &refused {
-            let before = self.places.get(refusal.row).and_then(|&place| self.letters.get(place)?.first());
+            let before = self.places.get(refusal.row).and_then(|&place| self.letters.get(place));
             let Some(before) = before else { continue };
             let met =
                 Met { operation: before.operation, position: before.position.clone(), chunk: before.chunk };
             kept.push(Letter { at_ms: now_ms(), ..self.route.letter(&found, refusal, met) });
         }
-        let of = |place: &usize| self.letters.get(*place).map_or(0, |letters| letters.len() as u64);
-        let gone = self.gone.iter().map(of).sum();
-        let old: Vec<Letter> = self.letters.iter().copied().flatten().cloned().collect();
-        let settled = old.len() as u64
-            - refused.iter().filter_map(|refusal| self.places.get(refusal.row)).map(of).sum::<u64>();
-        let letters: &DeadLetters = self.route.dead_letters();
-        letters.replace(&old, &kept)?;
-        Ok((settled, gone, kept.len() as u64))
+        self.route.dead_letters().replace(&self.letters, &kept)?;
+        let (all, left) = (self.letters.len() as u64, kept.len() as u64);
+        Ok((all.saturating_sub(left), self.gone, left))
     }
 }
 
