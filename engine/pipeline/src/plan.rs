@@ -108,6 +108,15 @@ pub async fn plan(spec: &TaskSpec) -> Result<PlanReport> {
 /// Asks the plugins about every table of the selection.
 pub(crate) async fn build(spec: &TaskSpec, chain: &Chain) -> Result<TaskPlan> {
     let schemas = spec.source.catalog(&spec.selection).await?;
+    from_schemas(spec, chain, schemas).await
+}
+
+/// Asks the plugins about tables.
+pub(crate) async fn from_schemas(
+    spec: &TaskSpec,
+    chain: &Chain,
+    schemas: Vec<TableSchema>,
+) -> Result<TaskPlan> {
     if schemas.is_empty() {
         return Err(Error::new(ErrorKind::Usage, "no table of the source belongs to the task")
             .at("source", &spec.source_label)

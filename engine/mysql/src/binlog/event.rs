@@ -159,6 +159,8 @@ impl EventKind {
 /// A Query event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Query<'a> {
+    /// Variables of the session, see [`SessionFacts`](super::session::SessionFacts).
+    pub(crate) variables: &'a [u8],
     /// Default database of the session.
     pub(crate) database: &'a [u8],
     /// The statement.
@@ -176,12 +178,12 @@ impl<'a> Query<'a> {
         if load {
             input.take(13)?;
         }
-        input.take(variables_length)?;
+        let variables = input.take(variables_length)?;
         let database = input.take(database_length)?;
         if input.u8()? != 0 {
             return Err(Malformed("a database name does not end where it should"));
         }
-        Ok(Self { database, statement: input.rest() })
+        Ok(Self { variables, database, statement: input.rest() })
     }
 }
 

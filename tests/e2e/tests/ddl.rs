@@ -1,0 +1,3 @@
+//! Changes of structure on the source while it is followed.
+
+mod statements;
