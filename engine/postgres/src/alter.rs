@@ -52,6 +52,7 @@ pub(crate) fn steps(evolution: &Evolution, fills: &Fills) -> Result<Vec<Step>> {
     }
     rename_tables(&altered, &mut steps);
     rename_indexes(evolution, &altered, &old_names, &new_names, &mut steps);
+    rename_sequences(&altered, &mut steps);
     for table in &altered {
         table.empty(evolution, &mut steps);
         table.alter_columns(fills, &mut steps)?;
@@ -457,6 +458,26 @@ fn rename_tables(altered: &[Altered<'_>], steps: &mut Vec<Step>) {
         for rename in rename::order(renames) {
             let (namespace, from, to) = (quote(&namespace), quote(&rename.from), quote(&rename.to));
             steps.push(Step::Run(format!("ALTER TABLE {namespace}.{from} RENAME TO {to}")));
+        }
+    }
+}
+
+/// Sequences are called after their table and column.
+fn rename_sequences(altered: &[Altered<'_>], steps: &mut Vec<Step>) {
+    let mut by_namespace: BTreeMap<String, Vec<Rename>> = BTreeMap::new();
+    for table in altered {
+        for (old, new) in table.kept_columns() {
+            let (from, to) =
+                (ddl::sequence_name(&table.before.name, old), ddl::sequence_name(&table.after.name, new));
+            if ddl::needs_sequence(old) && ddl::needs_sequence(new) && from != to {
+                by_namespace.entry(fit(&table.after.name.namespace)).or_default().push(Rename { from, to });
+            }
+        }
+    }
+    for (namespace, renames) in by_namespace {
+        for rename in rename::order(renames) {
+            let (namespace, from, to) = (quote(&namespace), quote(&rename.from), quote(&rename.to));
+            steps.push(Step::Run(format!("ALTER SEQUENCE {namespace}.{from} RENAME TO {to}")));
         }
     }
 }

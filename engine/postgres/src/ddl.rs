@@ -57,8 +57,12 @@ pub(crate) fn needs_sequence(column: &TargetColumn) -> bool {
 }
 
 pub(crate) fn sequence(table: &TableName, column: &TargetColumn) -> String {
-    let name = fit(&format!("{}_{}_seq", table.name, column.name));
-    format!("{}.{}", quote(&fit(&table.namespace)), quote(&name))
+    format!("{}.{}", quote(&fit(&table.namespace)), quote(&sequence_name(table, column)))
+}
+
+/// The name of the sequence of a column, in the schema of its table.
+pub(crate) fn sequence_name(table: &TableName, column: &TargetColumn) -> String {
+    fit(&format!("{}_{}_seq", table.name, column.name))
 }
 
 #[cfg(test)]

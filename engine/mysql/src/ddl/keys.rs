@@ -23,6 +23,12 @@ pub(super) fn renumber(
         origins.iter().position(|origin| matches!(origin, ColumnOrigin::Kept(from) if *from == ordinal))
     };
     let columns = &table.columns;
+    for column in table.indexes.iter().flat_map(|index| &index.parts).filter_map(|part| part.column) {
+        let name = before.columns.get(column).map(|column| column.name.as_str()).unwrap_or_default();
+        if place(column).is_none() && columns.iter().any(|column| same(&column.name, name)) {
+            return Err(format!("it drops the column {name} of an index and adds another of that name"));
+        }
+    }
     table.indexes.retain_mut(|index| {
         index.parts.retain_mut(|part| match part.column {
             None => true,
@@ -55,10 +61,9 @@ pub(super) fn renumber(
 pub(super) fn drop(table: &mut TableSchema, alterations: &[Alteration]) -> Parsed<()> {
     for alteration in alterations {
         match alteration {
-            Alteration::DropIndex { name, if_exists } => {
-                if !remove(&mut table.indexes, |index| same(&index.name, name)) && !if_exists {
-                    return Err(format!("at this place of the stream the table has no index {name}"));
-                }
+            // One that isn't known is of the server's own making, for a foreign key: those come and go.
+            Alteration::DropIndex { name, .. } => {
+                remove(&mut table.indexes, |index| same(&index.name, name));
             }
             Alteration::DropForeignKey { name, if_exists } => {
                 if !remove(&mut table.foreign_keys, |key| same(&key.name, name)) && !if_exists {
@@ -84,23 +89,17 @@ fn remove<T>(list: &mut Vec<T>, wanted: impl Fn(&T) -> bool) -> bool {
 }
 
 /// Renames indexes.
-pub(super) fn rename(
-    table: &mut TableSchema,
-    alterations: &[Alteration],
-    context: &Context<'_>,
-) -> Parsed<()> {
+pub(super) fn rename(table: &mut TableSchema, alterations: &[Alteration], context: &Context<'_>) {
     let names: Vec<String> = table.indexes.iter().map(|index| index.name.clone()).collect();
     for alteration in alterations {
         if let Alteration::RenameIndex { old, new } = alteration {
             let place = names.iter().position(|name| same(name, old));
-            let index = place.and_then(|place| table.indexes.get_mut(place));
-            let index =
-                index.ok_or_else(|| format!("at this place of the stream the table has no index {old}"))?;
-            index.name.clone_from(new);
+            if let Some(index) = place.and_then(|place| table.indexes.get_mut(place)) {
+                index.name.clone_from(new);
+            }
         }
     }
     sort(&mut table.indexes, context.server.flavor);
-    Ok(())
 }
 
 /// Adds keys, those in columns' own definitions among them.

@@ -102,7 +102,7 @@ pub(super) fn alter(
         }
     }
     keys::add(&mut draft.table, &elements, context)?;
-    keys::rename(&mut draft.table, alterations, context)?;
+    keys::rename(&mut draft.table, alterations, context);
     Ok(draft)
 }
 
