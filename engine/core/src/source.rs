@@ -103,7 +103,7 @@ pub struct StreamRequest {
     /// Tables that belong to the task: a change of one that is not in `tables` is an error, as is
     /// not knowing; tables outside the selection are passed over.
     pub selection: Selection,
-    /// Tables of the selection that the plan leaves out.
+    /// Tables of the selection whose rows the plan leaves out; changes of their structure are told.
     pub skipped: Vec<crate::schema::TableName>,
     /// Size at which a set is handed over even inside a transaction, in bytes.
     pub set_bytes: usize,

@@ -79,7 +79,11 @@ fn read(
 ) -> Parsed<Vec<TableEvolution>> {
     let session = context.session;
     let readable = session.client.is_some_and(|client| context.environment.is_utf8(client));
-    let replaced = change.session.iter().any(|(name, _)| name == SessionFacts::REPLACED);
+    let said = |fact: &str| change.session.iter().any(|(name, _)| name == fact);
+    if said(SessionFacts::ERROR) {
+        return Err("it failed on the source, perhaps half-way".to_owned());
+    }
+    let replaced = said(SessionFacts::REPLACED);
     if replaced || !change.statement.is_ascii() && !readable {
         return Err("its text is in a character set other than UTF-8".to_owned());
     }
@@ -139,7 +143,7 @@ impl Tables<'_> {
         match statement {
             Statement::Create { table, replaces, if_not_exists, elements, options } => {
                 let name = self.name(&table);
-                if !self.makes_room(&name, replaces, if_not_exists)? {
+                if !self.makes_room(&name, replaces, if_not_exists) {
                     return Ok(());
                 }
                 let created = table::create(name, &elements, &options, self.context)?;
@@ -147,7 +151,7 @@ impl Tables<'_> {
             }
             Statement::CreateLike { table, replaces, if_not_exists, pattern } => {
                 let (name, pattern) = (self.name(&table), self.name(&pattern));
-                if !self.makes_room(&name, replaces, if_not_exists)? {
+                if !self.makes_room(&name, replaces, if_not_exists) {
                     return Ok(());
                 }
                 let like = self
@@ -180,18 +184,17 @@ impl Tables<'_> {
                 let alterations = [Alteration::DropIndex { name: index, if_exists }];
                 self.alter(&table, false, &alterations, &syntax::Options::default(), StructureKind::DropIndex)
             }
-            Statement::Drop { tables, if_exists } => {
+            Statement::Drop { tables } => {
                 for table in &tables {
                     let name = self.name(table);
+                    // One that the task does not know has left nothing in the target.
                     if self.find(&name).is_some() {
                         self.done.push(gone(name));
-                    } else if self.selection.matches(&name) && !if_exists {
-                        return Err(format!("the task does not know the table {name}"));
                     }
                 }
                 Ok(())
             }
-            Statement::Rename { pairs, .. } => self.rename(&pairs),
+            Statement::Rename { pairs } => self.rename(&pairs),
             Statement::Truncate { table } => {
                 let name = self.name(&table);
                 if let Some(schema) = self.subject(&name)? {
@@ -210,19 +213,15 @@ impl Tables<'_> {
     }
 
     /// Whether a table of this name comes into being; one that it replaces goes first.
-    fn makes_room(&mut self, name: &TableName, replaces: bool, if_not_exists: bool) -> Parsed<bool> {
+    fn makes_room(&mut self, name: &TableName, replaces: bool, if_not_exists: bool) -> bool {
         if !self.selection.matches(name) {
-            return Ok(false);
+            return false;
         }
-        match (self.find(name), replaces) {
-            (None, _) => Ok(true),
-            (Some(_), true) => {
-                self.done.push(gone(name.clone()));
-                Ok(true)
-            }
-            (Some(_), false) if if_not_exists => Ok(false),
-            (Some(_), false) => Ok(true),
+        let is_known = self.find(name).is_some();
+        if is_known && replaces {
+            self.done.push(gone(name.clone()));
         }
+        !is_known || replaces || !if_not_exists
     }
 
     fn create(&mut self, table: TableSchema) -> Parsed<()> {

@@ -78,7 +78,8 @@ impl Evolver<'_> {
         let (evolutions, as_of) = if self.is_by_hand() {
             self.by_hand(&schemas).await?
         } else {
-            (self.read(&schemas, &recorded, &record).await?, None)
+            let read = self.read(&schemas, &recorded, &record).await;
+            (self.unless_left_out(read, &before)?, None)
         };
         let structures = Structures::new(recorded, &evolutions, as_of.as_ref())?;
         let schemas = structures.after.values().map(|table| table.schema.clone()).collect();
@@ -120,6 +121,25 @@ impl Evolver<'_> {
             window::check(source, evolution, recorded, record, self.position)?;
         }
         Ok(evolutions)
+    }
+
+    /// Passes over what can't be told about tables that the plugins leave out.
+    fn unless_left_out(
+        &self,
+        read: Result<Vec<TableEvolution>>,
+        before: &TaskPlan,
+    ) -> Result<Vec<TableEvolution>> {
+        let left_out = |name: &TableName| before.skipped.iter().any(|(skipped, _)| skipped == name);
+        match read {
+            Err(error)
+                if error.kind() == ErrorKind::Unrepresentable
+                    && !self.change.tables.is_empty()
+                    && self.change.tables.iter().all(left_out) =>
+            {
+                Ok(Vec::new())
+            }
+            read => read,
+        }
     }
 
     /// The structure that the tables have today, which the user says that the target has too, and

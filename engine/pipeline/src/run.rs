@@ -235,6 +235,12 @@ impl Task {
             }
             Some(_) => {
                 let recorded = spec.target.structure(&spec.name).await?;
+                if let Some(out) = recorded.iter().find(|table| !spec.selection.matches(&table.schema.name)) {
+                    return Err(Error::new(ErrorKind::State, "the task was begun with other tables")
+                        .at("table", &out.schema.name)
+                        .because("it is not in what is selected now")
+                        .help("go back to the same --include and --exclude, or begin a new task with another --name"));
+                }
                 if !recorded.is_empty() {
                     let schemas = recorded.into_iter().map(|table| table.schema).collect();
                     let plan = plan::from_schemas(spec, chain, schemas).await?;
@@ -244,7 +250,7 @@ impl Task {
             // Before the structure is read, so that every later change of it is in the stream.
             None => start = Some(spec.source.low_watermark().await?),
         }
-        let schemas = spec.source.catalog(&spec.selection).await?;
+        let schemas = plan::catalog(spec).await?;
         let as_of = Some(spec.source.high_watermark().await?);
         let record = |schema: &TableSchema| RecordedTable { schema: schema.clone(), as_of: as_of.clone() };
         let recorded = schemas.iter().map(record).collect();

@@ -8,13 +8,14 @@ pub(crate) fn is_exact(from: &PgType, to: &PgType) -> bool {
     match (from, to) {
         (from, to) if from == to => true,
         // A number out of range fails.
-        (T::Int2 | T::Int4 | T::Int8, T::Int2 | T::Int4 | T::Int8 | T::Numeric(_)) => true,
-        (T::Numeric(Some((_, 0))), T::Int2 | T::Int4 | T::Int8) => true,
-        (T::Numeric(_), T::Numeric(None)) | (T::Float4, T::Float8) => true,
+        (T::Int2 | T::Int4 | T::Int8, T::Int2 | T::Int4 | T::Int8 | T::Numeric(_))
+        | (T::Numeric(Some((_, 0))), T::Int2 | T::Int4 | T::Int8)
+        | (T::Numeric(_), T::Numeric(None))
+        | (T::Float4, T::Float8)
+        | (T::Varchar(_) | T::Bpchar(_) | T::Text, T::Text | T::Varchar(None)) => true,
         (T::Numeric(Some((_, old))), T::Numeric(Some((_, new)))) => new >= old,
-        (T::Varchar(_) | T::Bpchar(_) | T::Text, T::Text | T::Varchar(None)) => true,
-        (T::Varchar(Some(old)) | T::Bpchar(Some(old)), T::Varchar(Some(new))) => new >= old,
-        (T::Bpchar(Some(old)), T::Bpchar(Some(new))) => new >= old,
+        (T::Varchar(Some(old)) | T::Bpchar(Some(old)), T::Varchar(Some(new)))
+        | (T::Bpchar(Some(old)), T::Bpchar(Some(new))) => new >= old,
         (T::Timestamp(old), T::Timestamp(new))
         | (T::TimestampTz(old), T::TimestampTz(new))
         | (T::Time(old), T::Time(new))

@@ -62,7 +62,6 @@ pub(crate) async fn recorded(client: &Client, task: &str) -> Result<Vec<Recorded
             Ok(RecordedTable { schema, as_of: row.get::<_, Option<String>>(1).map(Position) })
         })
         .collect::<Result<Vec<_>>>()?;
-    // By the bytes of the names, as catalogs are; the server's collation may say otherwise.
     tables.sort_by(|left, right| left.schema.name.cmp(&right.schema.name));
     Ok(tables)
 }

@@ -159,6 +159,8 @@ impl EventKind {
 /// A Query event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Query<'a> {
+    /// Number of the error with which the statement ended; 0 when it succeeded.
+    pub(crate) error: u16,
     /// Variables of the session, see [`SessionFacts`](super::session::SessionFacts).
     pub(crate) variables: &'a [u8],
     /// Default database of the session.
@@ -173,7 +175,7 @@ impl<'a> Query<'a> {
         let mut input = Bytes::new(body);
         let (_thread, _duration) = (input.u32()?, input.u32()?);
         let database_length = usize::from(input.u8()?);
-        let _error = input.u16()?;
+        let error = input.u16()?;
         let variables_length = usize::from(input.u16()?);
         if load {
             input.take(13)?;
@@ -183,7 +185,7 @@ impl<'a> Query<'a> {
         if input.u8()? != 0 {
             return Err(Malformed("a database name does not end where it should"));
         }
-        Ok(Self { variables, database, statement: input.rest() })
+        Ok(Self { error, variables, database, statement: input.rest() })
     }
 }
 

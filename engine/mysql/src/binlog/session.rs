@@ -28,6 +28,8 @@ impl SessionFacts {
     pub(crate) const COLLATIONS: &str = "character_set_collations";
     /// The time of execution has microseconds.
     pub(crate) const EXACT_TIME: &str = "exact_time";
+    /// Number of the error with which the statement ended.
+    pub(crate) const ERROR: &str = "error";
     /// The text holds bytes that are not UTF-8, which were replaced.
     pub(crate) const REPLACED: &str = "replaced_bytes";
 
@@ -63,7 +65,7 @@ impl SessionFacts {
                     let length = usize::from(input.u8()?);
                     input.take(length)?;
                 }
-                7 => drop(input.take(2)?),
+                7 | 130 => drop(input.take(2)?),
                 8 => {
                     let database = input.u16()?;
                     facts.add(Self::DATABASE, &database);
@@ -96,7 +98,6 @@ impl SessionFacts {
                     facts.add(Self::UTF8MB4, &collation);
                 }
                 19 | 20 => drop(input.take(1)?),
-                130 => drop(input.take(2)?),
                 131 => {
                     let mut pairs = Vec::new();
                     for _ in 0..input.u8()? {

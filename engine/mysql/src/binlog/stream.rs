@@ -60,11 +60,17 @@ struct Said<'e> {
     database: Cow<'e, str>,
     statement: Cow<'e, str>,
     variables: &'e [u8],
+    error: u16,
 }
 
 impl<'e> Said<'e> {
     fn new(query: &Query<'e>, statement: &'e [u8]) -> Self {
-        Self { database: text(query.database), statement: text(statement), variables: query.variables }
+        Self {
+            database: text(query.database),
+            statement: text(statement),
+            variables: query.variables,
+            error: query.error,
+        }
     }
 }
 
@@ -493,6 +499,9 @@ impl BinlogChanges {
         let mut session = facts.pairs;
         if matches!(said.statement, Cow::Owned(_)) {
             session.push((SessionFacts::REPLACED.to_owned(), "1".to_owned()));
+        }
+        if said.error != 0 {
+            session.push((SessionFacts::ERROR.to_owned(), said.error.to_string()));
         }
         let micros = i64::from(facts.micros.unwrap_or(0));
         self.set.schema_change = Some(SchemaChange {

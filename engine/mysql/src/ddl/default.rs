@@ -311,7 +311,7 @@ fn varlen(bytes: &[u8]) -> Column {
     Column::new(Vector::Varlen(values))
 }
 
-/// The time of the statement, which a default of CURRENT_TIMESTAMP takes.
+/// The time of the statement, which a default of `CURRENT_TIMESTAMP` takes.
 fn now(column: &ColumnSchema, wall_clock: Option<i64>, session: &Session) -> Option<Column> {
     let LogicalType::Timestamp { precision, zoned } = column.logical else { return None };
     if precision > 0 && !session.exact_time {
@@ -394,22 +394,27 @@ fn value_of(text: &str, logical: &LogicalType) -> Option<Column> {
 /// What a column that may not be NULL and has no default has in rows that were there before it.
 fn implicit(logical: &LogicalType) -> Option<Column> {
     Some(match logical {
-        LogicalType::Integer { signed: true, .. } => Column::new(Vector::I64(vec![0])),
+        LogicalType::Integer { signed: true, .. } | LogicalType::Time { .. } => {
+            Column::new(Vector::I64(vec![0]))
+        }
         LogicalType::Integer { .. } => Column::new(Vector::U64(vec![0])),
         LogicalType::Float32 | LogicalType::Float64 => Column::new(Vector::F64(vec![0.0])),
         LogicalType::Decimal { scale, .. } => {
             varlen(decimal("0", *scale, &NativeType::default()).ok()?.as_bytes())
         }
-        LogicalType::Text { charset: None, .. } => return None,
-        LogicalType::Text { .. } | LogicalType::Set { .. } => varlen(b""),
         LogicalType::Bytes { max_bytes: Some(length), fixed: true } => varlen(&vec![0; *length as usize]),
-        LogicalType::Bytes { .. } => varlen(b""),
+        LogicalType::Text { charset: Some(_), .. } | LogicalType::Set { .. } | LogicalType::Bytes { .. } => {
+            varlen(b"")
+        }
         LogicalType::Bit { width } => varlen(&vec![0; (*width as usize).div_ceil(8)]),
         LogicalType::Enumeration { labels } => varlen(labels.first()?.as_bytes()),
-        LogicalType::Time { .. } => Column::new(Vector::I64(vec![0])),
         LogicalType::Date => Column::new(Vector::I64(vec![ZERO_DATE.to_date()])),
         LogicalType::Timestamp { .. } => Column::new(Vector::I64(vec![ZERO_DATE.to_timestamp()])),
-        LogicalType::Boolean | LogicalType::Json | LogicalType::Uuid | LogicalType::Other(_) => return None,
+        LogicalType::Text { charset: None, .. }
+        | LogicalType::Boolean
+        | LogicalType::Json
+        | LogicalType::Uuid
+        | LogicalType::Other(_) => return None,
     })
 }
 

@@ -101,7 +101,7 @@ impl Parser<'_> {
             return Ok(Default::Null);
         }
         if self.is_symbol('(') {
-            return self.parenthesised().map(|text| bare(text));
+            return self.parenthesised().map(bare);
         }
         if let Some(literal) = self.literal()? {
             return Ok(Default::Literal(literal));
@@ -219,14 +219,11 @@ impl Parser<'_> {
                 (Err(self.parenthesised()?.to_owned()), None)
             } else {
                 let name = self.name()?;
-                let prefix = match self.take_symbol('(') {
-                    true => {
-                        let length = self.number()?;
-                        self.expect_symbol(')')?;
-                        Some(length)
-                    }
-                    false => None,
-                };
+                let mut prefix = None;
+                if self.take_symbol('(') {
+                    prefix = Some(self.number()?);
+                    self.expect_symbol(')')?;
+                }
                 (Ok(name), prefix)
             };
             let descending = self.take("DESC");

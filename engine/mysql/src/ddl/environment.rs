@@ -124,10 +124,7 @@ impl Environment {
             (None, None, Some(inherited)) => self.by_name(inherited)?,
             (None, None, None) => return Err("the table's own collation is not known".to_owned()),
         };
-        let chosen = match choice.binary {
-            true => self.by_name(&format!("{}_bin", chosen.charset))?,
-            false => chosen,
-        };
+        let chosen = if choice.binary { self.by_name(&format!("{}_bin", chosen.charset))? } else { chosen };
         Ok((chosen.charset.clone(), chosen.name.clone()))
     }
 

@@ -119,8 +119,12 @@ fn is_unsigned(column: &ColumnSchema) -> bool {
 fn holds_charset(from: Option<&str>, to: Option<&str>) -> bool {
     match (from, to) {
         (from, to) if from == to => true,
-        (Some("ascii"), Some("latin1" | "utf8mb3" | "utf8mb4")) => true,
-        (Some("latin1"), Some("utf8mb3" | "utf8mb4")) | (Some("utf8mb3"), Some("utf8mb4")) => true,
+        (Some(from), Some(to)) => matches!(
+            (from, to),
+            ("ascii", "latin1" | "utf8mb3" | "utf8mb4")
+                | ("latin1", "utf8mb3" | "utf8mb4")
+                | ("utf8mb3", "utf8mb4")
+        ),
         _ => false,
     }
 }

@@ -66,13 +66,15 @@ pub(super) fn drop(table: &mut TableSchema, alterations: &[Alteration]) -> Parse
                 remove(&mut table.indexes, |index| same(&index.name, name));
             }
             Alteration::DropForeignKey { name, if_exists } => {
-                if !remove(&mut table.foreign_keys, |key| same(&key.name, name)) && !if_exists {
+                let found = remove(&mut table.foreign_keys, |key| same(&key.name, name));
+                if !(found || *if_exists) {
                     return Err(format!("at this place of the stream the table has no foreign key {name}"));
                 }
             }
             // What is neither is a check of values, which was never carried over.
             Alteration::DropConstraint { name, .. } => {
-                if !remove(&mut table.foreign_keys, |key| same(&key.name, name)) {
+                let found = remove(&mut table.foreign_keys, |key| same(&key.name, name));
+                if !found {
                     remove(&mut table.indexes, |index| same(&index.name, name));
                 }
             }
@@ -201,7 +203,8 @@ fn free_name(table: &TableSchema, index: &syntax::Index) -> String {
     if is_free(&base) && !same(&base, "PRIMARY") {
         return base;
     }
-    (2..).map(|number| format!("{base}_{number}")).find(|name| is_free(name)).unwrap_or(base)
+    let taken = table.indexes.len() + 2;
+    (2..=taken).map(|number| format!("{base}_{number}")).find(|name| is_free(name)).unwrap_or(base)
 }
 
 fn add_foreign_key(table: &mut TableSchema, key: &syntax::ForeignKey, context: &Context<'_>) -> Parsed<()> {

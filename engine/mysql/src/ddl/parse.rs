@@ -294,21 +294,21 @@ impl<'t> Parser<'t> {
         if !self.take_any(&["TABLE", "TABLES"]) {
             return Err(self.unknown());
         }
-        let if_exists = self.if_exists();
+        self.if_exists();
         let mut tables = vec![self.table()?];
         while self.take_symbol(',') {
             tables.push(self.table()?);
         }
         self.wait();
         self.take_any(&["RESTRICT", "CASCADE"]);
-        Ok(Statement::Drop { tables, if_exists })
+        Ok(Statement::Drop { tables })
     }
 
     fn rename(&mut self) -> Parsed<Statement> {
         if !self.take_any(&["TABLE", "TABLES"]) {
             return Err(self.unknown());
         }
-        let if_exists = self.if_exists();
+        self.if_exists();
         let mut pairs = Vec::new();
         loop {
             let from = self.table()?;
@@ -316,7 +316,7 @@ impl<'t> Parser<'t> {
             self.expect("TO")?;
             pairs.push((from, self.table()?));
             if !self.take_symbol(',') {
-                return Ok(Statement::Rename { pairs, if_exists });
+                return Ok(Statement::Rename { pairs });
             }
         }
     }

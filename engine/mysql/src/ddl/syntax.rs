@@ -18,8 +18,8 @@ pub(super) enum Statement {
     Alter { table: Name, if_exists: bool, alterations: Vec<Alteration>, options: Options },
     CreateIndex { table: Name, index: Index },
     DropIndex { table: Name, index: String, if_exists: bool },
-    Drop { tables: Vec<Name>, if_exists: bool },
-    Rename { pairs: Vec<(Name, Name)>, if_exists: bool },
+    Drop { tables: Vec<Name> },
+    Rename { pairs: Vec<(Name, Name)> },
     Truncate { table: Name },
 }
 

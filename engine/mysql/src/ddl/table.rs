@@ -110,9 +110,10 @@ pub(super) fn alter(
 fn check_names(before: &TableSchema, alterations: &[Alteration]) -> Parsed<()> {
     for alteration in alterations {
         let named = match alteration {
-            Alteration::Drop { column, if_exists: false } => column,
             Alteration::Change { old, if_exists: false, .. } | Alteration::RenameColumn { old, .. } => old,
-            Alteration::SetDefault { column, .. } | Alteration::SetVisible { column, .. } => column,
+            Alteration::Drop { column, if_exists: false }
+            | Alteration::SetDefault { column, .. }
+            | Alteration::SetVisible { column, .. } => column,
             _ => continue,
         };
         if before.columns.iter().all(|column| !same(&column.name, named)) {
@@ -158,7 +159,7 @@ impl Draft {
                 match alteration {
                     Alteration::Drop { column: name, .. } if same(name, &old.name) => kept = None,
                     Alteration::Change { old: name, place: Some(_), .. } if same(name, &old.name) => {
-                        kept = None
+                        kept = None;
                     }
                     Alteration::Change { old: name, column: new, .. } if same(name, &old.name) => {
                         *column = changed(before, alterations, old, new, &self.table, context)?;

@@ -86,9 +86,9 @@ fn native(definition: &Column, collation: Option<&str>, context: &Context<'_>) -
         "year" => {
             let digits =
                 context.server.flavor == Flavor::MariaDb || context.server.version_number < (8, 0, 19);
-            native.column_type = if digits { "year(4)" } else { "year" }.to_owned();
+            if digits { "year(4)" } else { "year" }.clone_into(&mut native.column_type);
         }
-        "date" => native.column_type = "date".to_owned(),
+        "date" => "date".clone_into(&mut native.column_type),
         "time" | "datetime" | "timestamp" => {
             let precision = argument(data_type, 0).unwrap_or(0);
             native.datetime_precision = Some(precision);
@@ -98,7 +98,7 @@ fn native(definition: &Column, collation: Option<&str>, context: &Context<'_>) -
             };
         }
         "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
-            bytes(&mut native, data_type)?
+            bytes(&mut native, data_type)?;
         }
         "json" if context.server.flavor == Flavor::MariaDb => {
             "longtext".clone_into(&mut native.data_type);
