@@ -259,6 +259,11 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "WHEN", help_heading = "Task")]
     pub(crate) until: Option<UntilArgument>,
 
+    /// A statement at which the task stopped, by the token of the message, that has been carried out
+    /// in the target by hand.
+    #[arg(long, value_name = "TOKEN", help_heading = "Task")]
+    pub(crate) structure_by_hand: Vec<String>,
+
     /// Writes events as JSON lines on standard output: phase, progress, finding, done, error.
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,

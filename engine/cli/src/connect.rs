@@ -64,6 +64,7 @@ pub(crate) async fn connect(settings: Settings) -> Result<TaskSpec> {
         plugin_config: settings.plugin_config,
         parallelism: settings.parallelism,
         dead_letter_limit: settings.dead_letter_limit,
+        structure_by_hand: Vec::new(),
         state_dir: settings.state_dir,
     })
 }

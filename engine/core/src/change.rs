@@ -37,10 +37,17 @@ pub struct TableChanges {
 pub struct SchemaChange {
     /// Database in which the statement ran.
     pub namespace: String,
-    /// The table, where the statement names just one that could be read.
-    pub table: Option<TableName>,
+    /// The tables that the statement names, as it spells them, where that could be read.
+    pub tables: Vec<TableName>,
     /// The statement as logged.
     pub statement: String,
+    /// When it ran, microseconds since 1970 by the source's clock.
+    pub executed_at: Option<i64>,
+    /// What else its meaning depends on, such as the session's SQL mode, in the connector's own words.
+    pub session: Vec<(String, String)>,
+    /// Rows that the statement itself writes follow in the same transaction, whose beginning is the
+    /// position of the set.
+    pub with_rows: bool,
 }
 
 /// A piece of the stream: whole transactions, or part of one that is too big to hold.

@@ -14,6 +14,8 @@ pub enum Failpoint {
     PlanStored,
     /// The target has registered the task; it has no tables.
     TaskClaimed,
+    /// The source's tables are on record in the target.
+    StructureRecorded,
     /// The tables are created.
     TablesCreated,
     /// A chunk's rows and its record are written, not committed.
@@ -34,15 +36,20 @@ pub enum Failpoint {
     StandingWritten,
     /// It has committed; the ledger has not heard of it.
     ChangesCommitted,
+    /// A change of structure is carried out and on record, not committed.
+    StructureChanged,
+    /// It is committed; the engine goes by the old plan.
+    StructureCommitted,
     /// Identity columns are set.
     IdentitiesSet,
 }
 
 impl Failpoint {
     /// Every one.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::PlanStored,
         Self::TaskClaimed,
+        Self::StructureRecorded,
         Self::TablesCreated,
         Self::ChunkWritten,
         Self::ChunkCommitted,
@@ -53,6 +60,8 @@ impl Failpoint {
         Self::ChangesApplied,
         Self::StandingWritten,
         Self::ChangesCommitted,
+        Self::StructureChanged,
+        Self::StructureCommitted,
         Self::IdentitiesSet,
     ];
 
@@ -61,6 +70,7 @@ impl Failpoint {
         match self {
             Self::PlanStored => "plan-stored",
             Self::TaskClaimed => "task-claimed",
+            Self::StructureRecorded => "structure-recorded",
             Self::TablesCreated => "tables-created",
             Self::ChunkWritten => "chunk-written",
             Self::ChunkCommitted => "chunk-committed",
@@ -71,6 +81,8 @@ impl Failpoint {
             Self::ChangesApplied => "changes-applied",
             Self::StandingWritten => "standing-written",
             Self::ChangesCommitted => "changes-committed",
+            Self::StructureChanged => "structure-changed",
+            Self::StructureCommitted => "structure-committed",
             Self::IdentitiesSet => "identities-set",
         }
     }

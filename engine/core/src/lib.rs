@@ -19,6 +19,7 @@ pub mod ranges;
 pub mod schema;
 pub mod selection;
 pub mod source;
+pub mod structure;
 pub mod target;
 pub mod temporal;
 pub mod transaction;

@@ -146,6 +146,9 @@ pub struct TableSchema {
     pub foreign_keys: Vec<ForeignKey>,
     /// Comment; empty when there is none.
     pub comment: String,
+    /// Collation of text columns that are added without one of their own, where the source has such.
+    #[serde(default)]
+    pub collation: Option<String>,
     /// Rows as the source's statistics have it.
     pub row_estimate: Option<u64>,
     /// Bytes of data as the source's statistics have it.

@@ -5,13 +5,14 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use crate::batch::Batch;
-use crate::change::ChangeSet;
+use crate::change::{ChangeSet, SchemaChange};
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::finding::Finding;
 use crate::position::{Position, Watermarks};
 use crate::schema::TableSchema;
 use crate::selection::Selection;
+use crate::structure::TableEvolution;
 use crate::transaction::TransactionSet;
 
 /// A bound of a chunk: key values in the connector's own typed encoding, which orders nothing by
@@ -102,7 +103,7 @@ pub struct StreamRequest {
     /// Tables that belong to the task: a change of one that is not in `tables` is an error, as is
     /// not knowing; tables outside the selection are passed over.
     pub selection: Selection,
-    /// Tables of the selection that the plan leaves out.
+    /// Tables of the selection whose rows the plan leaves out; changes of their structure are told.
     pub skipped: Vec<crate::schema::TableName>,
     /// Size at which a set is handed over even inside a transaction, in bytes.
     pub set_bytes: usize,
@@ -157,6 +158,18 @@ pub trait Source: Send + Sync {
         after: Option<&KeyBound>,
         rows: u64,
     ) -> Result<Option<KeyBound>>;
+
+    /// What a statement of the stream does to tables, given those that the task knew before it.
+    ///
+    /// Nothing is guessed: a statement, or a part of one, whose effect on structure and rows doesn't
+    /// follow from its text is an [`Unrepresentable`](crate::ErrorKind::Unrepresentable) error that
+    /// says which. Without any entry, it changes nothing that a target could take part in.
+    async fn evolve(
+        &self,
+        change: &SchemaChange,
+        known: &[TableSchema],
+        selection: &Selection,
+    ) -> Result<Vec<TableEvolution>>;
 
     /// Opens a connection for chunks.
     async fn open_reader(&self) -> Result<Box<dyn Reader>>;

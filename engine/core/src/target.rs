@@ -17,6 +17,7 @@ use crate::plan::TargetTable;
 use crate::position::{Position, Watermarks};
 use crate::schema::TableName;
 use crate::source::ChunkRange;
+use crate::structure::{Evolution, RecordedTable};
 use crate::transaction::TransactionSet;
 
 /// A chunk that the target holds completely.
@@ -214,6 +215,25 @@ pub trait Target: Send + Sync {
     /// Registers the task, or takes it over: an engine that had it before can't commit any more.
     /// `start` is kept from the first time. Everything below needs it done.
     async fn claim(&self, name: &str, plan_digest: &str, start: Option<&Position>) -> Result<()>;
+
+    /// The source tables that the task knows, by name; none when they were never recorded.
+    async fn structure(&self, name: &str) -> Result<Vec<RecordedTable>>;
+
+    /// Records the source tables that the task begins with, in place of any others.
+    async fn record_structure(&self, tables: &[RecordedTable]) -> Result<()>;
+
+    /// Changes the target's structure, and in the same transaction the record of the source's tables
+    /// and of their chunks, the plan's digest, and the position. A table that comes into being is
+    /// recorded as copied completely, as of the position, with no rows; a renamed table takes its
+    /// chunks along.
+    ///
+    /// A target whose statements of structure commit by themselves must write down first what it is
+    /// about to do, do it, and record it as done together with the position; when called again with
+    /// an intent on record it compares what is there with both tables and does what is missing.
+    ///
+    /// An error leaves everything as it was, [`Transient`](crate::ErrorKind::Transient) ones after a
+    /// broken connection excepted: then the target has to be asked for its position.
+    async fn evolve(&self, evolution: &Evolution) -> Result<()>;
 
     /// Creates the tables that aren't there. A table that exists and isn't the task's own is an
     /// error and nothing is touched.

@@ -14,7 +14,7 @@ use engine_core::{Error, ErrorKind, Result};
 use mysql_async::prelude::{FromValue, Queryable};
 use mysql_async::{Conn, Row};
 
-use self::types::NativeType;
+pub(crate) use self::types::{NativeType, logical_type};
 use crate::error::server_error;
 use crate::server::{Flavor, Server};
 use crate::sql;
@@ -88,7 +88,7 @@ async fn require_database(conn: &mut Conn, database: &str) -> Result<()> {
 
 async fn read_tables(conn: &mut Conn, selection: &Selection, scope: &str) -> Result<Tables> {
     let query = format!(
-        "SELECT table_schema, table_name, table_type, table_comment, table_rows, data_length, auto_increment \
+        "SELECT table_schema, table_name, table_type, table_comment, table_collation, table_rows, data_length, auto_increment \
          FROM information_schema.tables WHERE table_schema {scope} ORDER BY table_schema, table_name"
     );
     let mut tables = Tables { list: Vec::new(), by_name: HashMap::new() };
@@ -117,6 +117,7 @@ async fn read_tables(conn: &mut Conn, selection: &Selection, scope: &str) -> Res
             indexes: Vec::new(),
             foreign_keys: Vec::new(),
             comment: row.text()?,
+            collation: row.optional()?,
             row_estimate: row.optional()?,
             byte_estimate: row.optional()?,
             next_identity: row.optional()?,
@@ -167,7 +168,7 @@ fn read_column(row: &mut Fields, server: &Server, is_json: impl Fn(&str) -> bool
     let extra = row.text()?;
     let generation: Option<String> = row.optional()?;
     let comment = row.text()?;
-    let logical = types::logical_type(&native, server.flavor).map_err(|why| {
+    let logical = logical_type(&native, server.flavor).map_err(|why| {
         Error::new(ErrorKind::Unrepresentable, "the column's type can't be moved")
             .at("column", &name)
             .because(why)

@@ -194,6 +194,7 @@ mod tests {
             indexes,
             foreign_keys: Vec::new(),
             comment: String::new(),
+            collation: None,
             row_estimate: None,
             byte_estimate: None,
             next_identity: None,

@@ -13,6 +13,7 @@
 //! | `chunk` | cutting a table by a key; keys are compared by the server alone |
 //! | `reader` | the rows of a chunk, straight into column vectors |
 //! | `binlog` | the log's events, into sets of changes |
+//! | `ddl` | statements of structure, into tables as they are after them |
 //! | `watermark` | what a read contains, as positions |
 //! | [`charset`] | text into UTF-8, for `reader` and `binlog` alike |
 //!
@@ -58,6 +59,7 @@ pub mod charset;
 mod checks;
 mod chunk;
 pub mod connect;
+mod ddl;
 pub mod error;
 mod reader;
 pub mod server;

@@ -3,12 +3,14 @@
 use async_trait::async_trait;
 use std::time::Duration;
 
+use engine_core::change::SchemaChange;
 use engine_core::endpoint::{Endpoint, EndpointUrl};
 use engine_core::finding::Finding;
 use engine_core::position::Position;
 use engine_core::schema::TableSchema;
 use engine_core::selection::Selection;
 use engine_core::source::{ChangeStream, KeyBound, Reader, Source, StreamRequest};
+use engine_core::structure::TableEvolution;
 use engine_core::transaction::TransactionSet;
 use engine_core::{Error, ErrorKind, Result};
 use mysql_async::Conn;
@@ -21,7 +23,7 @@ use crate::chunk::{self, ChunkKey};
 use crate::connect::Connector;
 use crate::reader::ChunkReader;
 use crate::server::Server;
-use crate::{catalog, checks, watermark};
+use crate::{catalog, checks, ddl, watermark};
 
 /// A MySQL or MariaDB server to read from.
 pub struct MysqlSource {
@@ -121,6 +123,15 @@ impl Source for MysqlSource {
         rows: u64,
     ) -> Result<Option<KeyBound>> {
         on_control!(self, conn => chunk::end(conn, table, after, rows))
+    }
+
+    async fn evolve(
+        &self,
+        change: &SchemaChange,
+        known: &[TableSchema],
+        selection: &Selection,
+    ) -> Result<Vec<TableEvolution>> {
+        on_control!(self, conn => ddl::evolve(conn, &self.server, change, known, selection))
     }
 
     async fn open_reader(&self) -> Result<Box<dyn Reader>> {

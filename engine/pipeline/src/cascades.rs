@@ -84,6 +84,7 @@ mod tests {
             indexes: Vec::new(),
             foreign_keys: vec![key],
             comment: String::new(),
+            collation: None,
             row_estimate: None,
             byte_estimate: None,
             next_identity: None,

@@ -3,7 +3,7 @@
 use engine_core::endpoint::Endpoint;
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::schema::{TableName, TableSchema};
-use engine_plugin::{Control, Limits, Plugin, PluginEngine, Settings, Workers};
+use engine_plugin::{Control, DdlAction, DdlEvent, Limits, Plugin, PluginEngine, Settings, Workers};
 
 use crate::compose::{self, Composed};
 use crate::route::RowCode;
@@ -101,6 +101,41 @@ impl Chain {
             Ok((tables, skipped))
         })
         .await
+    }
+
+    /// Asks the plugins what becomes of changes of structure: for each the first answer other than
+    /// [`DdlAction::Translate`]. A plugin gets each event as the plugins before it left the table;
+    /// `events` says so by its place.
+    pub(crate) async fn map_ddl(
+        &self,
+        events: Vec<Vec<DdlEvent>>,
+        target: &Endpoint,
+    ) -> Result<Vec<DdlAction>> {
+        let (links, target) = (self.links.clone(), target.clone());
+        blocking(move || {
+            let mut controls = links
+                .iter()
+                .map(|link| Control::new(&link.plugin, &link.settings))
+                .collect::<Result<Vec<Control>>>()?;
+            let mut actions = Vec::with_capacity(events.len());
+            for event in &events {
+                let mut action = DdlAction::Translate;
+                for (control, event) in controls.iter_mut().zip(event) {
+                    action = control.map_ddl(event, &target)?;
+                    if action != DdlAction::Translate {
+                        break;
+                    }
+                }
+                actions.push(action);
+            }
+            Ok(actions)
+        })
+        .await
+    }
+
+    /// Number of plugins.
+    pub(crate) fn len(&self) -> usize {
+        self.links.len()
     }
 
     /// Starts the threads for row functions and registers each table's stages with them.

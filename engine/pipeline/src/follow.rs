@@ -17,6 +17,7 @@ mod set_aside;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
+use engine_core::change::SchemaChange;
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::failpoint::Failpoint;
 use engine_core::position::Position;
@@ -48,9 +49,19 @@ pub struct Follower<'a> {
     pub stop: &'a CancellationToken,
 }
 
+/// How following ended.
+#[derive(Debug)]
+pub enum Followed {
+    /// Everything that was wanted is applied.
+    Reached,
+    /// A change of structure comes next, and the position after it. Everything before is committed.
+    Structure(Box<SchemaChange>, Position),
+}
+
 impl Follower<'_> {
-    /// Applies changes until `until` is covered, or, without one, until stopped.
-    pub async fn follow(&self, until: Option<&Position>) -> Result<()> {
+    /// Applies changes until `until` is covered, or, without one, until stopped, or up to a change of
+    /// structure.
+    pub async fn follow(&self, until: Option<&Position>) -> Result<Followed> {
         let mut backoff = Backoff::new();
         loop {
             let before = self.progress.report().transactions_applied;
@@ -67,7 +78,7 @@ impl Follower<'_> {
     }
 
     /// Follows over one stream and one set of lanes. Where to begin is for the target to say.
-    async fn session(&self, until: Option<&Position>) -> Result<()> {
+    async fn session(&self, until: Option<&Position>) -> Result<Followed> {
         let (source, target) = (&self.spec.source, &self.spec.target);
         let record = target.task(&self.spec.name).await?.ok_or_else(|| {
             Error::new(ErrorKind::State, "the target does not know the task").at("task", &self.spec.name)

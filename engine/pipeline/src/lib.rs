@@ -2,13 +2,14 @@
 //!
 //! [`run()`](run::run) drives them: check, plan (plugins decide, [`compose`] joins their decisions),
 //! create, copy in chunks ([`snapshot`]), apply what changed meanwhile ([`follow`]), build indexes,
-//! go on following. Rows pass through a [`route`], which runs native operations and plugin code over
+//! go on following, over changes of structure too (`evolve`). Rows pass through a [`route`], which runs native operations and plugin code over
 //! columns. The target says what is done; [`state`] is the engine's own memory of the rest.
 
 mod cascades;
 mod chain;
 pub mod compose;
 pub mod dead_letter;
+mod evolve;
 pub mod follow;
 pub mod merge;
 pub mod ops;

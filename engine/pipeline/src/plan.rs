@@ -107,12 +107,28 @@ pub async fn plan(spec: &TaskSpec) -> Result<PlanReport> {
 
 /// Asks the plugins about every table of the selection.
 pub(crate) async fn build(spec: &TaskSpec, chain: &Chain) -> Result<TaskPlan> {
+    from_schemas(spec, chain, catalog(spec).await?).await
+}
+
+/// The tables of the source; there must be some.
+pub(crate) async fn catalog(spec: &TaskSpec) -> Result<Vec<TableSchema>> {
     let schemas = spec.source.catalog(&spec.selection).await?;
     if schemas.is_empty() {
         return Err(Error::new(ErrorKind::Usage, "no table of the source belongs to the task")
             .at("source", &spec.source_label)
             .help("check the database in the source URL and the --include and --exclude patterns"));
     }
+    Ok(schemas)
+}
+
+/// Asks the plugins about tables.
+pub(crate) async fn from_schemas(
+    spec: &TaskSpec,
+    chain: &Chain,
+    mut schemas: Vec<TableSchema>,
+) -> Result<TaskPlan> {
+    // By the bytes of their names: every server and every collation orders them otherwise.
+    schemas.sort_by(|left, right| left.name.cmp(&right.name));
     let (mut tables, skipped) = chain.plan(schemas, spec.source.endpoint(), spec.target.endpoint()).await?;
     compose::resolve_foreign_keys(&mut tables);
     let mut taken: HashMap<&TableName, &Composed> = HashMap::with_capacity(tables.len());

@@ -7,16 +7,20 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use engine_core::change::SchemaChange;
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::failpoint::Failpoint;
 use engine_core::finding::{Finding, Severity};
 use engine_core::plan::{RowErrorPolicy, TargetTable};
-use engine_core::schema::TableName;
+use engine_core::position::Position;
+use engine_core::schema::{TableName, TableSchema};
+use engine_core::structure::RecordedTable;
 use engine_core::target::{BuildStep, TaskRecord};
 
 use crate::chain::Chain;
 use crate::dead_letter::DeadLetters;
-use crate::follow::Follower;
+use crate::evolve;
+use crate::follow::{Followed, Follower};
 use crate::plan::{self, TaskPlan};
 use crate::progress::{Phase, Progress, TableProgress};
 use crate::retry::retried;
@@ -62,6 +66,14 @@ pub(crate) struct Task {
     pub(crate) stop: CancellationToken,
 }
 
+/// What a task begins or goes on with.
+struct Begun {
+    plan: TaskPlan,
+    start: Option<Position>,
+    /// Tables to put on record.
+    recorded: Option<Vec<RecordedTable>>,
+}
+
 /// What the schema phase leaves to the others.
 pub(crate) struct Prepared {
     pub(crate) routes: Vec<Arc<Route>>,
@@ -70,6 +82,29 @@ pub(crate) struct Prepared {
     record: TaskRecord,
     /// Whether an earlier run had finished the copy.
     pub(crate) copied_before: bool,
+    chain: Chain,
+    dead_letters: Arc<DeadLetters>,
+}
+
+impl Prepared {
+    /// Takes on the tables of a plan.
+    async fn adopt(&mut self, plan: TaskPlan, spec: &TaskSpec) -> Result<()> {
+        self.targets = targets(&plan);
+        let code = self.chain.row_code(&plan.tables, spec.parallelism)?;
+        self.routes = Vec::with_capacity(code.len());
+        for ((table, code), target) in plan.tables.into_iter().zip(code).zip(&self.targets) {
+            let sets_aside = target.with_rows && target.on_row_error == RowErrorPolicy::DeadLetter;
+            let check = if sets_aside { Some(spec.target.row_check(target).await?) } else { None };
+            let dead_letters = Arc::clone(&self.dead_letters);
+            self.routes.push(Arc::new(Route::new(Arc::new(table), code, dead_letters, check)));
+        }
+        self.skipped = plan.skipped.into_iter().map(|(table, _)| table).collect();
+        Ok(())
+    }
+}
+
+fn targets(plan: &TaskPlan) -> Vec<Arc<TargetTable>> {
+    plan.tables.iter().map(|table| Arc::new(table.target.clone())).collect()
 }
 
 impl Task {
@@ -78,7 +113,7 @@ impl Task {
         self.progress.enter(Phase::Precheck);
         self.note(self.unless_stopped(self.spec.source.check(&self.spec.selection, online)).await?)?;
         self.progress.enter(Phase::Schema);
-        let prepared = self.unless_stopped(self.prepare(online)).await?;
+        let mut prepared = self.unless_stopped(self.prepare(online)).await?;
         self.progress.enter(Phase::Snapshot);
         self.copy(&prepared, online).await?;
         Failpoint::CopyDone.reach();
@@ -87,7 +122,7 @@ impl Task {
             self.build(BuildStep::RowKeys, &prepared.targets).await?;
             // Indexes other than row keys must wait until no row can be both in an old and a new place.
             let copied = self.patiently(|| self.spec.source.high_watermark()).await?;
-            self.follower(&prepared).follow(Some(&copied)).await?;
+            self.follow(&mut prepared, Some(&copied)).await?;
         }
         self.progress.enter(Phase::Indexes);
         self.finish(&prepared, online).await?;
@@ -96,10 +131,10 @@ impl Task {
             match self.spec.until {
                 Until::CaughtUp => {
                     let now = self.patiently(|| self.spec.source.high_watermark()).await?;
-                    self.follower(&prepared).follow(Some(&now)).await?;
+                    self.follow(&mut prepared, Some(&now)).await?;
                     self.set_identities(&prepared.targets).await?;
                 }
-                Until::Stopped => self.follower(&prepared).follow(None).await?,
+                Until::Stopped => self.follow(&mut prepared, None).await?,
             }
         }
         self.progress.enter(Phase::Done);
@@ -132,9 +167,9 @@ impl Task {
         let context =
             stored.as_ref().map_or_else(|| RunContext::of_task(&spec.name), |plan| plan.context.clone());
         let chain = Chain::load(spec, &context).await?;
-        let task_plan = plan::build(spec, &chain).await?;
-        let targets: Vec<Arc<TargetTable>> =
-            task_plan.tables.iter().map(|table| Arc::new(table.target.clone())).collect();
+        let known = spec.target.task(&spec.name).await?;
+        let Begun { plan: task_plan, start, recorded } = self.begin(online, known.as_ref(), &chain).await?;
+        let targets = targets(&task_plan);
         let plan_findings = task_plan.tables.iter().flat_map(|table| table.findings.clone()).collect();
         self.note(plan_findings)?;
         if online {
@@ -142,21 +177,7 @@ impl Task {
         }
         self.note(spec.target.check(&spec.name, &targets, online).await?)?;
 
-        let known = spec.target.task(&spec.name).await?;
         self.accept(known.as_ref(), stored.as_ref(), &chain, &task_plan)?;
-        let start = match &known {
-            Some(record) if online && record.start.is_none() => {
-                return Err(Error::new(
-                    ErrorKind::Usage,
-                    "the task was begun offline and can't go on online",
-                )
-                .at("task", &spec.name)
-                .help("run it with --mode offline, or begin another task with --name"));
-            }
-            Some(record) => record.start.clone(),
-            None if online => Some(spec.source.low_watermark().await?),
-            None => None,
-        };
         let record = TaskPlanRecord {
             digest: task_plan.digest.clone(),
             plugins: chain.records(),
@@ -167,6 +188,10 @@ impl Task {
         Failpoint::PlanStored.reach();
         spec.target.claim(&spec.name, &task_plan.digest, start.as_ref()).await?;
         Failpoint::TaskClaimed.reach();
+        if let Some(recorded) = recorded {
+            spec.target.record_structure(&recorded).await?;
+            Failpoint::StructureRecorded.reach();
+        }
         spec.target.create_tables(&targets).await?;
         Failpoint::TablesCreated.reach();
 
@@ -185,15 +210,51 @@ impl Task {
             report.position = record.position.as_ref().map(ToString::to_string);
             report.tables = task_plan.tables.iter().map(|table| line(table, &dead_letters)).collect();
         });
-        let code = chain.row_code(&task_plan.tables, spec.parallelism)?;
-        let mut routes = Vec::with_capacity(code.len());
-        for ((table, code), target) in task_plan.tables.into_iter().zip(code).zip(&targets) {
-            let sets_aside = target.with_rows && target.on_row_error == RowErrorPolicy::DeadLetter;
-            let check = if sets_aside { Some(spec.target.row_check(target).await?) } else { None };
-            routes.push(Arc::new(Route::new(Arc::new(table), code, Arc::clone(&dead_letters), check)));
+        let (routes, targets, skipped) = (Vec::new(), Vec::new(), Vec::new());
+        let mut prepared = Prepared { routes, targets, skipped, record, copied_before, chain, dead_letters };
+        prepared.adopt(task_plan, spec).await?;
+        Ok(prepared)
+    }
+
+    /// Where a task begins, or the tables that it went on with: those on record in the target, since
+    /// today's may be ahead of its rows.
+    async fn begin(&self, online: bool, known: Option<&TaskRecord>, chain: &Chain) -> Result<Begun> {
+        let spec = &self.spec;
+        let mut start = known.and_then(|record| record.start.clone());
+        if !online {
+            return Ok(Begun { plan: plan::build(spec, chain).await?, start, recorded: None });
         }
-        let skipped = task_plan.skipped.into_iter().map(|(table, _)| table).collect();
-        Ok(Prepared { routes, targets, skipped, record, copied_before })
+        match known {
+            Some(_) if start.is_none() => {
+                return Err(Error::new(
+                    ErrorKind::Usage,
+                    "the task was begun offline and can't go on online",
+                )
+                .at("task", &spec.name)
+                .help("run it with --mode offline, or begin another task with --name"));
+            }
+            Some(_) => {
+                let recorded = spec.target.structure(&spec.name).await?;
+                if let Some(out) = recorded.iter().find(|table| !spec.selection.matches(&table.schema.name)) {
+                    return Err(Error::new(ErrorKind::State, "the task was begun with other tables")
+                        .at("table", &out.schema.name)
+                        .because("it is not in what is selected now")
+                        .help("go back to the same --include and --exclude, or begin a new task with another --name"));
+                }
+                if !recorded.is_empty() {
+                    let schemas = recorded.into_iter().map(|table| table.schema).collect();
+                    let plan = plan::from_schemas(spec, chain, schemas).await?;
+                    return Ok(Begun { plan, start, recorded: None });
+                }
+            }
+            // Before the structure is read, so that every later change of it is in the stream.
+            None => start = Some(spec.source.low_watermark().await?),
+        }
+        let schemas = plan::catalog(spec).await?;
+        let as_of = Some(spec.source.high_watermark().await?);
+        let record = |schema: &TableSchema| RecordedTable { schema: schema.clone(), as_of: as_of.clone() };
+        let recorded = schemas.iter().map(record).collect();
+        Ok(Begun { plan: plan::from_schemas(spec, chain, schemas).await?, start, recorded: Some(recorded) })
     }
 
     /// Refuses to go on under another plan than the task was begun with.
@@ -238,6 +299,49 @@ impl Task {
             }])?;
         }
         Ok(())
+    }
+
+    /// Follows the source, over changes of structure too.
+    async fn follow(&self, prepared: &mut Prepared, until: Option<&Position>) -> Result<()> {
+        loop {
+            match self.follower(prepared).follow(until).await? {
+                Followed::Reached => return Ok(()),
+                Followed::Structure(change, position) => self.evolve(prepared, &change, &position).await?,
+            }
+        }
+    }
+
+    async fn evolve(
+        &self,
+        prepared: &mut Prepared,
+        change: &SchemaChange,
+        position: &Position,
+    ) -> Result<()> {
+        let chain = &prepared.chain;
+        let applied = retried(&self.stop, || evolve::apply(&self.spec, chain, change, position));
+        let plan = self.unless_stopped(applied).await?;
+        if let Some(mut stored) = self.store.plan()? {
+            stored.digest.clone_from(&plan.digest);
+            stored.tables.clone_from(&plan.tables);
+            self.store.put_plan(&stored)?;
+        }
+        self.progress.update(|report| {
+            let known = std::mem::take(&mut report.tables);
+            report.position = Some(position.to_string());
+            report.tables = plan
+                .tables
+                .iter()
+                .map(|table| {
+                    let fresh = line(table, &prepared.dead_letters);
+                    let old = known.iter().find(|old| old.table == fresh.table);
+                    old.map_or(TableProgress { copied: true, ..fresh.clone() }, |old| TableProgress {
+                        target: fresh.target,
+                        ..old.clone()
+                    })
+                })
+                .collect();
+        });
+        prepared.adopt(plan, &self.spec).await
     }
 
     fn follower<'a>(&'a self, prepared: &'a Prepared) -> Follower<'a> {

@@ -59,6 +59,9 @@ pub struct TaskSpec {
     pub parallelism: usize,
     /// The most rows that may be set aside, over all runs; `None` for any number.
     pub dead_letter_limit: Option<u64>,
+    /// Statements of structure, by the tokens of their errors, that the user has carried out in the
+    /// target by hand.
+    pub structure_by_hand: Vec<String>,
     /// Where tasks keep their state.
     pub state_dir: PathBuf,
 }

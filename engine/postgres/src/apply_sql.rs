@@ -156,7 +156,7 @@ fn same_row(layout: &TableLayout, first: usize) -> String {
 }
 
 /// Parameter `number` as a value of the column.
-fn scalar(column: &WrittenColumn, number: usize) -> String {
+pub(crate) fn scalar(column: &WrittenColumn, number: usize) -> String {
     match column.pg_type.array_element() {
         Some(element) => format!("${number}::{element}"),
         None => format!("${number}::pg_catalog.text::{}", column.type_text),

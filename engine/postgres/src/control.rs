@@ -30,7 +30,7 @@ use crate::failure::translate;
 use crate::lanes;
 
 /// Version of the tables below.
-const FORMAT: i32 = 2;
+const FORMAT: i32 = 3;
 
 /// Serialises engines that create the tables at the same time; an arbitrary number.
 const SETUP_LOCK: i64 = 0x6d69_6772_6174_696f;
@@ -72,6 +72,14 @@ CREATE TABLE IF NOT EXISTS _migration.chunk (
     high text NOT NULL,
     finished_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (task, namespace, name, number)
+);
+CREATE TABLE IF NOT EXISTS _migration.source_table (
+    task text NOT NULL,
+    namespace text NOT NULL,
+    name text NOT NULL,
+    definition text NOT NULL,
+    as_of text,
+    PRIMARY KEY (task, namespace, name)
 );
 CREATE TABLE IF NOT EXISTS _migration.owned_table (
     namespace text NOT NULL,

@@ -31,11 +31,11 @@ pub(crate) fn table(table: &TargetTable) -> Vec<String> {
     statements
 }
 
-fn comment(text: &str) -> String {
+pub(crate) fn comment(text: &str) -> String {
     literal(&text.replace('\0', ""))
 }
 
-fn render_column(table: &TableName, column: &TargetColumn) -> String {
+pub(crate) fn render_column(table: &TableName, column: &TargetColumn) -> String {
     let origin = if let Some(expression) = &column.generated {
         format!(" GENERATED ALWAYS AS ({expression}) STORED")
     } else if needs_sequence(column) {
@@ -51,14 +51,18 @@ fn render_column(table: &TableName, column: &TargetColumn) -> String {
 
 /// Whether a column numbers itself but has a type that PostgreSQL's identity columns can't have,
 /// such as the `numeric` of an unsigned 64-bit integer.
-fn needs_sequence(column: &TargetColumn) -> bool {
+pub(crate) fn needs_sequence(column: &TargetColumn) -> bool {
     column.identity
         && !matches!(PgType::parse(&column.target_type), PgType::Int2 | PgType::Int4 | PgType::Int8)
 }
 
-fn sequence(table: &TableName, column: &TargetColumn) -> String {
-    let name = fit(&format!("{}_{}_seq", table.name, column.name));
-    format!("{}.{}", quote(&fit(&table.namespace)), quote(&name))
+pub(crate) fn sequence(table: &TableName, column: &TargetColumn) -> String {
+    format!("{}.{}", quote(&fit(&table.namespace)), quote(&sequence_name(table, column)))
+}
+
+/// The name of the sequence of a column, in the schema of its table.
+pub(crate) fn sequence_name(table: &TableName, column: &TargetColumn) -> String {
+    fit(&format!("{}_{}_seq", table.name, column.name))
 }
 
 #[cfg(test)]

@@ -67,17 +67,17 @@ fn job(table: &TargetTable, label: String, statement: String) -> BuildJob {
 }
 
 /// Stands for the unique index that a row key gets when no key of the source has its columns.
-const ROW_KEY: &str = "row key";
+pub(crate) const ROW_KEY: &str = "row key";
 
 /// Which index makes the row key unique.
 #[derive(Clone, Copy)]
-enum KeyIndex<'a> {
+pub(crate) enum KeyIndex<'a> {
     Primary,
     Unique(&'a TargetIndex),
     Missing,
 }
 
-fn key_index(table: &TargetTable) -> KeyIndex<'_> {
+pub(crate) fn key_index(table: &TargetTable) -> KeyIndex<'_> {
     let Some(row_key) = &table.row_key else { return KeyIndex::Missing };
     let covers = |index: &&TargetIndex| {
         index.parts.len() == row_key.len()
@@ -92,11 +92,11 @@ fn key_index(table: &TargetTable) -> KeyIndex<'_> {
 }
 
 /// Names of indexes, which PostgreSQL keeps apart per schema and together with those of tables.
-struct IndexNames(HashMap<(TableName, String), String>);
+pub(crate) struct IndexNames(HashMap<(TableName, String), String>);
 
 impl IndexNames {
     /// Gives each index of each table a name of its own; the same for the same tables.
-    fn assign(tables: &[Arc<TargetTable>]) -> Self {
+    pub(crate) fn assign(tables: &[Arc<TargetTable>]) -> Self {
         let mut taken: HashSet<(String, String)> =
             tables.iter().map(|table| (fit(&table.name.namespace), fit(&table.name.name))).collect();
         let mut names = HashMap::new();
@@ -127,7 +127,7 @@ impl IndexNames {
         Self(names)
     }
 
-    fn of(&self, table: &TargetTable, index: &str) -> String {
+    pub(crate) fn of(&self, table: &TargetTable, index: &str) -> String {
         self.0
             .get(&(table.name.clone(), index.to_owned()))
             .cloned()
@@ -142,7 +142,7 @@ fn name_of(table: &TargetTable, ordinal: usize) -> Result<String> {
     })
 }
 
-fn primary_key(table: &TargetTable, index: &TargetIndex, name: &str) -> Result<String> {
+pub(crate) fn primary_key(table: &TargetTable, index: &TargetIndex, name: &str) -> Result<String> {
     if index.parts.iter().any(|part| part.prefix.is_some()) {
         // A primary key holds whole columns; the prefix is unique all the same.
         return index_statement(table, &TargetIndex { kind: IndexKind::Unique, ..index.clone() }, name);
@@ -157,12 +157,12 @@ fn primary_key(table: &TargetTable, index: &TargetIndex, name: &str) -> Result<S
     ))
 }
 
-fn row_key_index(table: &TargetTable, row_key: &[usize], name: &str) -> Result<String> {
+pub(crate) fn row_key_index(table: &TargetTable, row_key: &[usize], name: &str) -> Result<String> {
     let columns: Vec<_> = row_key.iter().map(|&column| name_of(table, column)).collect::<Result<_>>()?;
     Ok(format!("CREATE UNIQUE INDEX {} ON {} ({})", quote(name), qualified(&table.name), columns.join(", ")))
 }
 
-fn index_statement(table: &TargetTable, index: &TargetIndex, name: &str) -> Result<String> {
+pub(crate) fn index_statement(table: &TargetTable, index: &TargetIndex, name: &str) -> Result<String> {
     let unique = match index.kind {
         IndexKind::Primary | IndexKind::Unique => "UNIQUE ",
         IndexKind::Plain => "",
@@ -196,7 +196,7 @@ fn index_statement(table: &TargetTable, index: &TargetIndex, name: &str) -> Resu
     Ok(format!("CREATE {unique}INDEX {} ON {} ({})", quote(name), qualified(&table.name), parts.join(", ")))
 }
 
-fn foreign_key(table: &TargetTable, key: &TargetForeignKey) -> Result<String> {
+pub(crate) fn foreign_key(table: &TargetTable, key: &TargetForeignKey) -> Result<String> {
     let columns: Vec<_> = key.columns.iter().map(|&column| name_of(table, column)).collect::<Result<_>>()?;
     let parents: Vec<_> = key.parent_columns.iter().map(|name| column_name(name)).collect();
     Ok(format!(

@@ -96,6 +96,31 @@ pub(crate) async fn open(
     Ok((position, applied, lanes))
 }
 
+/// Puts every lane of the task to `position`, in the open transaction, which has the task's row locked.
+/// Nothing after the position may have been applied.
+pub(crate) async fn move_to(client: &Client, claim: &Claim, position: &Position) -> Result<()> {
+    let moved = client
+        .execute(
+            "UPDATE _migration.lane SET position = $1, moved_at = now() WHERE task = $2 AND epoch = $3",
+            &[&position.0, &claim.task, &claim.epoch],
+        )
+        .await
+        .map_err(|error| translate(error, "the position can't be written").at("task", &claim.task))?;
+    if moved > 0 { Ok(()) } else { Err(claim.lost()) }
+}
+
+/// Whether every lane of the task stands at `position`.
+pub(crate) async fn is_at(client: &Client, claim: &Claim, position: &Position) -> Result<bool> {
+    let row = client
+        .query_one(
+            "SELECT COALESCE(bool_and(position = $1), false) FROM _migration.lane WHERE task = $2 AND epoch = $3",
+            &[&position.0, &claim.task, &claim.epoch],
+        )
+        .await
+        .map_err(|error| translate(error, "the target can't be asked for its position"))?;
+    Ok(row.get(0))
+}
+
 /// What rows (sequence, position, applied) say together.
 fn join(rows: &[Row]) -> Result<(Position, TransactionSet)> {
     let missing = || Error::new(ErrorKind::State, "the target does not know where the task stands");

@@ -22,14 +22,20 @@
 //! | `lane` | connection that applies changes | where it stands, `epoch`, `session` |
 //! | `chunk` | finished chunk | range, rows, watermarks |
 //! | `owned_table` | table created | the task that created it |
+//! | `source_table` | source table | its structure at the position |
 //!
 //! Whoever claims a task raises its epoch; commits of an engine with an older one fail. Every commit
 //! of rows holds its record of them: a chunk's row, or where the lane stands.
+//!
+//! # Changes of structure
+//! [`alter`](alter) renders what turns the tables of before into those of after, `structure` runs it in
+//! the transaction that moves the position.
 //!
 //! # openGauss
 //! An openGauss server is recognised and described, which is enough to plan for it. Running against
 //! one is refused.
 
+mod alter;
 mod applier;
 mod apply_sql;
 mod array;
@@ -40,6 +46,7 @@ mod connect;
 mod control;
 mod copy;
 mod ddl;
+mod exact;
 mod existing;
 mod failure;
 mod identifier;
@@ -50,6 +57,8 @@ mod loader;
 mod message;
 mod numeric;
 mod pg_type;
+mod rename;
+mod structure;
 mod target;
 mod tls;
 

@@ -6,6 +6,7 @@ use engine_core::failpoint::Failpoint;
 use engine_core::finding::Finding;
 use engine_core::plan::TargetTable;
 use engine_core::position::Position;
+use engine_core::structure::{Evolution, RecordedTable};
 use engine_core::target::{
     Applier, BuildJob, BuildStep, Lanes, Loader, Mender, RowCheck, Target, TaskRecord,
 };
@@ -23,7 +24,7 @@ use crate::identifier::{fit, literal, qualified};
 use crate::index::{self, Made};
 use crate::layout::TableLayout;
 use crate::loader::PostgresLoader;
-use crate::{check, ddl, existing, lanes};
+use crate::{check, ddl, existing, lanes, structure};
 
 /// How often a job is begun again that lost against another in a deadlock.
 const BUILD_ATTEMPTS: usize = 10;
@@ -132,6 +133,18 @@ impl Target for PostgresTarget {
         let claim = control::claim(&mut self.client().await?, name, plan_digest, start).await?;
         *self.claim.write().unwrap_or_else(PoisonError::into_inner) = Some(claim);
         Ok(())
+    }
+
+    async fn structure(&self, name: &str) -> Result<Vec<RecordedTable>> {
+        structure::recorded(&self.client().await?, name).await
+    }
+
+    async fn record_structure(&self, tables: &[RecordedTable]) -> Result<()> {
+        structure::record(&self.client().await?, &self.claimed()?, tables).await
+    }
+
+    async fn evolve(&self, evolution: &Evolution) -> Result<()> {
+        structure::evolve(&self.connector, &self.claimed()?, evolution).await
     }
 
     async fn create_tables(&self, tables: &[Arc<TargetTable>]) -> Result<()> {

@@ -78,6 +78,7 @@ fn schema() -> TableSchema {
         indexes: Vec::new(),
         foreign_keys: Vec::new(),
         comment: String::new(),
+        collation: None,
         row_estimate: None,
         byte_estimate: None,
         next_identity: None,

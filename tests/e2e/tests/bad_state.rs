@@ -1,17 +1,14 @@
-//! Damage to the engine's own records, a full disk, and a source whose structure changes under the engine.
+//! Damage to the engine's own records, and a full disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use e2e::{Scene, eventually};
-use mysql_async::prelude::Queryable as _;
+use anyhow::{Result, ensure};
+use e2e::Scene;
 
 use crate::refused::refused;
 
-const LIMIT: Duration = Duration::from_mins(1);
 const TABLE: &str = "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(200))";
 const ROWS: &str = "INSERT INTO t (v) VALUES ('a'), ('b'), ('c')";
 
@@ -97,43 +94,4 @@ async fn a_full_disk_stops_the_task_and_loses_nothing() -> Result<()> {
     fs::remove_file(&filler)?;
     run().succeed().await?;
     scene.require_equal().await
-}
-
-#[tokio::test]
-async fn structure_changes_stop_the_task_with_the_statement() -> Result<()> {
-    let scene = Scene::mysql("ddl").await?;
-    scene.execute([TABLE, ROWS]).await?;
-    let mut running = scene.follow().start()?;
-    running.phase("streaming").await?;
-    let table = format!("{}.t", scene.name());
-    let rows = format!("SELECT count(*)::text FROM {table}");
-    scene.execute([ROWS]).await?;
-    eventually("the rows written before", LIMIT, async || {
-        Ok((scene.value(&rows).await? == "6").then_some(()))
-    })
-    .await?;
-    scene.execute(["ALTER TABLE t ADD COLUMN w INT", "INSERT INTO t (v, w) VALUES ('d', 1)"]).await?;
-    let error = running.finish().await?.failed(1)?;
-    for word in ["ALTER TABLE t ADD COLUMN w INT", &table, "--exclude", "another --name"] {
-        ensure!(error.contains(word), "the error doesn't say '{word}': {error}");
-    }
-    assert_eq!(scene.value(&rows).await?, "6", "what came after was applied");
-    refused(scene.run(), 1, &["the structure of", &table, "changed on the source", "--name"]).await
-}
-
-#[tokio::test]
-async fn a_new_table_is_not_passed_over_in_silence() -> Result<()> {
-    let scene = Scene::mysql("new_table").await?;
-    scene.execute([TABLE, ROWS]).await?;
-    let mut running = scene.follow().start()?;
-    running.phase("streaming").await?;
-    let mut source = scene.source().await?;
-    source.query_drop("CREATE TABLE fresh (id INT PRIMARY KEY)").await?;
-    source.query_drop("INSERT INTO fresh VALUES (1)").await?;
-    source.disconnect().await?;
-    let error = running.finish().await?.failed(1)?;
-    ensure!(error.contains("fresh"), "the error doesn't name the table: {error}");
-    let help = serde_json::from_str::<serde_json::Value>(&error)?["help"].as_str().map(str::to_owned);
-    help.context("the error doesn't say what to do")?;
-    Ok(())
 }

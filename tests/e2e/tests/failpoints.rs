@@ -55,9 +55,20 @@ async fn dies_twice_at(places: &[Failpoint], test: &str) -> Result<()> {
         let name = place.name();
         let scene = Scene::mysql(&format!("{test}_{}", name.replace('-', "_"))).await?;
         fill(&scene).await?;
+        let at_structure = matches!(place, Failpoint::StructureChanged | Failpoint::StructureCommitted);
+        if at_structure {
+            scene.run().succeed().await?;
+        }
         let writers = Writers::start(&scene.source_url(), 2, Duration::from_millis(2), transaction);
-        for death in 1..=2 {
+        // What is on record is not recorded again.
+        let deaths = if *place == Failpoint::StructureRecorded { 1 } else { 2 };
+        for death in 1..=deaths {
             writers.commit_more(20).await?;
+            if at_structure {
+                scene
+                    .execute([format!("ALTER TABLE entries ADD COLUMN c{death} INT DEFAULT {death}")])
+                    .await?;
+            }
             let outcome = scene.run().environment("ENGINE_FAILPOINT", name).finish().await?;
             let signal = outcome.status.signal();
             ensure!(

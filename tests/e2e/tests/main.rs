@@ -6,6 +6,7 @@ mod bad_state;
 mod big;
 mod campaign;
 mod dead_letter;
+mod ddl;
 mod failover;
 mod failpoints;
 mod faults;

@@ -22,7 +22,8 @@ pub(super) async fn run(arguments: RunArguments, screen: &Screen) -> Result<()> 
     connect::check(&settings)?;
     let asked = Asked { mode: settings.mode, until: settings.until, state_dir: settings.state_dir.clone() };
     let stop = stop_on_signal(screen)?;
-    let spec = unless_stopped(&stop, Box::pin(connect::connect(settings))).await?;
+    let mut spec = unless_stopped(&stop, Box::pin(connect::connect(settings))).await?;
+    spec.structure_by_hand = arguments.structure_by_hand;
 
     let progress = Arc::new(Progress::new(&spec.name, &spec.source_label, &spec.target_label));
     let mut display = render::display(arguments.json, screen);

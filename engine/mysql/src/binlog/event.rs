@@ -159,6 +159,10 @@ impl EventKind {
 /// A Query event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Query<'a> {
+    /// Number of the error with which the statement ended; 0 when it succeeded.
+    pub(crate) error: u16,
+    /// Variables of the session, see [`SessionFacts`](super::session::SessionFacts).
+    pub(crate) variables: &'a [u8],
     /// Default database of the session.
     pub(crate) database: &'a [u8],
     /// The statement.
@@ -171,17 +175,17 @@ impl<'a> Query<'a> {
         let mut input = Bytes::new(body);
         let (_thread, _duration) = (input.u32()?, input.u32()?);
         let database_length = usize::from(input.u8()?);
-        let _error = input.u16()?;
+        let error = input.u16()?;
         let variables_length = usize::from(input.u16()?);
         if load {
             input.take(13)?;
         }
-        input.take(variables_length)?;
+        let variables = input.take(variables_length)?;
         let database = input.take(database_length)?;
         if input.u8()? != 0 {
             return Err(Malformed("a database name does not end where it should"));
         }
-        Ok(Self { database, statement: input.rest() })
+        Ok(Self { error, variables, database, statement: input.rest() })
     }
 }
 

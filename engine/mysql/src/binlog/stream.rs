@@ -3,9 +3,11 @@
 use async_trait::async_trait;
 use engine_core::change::{ChangeSet, Op, SchemaChange, TableChanges};
 use engine_core::position::Position;
+use engine_core::schema::TableName;
 use engine_core::source::ChangeStream;
 use engine_core::transaction::TransactionId as Name;
 use engine_core::{Error, ErrorKind, Result};
+use std::borrow::Cow;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -14,8 +16,9 @@ use super::event::{self, Change, EventKind, Header, MariaDbGtid, MySqlGtid, Quer
 use super::payload::{Payload, unpack_mariadb};
 use super::position::{FilePosition, LogPosition};
 use super::rows::{RowError, RowsEvent, decode_row};
+use super::session::SessionFacts;
 use super::statement::{Statement, classify};
-use super::tables::{Mapped, Tables};
+use super::tables::{Mapped, Role, Tables};
 use super::transaction::{Transaction, TransactionId};
 use super::wire::{RawEvent, Wire, malformed};
 
@@ -38,6 +41,8 @@ pub(crate) struct BinlogChanges {
     reached: LogPosition,
     transaction: Option<Transaction>,
     set: Gathering,
+    /// What was gathered before a change of structure.
+    ready: Option<ChangeSet>,
     failure: Failure,
 }
 
@@ -48,6 +53,25 @@ enum Failure {
     /// To be reported by the next call; this one handed over what came before.
     Pending(Error),
     Reported,
+}
+
+/// A statement and what it says besides.
+struct Said<'e> {
+    database: Cow<'e, str>,
+    statement: Cow<'e, str>,
+    variables: &'e [u8],
+    error: u16,
+}
+
+impl<'e> Said<'e> {
+    fn new(query: &Query<'e>, statement: &'e [u8]) -> Self {
+        Self {
+            database: text(query.database),
+            statement: text(statement),
+            variables: query.variables,
+            error: query.error,
+        }
+    }
 }
 
 /// The set that is being gathered.
@@ -63,6 +87,8 @@ struct Gathering {
     passed_over: Vec<Name>,
     committed_at: Option<i64>,
     schema_change: Option<SchemaChange>,
+    /// Where the stream has to begin again after the change of structure, if not where it is.
+    begins_at: Option<LogPosition>,
     /// The position has moved without a transaction.
     moved: bool,
     /// When the set has to be handed over.
@@ -91,6 +117,7 @@ impl BinlogChanges {
             reached: from,
             transaction: None,
             set: Gathering::default(),
+            ready: None,
             failure: Failure::None,
         }
     }
@@ -143,6 +170,12 @@ impl BinlogChanges {
 
     /// The set, when it is time to hand it over.
     fn full_set(&mut self) -> Option<ChangeSet> {
+        if let Some(ready) = self.ready.take() {
+            return Some(ready);
+        }
+        if self.set.begins_at.is_some() {
+            return Some(self.hand_over(true));
+        }
         let request = self.tables.request();
         let too_big = self.set.bytes >= request.set_bytes;
         if self.transaction.is_some() || self.payload.is_some() {
@@ -177,7 +210,7 @@ impl BinlogChanges {
         }
         ChangeSet {
             tables: set.tables.into_iter().flatten().collect(),
-            position: complete.then(|| Position::from(&self.reached)),
+            position: complete.then(|| Position::from(set.begins_at.as_ref().unwrap_or(&self.reached))),
             transactions: set.transactions,
             changing: set.changing,
             passed_over: set.passed_over,
@@ -215,7 +248,7 @@ impl BinlogChanges {
             EventKind::Query { compressed } => self.query(header, body, compressed)?,
             EventKind::LoadQuery => {
                 let query = Query::read(body, true)?;
-                self.statement(header, &text(query.database), &text(query.statement))?;
+                self.statement(header, &Said::new(&query, query.statement))?;
             }
             EventKind::Xid => self.end_after(header),
             EventKind::XaPrepare => self.prepare(header)?,
@@ -351,7 +384,7 @@ impl BinlogChanges {
         } else {
             query.statement
         };
-        self.statement(header, &text(query.database), &text(statement))
+        self.statement(header, &Said::new(&query, statement))
     }
 
     fn open_transaction(&mut self) {
@@ -360,8 +393,8 @@ impl BinlogChanges {
         self.transaction = Some(Transaction { open: true, ..begun });
     }
 
-    fn statement(&mut self, header: Header, database: &str, statement: &str) -> Result<()> {
-        match classify(statement, database) {
+    fn statement(&mut self, header: Header, said: &Said<'_>) -> Result<()> {
+        match classify(&said.statement, &said.database) {
             Statement::Begin => {
                 self.open_transaction();
                 return Ok(());
@@ -390,20 +423,22 @@ impl BinlogChanges {
                 return Ok(());
             }
             Statement::CreateWithRows(tables) => {
-                if tables.iter().any(|table| self.tables.concerns(table)) {
-                    self.structure_changed(database, &tables, statement);
-                }
+                self.create_with_rows(header, said, &tables)?;
                 self.open_transaction();
                 return Ok(());
             }
             Statement::Structure(tables) => {
+                if self.transaction.as_ref().is_some_and(|transaction| transaction.open) {
+                    // MariaDB logs CREATE TABLE … SELECT so.
+                    return self.create_with_rows(header, said, &tables);
+                }
                 if tables.iter().any(|table| self.tables.concerns(table)) {
-                    self.structure_changed(database, &tables, statement);
+                    self.structure_changed(header, said, &said.database, &tables, false)?;
                 }
             }
             Statement::DropDatabase(dropped) => {
                 if self.tables.has_tables_in(&dropped) {
-                    self.structure_changed(&dropped, &[], statement);
+                    self.structure_changed(header, said, &dropped, &[], false)?;
                 }
             }
             Statement::Rows(tables) => {
@@ -418,8 +453,8 @@ impl BinlogChanges {
                 }
             }
             Statement::Unknown => {
-                if self.tables.concerns_database(database) {
-                    self.structure_changed(database, &[], statement);
+                if self.tables.concerns_database(&said.database) {
+                    self.structure_changed(header, said, &said.database, &[], false)?;
                 }
             }
             Statement::Other | Statement::XaDecision => {}
@@ -432,18 +467,62 @@ impl BinlogChanges {
         Ok(())
     }
 
+    /// A table comes into being together with rows, in a transaction that goes on. Once it is known,
+    /// the statement means nothing more and the rows are like any others.
+    fn create_with_rows(&mut self, header: Header, said: &Said<'_>, tables: &[TableName]) -> Result<()> {
+        let unknown = tables.iter().any(|table| matches!(self.tables.role(table), Role::Unforeseen));
+        // One that replaces a table is more than its creation.
+        let plain = said.statement.get(..12).is_some_and(|start| start.eq_ignore_ascii_case("CREATE TABLE"));
+        let more = !plain && tables.iter().any(|table| self.tables.concerns(table));
+        if unknown || more {
+            self.structure_changed(header, said, &said.database, tables, true)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Notes a change of structure, to be handed over in a set of its own.
     fn structure_changed(
         &mut self,
+        header: Header,
+        said: &Said<'_>,
         database: &str,
-        tables: &[engine_core::schema::TableName],
-        statement: &str,
-    ) {
-        let table = match tables {
-            [one] => Some(one.clone()),
-            _ => None,
-        };
-        self.set.schema_change =
-            Some(SchemaChange { namespace: database.to_owned(), table, statement: statement.to_owned() });
+        tables: &[TableName],
+        with_rows: bool,
+    ) -> Result<()> {
+        let before = self.before_transaction();
+        if !self.set.is_empty() {
+            let set = self.hand_over(true);
+            self.ready = Some(ChangeSet { position: Some(Position::from(&before)), ..set });
+        }
+        let facts = SessionFacts::read(said.variables)?;
+        let mut session = facts.pairs;
+        if matches!(said.statement, Cow::Owned(_)) {
+            session.push((SessionFacts::REPLACED.to_owned(), "1".to_owned()));
+        }
+        if said.error != 0 {
+            session.push((SessionFacts::ERROR.to_owned(), said.error.to_string()));
+        }
+        let micros = i64::from(facts.micros.unwrap_or(0));
+        self.set.schema_change = Some(SchemaChange {
+            namespace: database.to_owned(),
+            tables: tables.to_vec(),
+            statement: said.statement.clone().into_owned(),
+            executed_at: Some(i64::from(header.timestamp) * 1_000_000 + micros),
+            session,
+            with_rows,
+        });
+        self.set.begins_at = with_rows.then_some(before);
+        Ok(())
+    }
+
+    /// The position before the transaction that the stream is in.
+    fn before_transaction(&self) -> LogPosition {
+        let mut before = self.reached.clone();
+        if let (Some(transaction), Some(place)) = (&self.transaction, &mut before.file) {
+            place.offset = transaction.start;
+        }
+        before
     }
 
     fn rows(&mut self, body: &[u8], kind: RowsKind) -> Result<()> {
@@ -594,7 +673,7 @@ fn holds(since: &LogPosition, reached: &LogPosition, transaction: &Transaction) 
         })
 }
 
-fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+fn text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 

@@ -104,10 +104,11 @@ impl Tables {
                 && other.name.eq_ignore_ascii_case(&name.name)
         };
         match self.role(name) {
-            Role::Wanted(_) => true,
-            _ if self.skipped.iter().any(same) => false,
-            Role::Unforeseen => true,
-            Role::PassedOver => self.request.tables.iter().any(|table| same(&table.schema.name)),
+            Role::Wanted(_) | Role::Unforeseen => true,
+            Role::PassedOver => {
+                self.skipped.iter().any(same)
+                    || self.request.tables.iter().any(|table| same(&table.schema.name))
+            }
         }
     }
 

@@ -7,24 +7,24 @@ use crate::sql;
 
 /// A column's type as `information_schema.columns` describes it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct NativeType {
+pub(crate) struct NativeType {
     /// `varchar`
-    pub(super) data_type: String,
+    pub(crate) data_type: String,
     /// `varchar(20)`, `int(10) unsigned zerofill`
-    pub(super) column_type: String,
-    pub(super) max_chars: Option<u64>,
-    pub(super) max_bytes: Option<u64>,
-    pub(super) precision: Option<u64>,
-    pub(super) scale: Option<u64>,
-    pub(super) datetime_precision: Option<u64>,
-    pub(super) charset: Option<String>,
-    pub(super) collation: Option<String>,
+    pub(crate) column_type: String,
+    pub(crate) max_chars: Option<u64>,
+    pub(crate) max_bytes: Option<u64>,
+    pub(crate) precision: Option<u64>,
+    pub(crate) scale: Option<u64>,
+    pub(crate) datetime_precision: Option<u64>,
+    pub(crate) charset: Option<String>,
+    pub(crate) collation: Option<String>,
     /// MariaDB: the column has the check that makes a `longtext` JSON.
-    pub(super) json_check: bool,
+    pub(crate) json_check: bool,
 }
 
 /// The logical type; `Err` says why there is none.
-pub(super) fn logical_type(native: &NativeType, flavor: Flavor) -> Result<LogicalType, String> {
+pub(crate) fn logical_type(native: &NativeType, flavor: Flavor) -> Result<LogicalType, String> {
     let unsigned = native.column_type.split_whitespace().any(|word| word == "unsigned" || word == "zerofill");
     let integer = |bits| LogicalType::Integer { bits, signed: !unsigned };
     let precision = native.datetime_precision.and_then(|digits| u8::try_from(digits).ok()).unwrap_or(0);

@@ -21,12 +21,11 @@ use crate::merge::{self, MergeKeys};
 use crate::progress::now_ms;
 use crate::route::Route;
 
-use super::Follower;
 use super::dispatch::{Dispatcher, Work};
 use super::keys::ConflictKeys;
 use super::lane::{self, End, Part, RoutedTable, Shared};
 use super::ledger::{self, Ledger};
-use super::set_aside;
+use super::{Followed, Follower, set_aside};
 
 /// Sets decoded ahead.
 const SETS_AHEAD: usize = 2;
@@ -135,8 +134,9 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Feeds the lanes until `until` is covered, or, without one, until stopped.
-    pub(super) async fn run(mut self, until: Option<&Position>) -> Result<()> {
+    /// Feeds the lanes until `until` is covered, or, without one, until stopped, or up to a change of
+    /// structure.
+    pub(super) async fn run(mut self, until: Option<&Position>) -> Result<Followed> {
         loop {
             self.advance();
             if let Some(until) = until
@@ -144,7 +144,7 @@ impl<'a> Session<'a> {
             {
                 self.drain().await?;
                 self.follower.progress.update(|report| report.lag_ms = Some(0));
-                return Ok(());
+                return Ok(Followed::Reached);
             }
             let (open, settled) = self.shared.ledger(|ledger| (ledger.open_sets(), !ledger.is_unwritten()));
             tokio::select! {
@@ -160,7 +160,10 @@ impl<'a> Session<'a> {
                 set = self.sets.recv(), if open < SETS_OPEN => {
                     let ended = || Err(Error::new(ErrorKind::Internal, "the change stream ended unexpectedly"));
                     match set.unwrap_or_else(ended) {
-                        Ok(set) => self.feed(set).await?,
+                        Ok(mut set) => match set.schema_change.take() {
+                            Some(change) => return self.structure(change, set).await,
+                            None => self.feed(set).await?,
+                        },
                         Err(error) => {
                             // What came before the failure is applied, so that it shows what is left.
                             if self.pieces.is_none() {
@@ -248,10 +251,22 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Ends before a change of structure, with everything before it committed.
+    async fn structure(&mut self, change: SchemaChange, set: ChangeSet) -> Result<Followed> {
+        match set.position {
+            Some(position) if set.tables.is_empty() && self.pieces.is_none() => {
+                self.drain().await?;
+                Ok(Followed::Structure(Box::new(change), position))
+            }
+            _ => Err(Error::new(ErrorKind::Internal, "a change of structure came together with rows")
+                .at("statement", change.statement)),
+        }
+    }
+
     /// Converts a set and gives it to the lanes.
     async fn feed(&mut self, set: ChangeSet) -> Result<()> {
         let strict = self.is_beyond_copy()?;
-        let is_piece = set.position.is_none() && set.schema_change.is_none();
+        let is_piece = set.position.is_none();
         if self.pieces.is_none() {
             self.occurrences.clear();
         }
@@ -260,7 +275,7 @@ impl<'a> Session<'a> {
             self.dispatcher.committed(lane, *committed.borrow());
         }
         let mut entry = ledger::Entry {
-            position: set.position.clone().filter(|_| set.schema_change.is_none()),
+            position: set.position.clone(),
             parts: Vec::new(),
             passed_over: set.passed_over,
             transactions: set.transactions,
@@ -315,10 +330,6 @@ impl<'a> Session<'a> {
                 };
                 self.give(assignment.lane, part).await?;
             }
-        }
-        if let Some(change) = &set.schema_change {
-            self.drain().await?;
-            return Err(refuse(change, set.position.as_ref()));
         }
         if let Some(position) = set.position {
             self.fed = position;
@@ -406,21 +417,6 @@ fn failure(ended: Option<Result<Result<()>, tokio::task::JoinError>>) -> Error {
         Some(Err(error)) => Error::new(ErrorKind::Internal, "a lane ended unexpectedly").caused_by(error),
         Some(Ok(Ok(()))) | None => Error::new(ErrorKind::Internal, "a lane ended unexpectedly"),
     }
-}
-
-fn refuse(change: &SchemaChange, position: Option<&Position>) -> Error {
-    let table = change.table.as_ref().map_or_else(|| change.namespace.clone(), ToString::to_string);
-    let mut error =
-        Error::new(ErrorKind::Precondition, "the source's structure changed while it was followed")
-            .at("table", table)
-            .because(&change.statement);
-    if let Some(position) = position {
-        error = error.at("position", position);
-    }
-    error.help(
-        "structure changes are not carried over while following: begin a new task under another --name, \
-         or leave the table out with --exclude in a new task",
-    )
 }
 
 /// For each change the rows of its images in the routed batches.

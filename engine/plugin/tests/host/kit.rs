@@ -71,6 +71,7 @@ pub(crate) fn words() -> TableSchema {
         indexes: Vec::new(),
         foreign_keys: Vec::new(),
         comment: String::new(),
+        collation: None,
         row_estimate: None,
         byte_estimate: None,
         next_identity: None,

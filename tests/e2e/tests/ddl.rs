@@ -1,0 +1,6 @@
+//! Changes of structure on the source while it is followed.
+
+mod carried;
+mod shadow;
+mod statements;
+mod stops;
