@@ -57,10 +57,8 @@ enum Task {
     /// Kills, pauses and replaces the engine, kills and restarts the servers, and cuts, holds and slows the network
     /// between them while somebody writes to the source. Each round of it ends with a comparison of every row. The test
     /// suite runs a few rounds; this goes on for as long as you like.
-    #[command(
-        after_help = "Examples:\n  cargo xtask torture --help\n  cargo xtask torture --minutes 60\n  \
-        cargo xtask torture --seed 7 --source mariadb"
-    )]
+    #[command(after_help = "Examples:\n  cargo xtask torture --help\n  cargo xtask torture --minutes 60\n  \
+        cargo xtask torture --seed 7 --source mariadb")]
     Torture(Passed),
 }
 
