@@ -7,7 +7,7 @@ use engine_core::error::{Error, ErrorKind, Result};
 
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(10);
-const MOST: u32 = 12;
+const MOST: u32 = 66;
 
 /// Whether a task that was running may find things mended later. A server that is down refuses
 /// connections, which at the start of a task would be a mistake in its URL.
@@ -15,7 +15,7 @@ pub(crate) fn may_pass(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Transient | ErrorKind::Connection)
 }
 
-/// Waits that double up to ten seconds, a dozen of them.
+/// Waits that double up to ten seconds, for about ten minutes in all: as long as a server takes to be restarted.
 pub(crate) struct Backoff {
     attempts: u32,
 }
