@@ -19,6 +19,8 @@ const CHANGES: u64 = 5;
 /// How often the target is asked what has arrived: the figures are late by no more than this.
 const POLL: Duration = Duration::from_millis(2);
 const LIMIT: Duration = Duration::from_mins(1);
+/// What is committed in this time at the beginning does not count: the engine still builds its indexes.
+const WARM_UP: Duration = Duration::from_secs(3);
 
 /// Times from the answer to a commit at the source until the target shows it, shortest first.
 #[derive(Debug)]
@@ -123,10 +125,12 @@ async fn follow(sides: &Sides, rate: u64, duration: Duration) -> Result<Latency>
                 last = seen.next();
             }
             let (_, arrived) = last.context("a row never arrived")?;
-            times.push(arrived.saturating_duration_since(at));
+            if at - begin >= WARM_UP {
+                times.push(arrived.saturating_duration_since(at));
+            }
         }
     }
-    let rate = (times.len() as u64 * CHANGES) as f64 / begin.elapsed().min(duration).as_secs_f64();
+    let rate = (times.len() as u64 * CHANGES) as f64 / duration.saturating_sub(WARM_UP).as_secs_f64();
     times.sort_unstable();
     Ok(Latency { times, rate })
 }
