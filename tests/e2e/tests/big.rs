@@ -51,6 +51,9 @@ async fn a_transaction_of_many_sets_goes_through_in_pieces() -> Result<()> {
     })
     .await?;
     let grown = peak(&running)? - before;
+    let applied = running
+        .event(|event| event["event"] == "progress" && event["changes_applied"].as_u64() > Some(100_000));
+    applied.await.context("the pieces are not counted")?;
     ensure!(grown < 250 * MIB, "the engine took {} MiB more", grown / MIB);
     running.interrupt().await?;
     running.finish().await?;

@@ -25,8 +25,7 @@ pub(crate) struct Ledger {
 /// A set as the ledger needs to know it.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    /// Where the target stands with it; `None` when that must not be claimed, because a change of
-    /// structure that is part of it is still to come.
+    /// Where the target stands with it; `None` while more of the same transaction follows.
     pub(crate) position: Option<Position>,
     /// Its shares by lane: the transactions.
     pub(crate) parts: Vec<(usize, Vec<TransactionId>)>,
@@ -38,6 +37,22 @@ pub(crate) struct Entry {
     pub(crate) committed_at: Option<i64>,
     /// Changes by table of the task.
     pub(crate) changes: Vec<(usize, u64)>,
+}
+
+impl Entry {
+    /// Both as one, of a transaction that comes in pieces to a single lane.
+    pub(crate) fn followed_by(mut self, next: Self) -> Self {
+        for (lane, transactions) in next.parts {
+            match self.parts.iter_mut().find(|part| part.0 == lane) {
+                Some(part) => part.1.extend(transactions),
+                None => self.parts.push((lane, transactions)),
+            }
+        }
+        self.passed_over.extend(next.passed_over);
+        self.changes.extend(next.changes);
+        self.transactions += next.transactions;
+        Self { position: next.position, committed_at: next.committed_at, ..self }
+    }
 }
 
 #[derive(Debug)]

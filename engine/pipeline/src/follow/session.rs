@@ -50,8 +50,8 @@ pub(super) struct Session<'a> {
     copied: Option<Position>,
     /// Where the last set ended.
     fed: Position,
-    /// The transactions of the pieces handed to the first lane without an end.
-    pieces: Option<Vec<TransactionId>>,
+    /// What the first lane was given in pieces and has not had the end of.
+    pieces: Option<ledger::Entry>,
     /// Rows set aside of the transactions at hand.
     occurrences: Occurrences,
 }
@@ -286,13 +286,18 @@ impl<'a> Session<'a> {
         if is_piece || self.pieces.is_some() {
             // Nobody knows what the rest will touch: the other lanes wait till it is over.
             self.wait(Ledger::is_idle).await?;
-            self.pieces.get_or_insert_default().extend(set.changing);
-            let mut end = End::More;
-            if !is_piece {
-                entry.parts.push((0, self.pieces.take().unwrap_or_default()));
+            entry.parts.push((0, set.changing));
+            let entry = match self.pieces.take() {
+                Some(pieces) => pieces.followed_by(entry),
+                None => entry,
+            };
+            let end = if is_piece {
+                self.pieces = Some(entry);
+                End::More
+            } else {
                 self.dispatcher.assign_all(0);
-                end = End::Set(self.shared.ledger(|ledger| ledger.open(entry)));
-            }
+                End::Set(self.shared.ledger(|ledger| ledger.open(entry)))
+            };
             let entries =
                 routed.changes.into_iter().map(|changes| changes.into_iter().map(|(_, entry)| entry));
             let entries = entries.map(Iterator::collect).collect();
