@@ -140,7 +140,8 @@ impl LogPosition {
                 Origin::parse(&transaction.origin).map(|origin| set.contains(&origin, transaction.number))
             }
             Some(Transactions::State(state)) => {
-                transaction.origin.parse().ok().map(|domain| state.contains(domain, transaction.number))
+                let domain = transaction.origin.split_once('-').and_then(|(domain, _)| domain.parse().ok());
+                domain.map(|domain| state.contains(domain, transaction.number))
             }
             None => None,
         };

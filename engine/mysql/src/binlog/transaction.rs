@@ -34,8 +34,9 @@ impl TransactionId {
     pub(crate) fn name(&self, place: Option<&FilePosition>, start: u64) -> Name {
         match self {
             Self::MySql(origin, number) => Name { origin: Arc::from(origin.to_string()), number: *number },
-            Self::MariaDb { domain, sequence, .. } => {
-                Name { origin: Arc::from(domain.to_string()), number: *sequence }
+            // Without gtid_strict_mode two servers may give the same number in one domain.
+            Self::MariaDb { domain, server, sequence } => {
+                Name { origin: Arc::from(format!("{domain}-{server}")), number: *sequence }
             }
             Self::Anonymous => {
                 Name { origin: Arc::from(place.map_or("", |place| &place.file)), number: start }
