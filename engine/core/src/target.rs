@@ -162,7 +162,8 @@ pub trait Loader: Send {
     /// with a row key whose bad rows are [set aside](crate::plan::RowErrorPolicy::DeadLetter), rows
     /// that the server refuses are left out instead and returned.
     async fn write(&mut self, batch: &Batch) -> Result<Vec<Refusal>>;
-    /// Commits the rows together with the record of the chunk.
+    /// Commits the rows together with the record of the chunk. Both, and nothing else, may be lost in
+    /// a crash of the server until [`flush`](Target::flush).
     async fn commit(&mut self, record: &ChunkRecord) -> Result<()>;
     /// Gives the chunk up.
     async fn abort(&mut self) -> Result<()>;
@@ -215,6 +216,10 @@ pub trait Target: Send + Sync {
     /// Registers the task, or takes it over: an engine that had it before can't commit any more.
     /// `start` is kept from the first time. Everything below needs it done.
     async fn claim(&self, name: &str, plan_digest: &str, start: Option<&Position>) -> Result<()>;
+
+    /// Makes the chunks that are committed survive a crash of the server. Which these are is to be
+    /// asked of [`task`](Self::task) afterwards.
+    async fn flush(&self) -> Result<()>;
 
     /// The source tables that the task knows, by name; none when they were never recorded.
     async fn structure(&self, name: &str) -> Result<Vec<RecordedTable>>;

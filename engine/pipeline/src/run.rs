@@ -201,7 +201,7 @@ impl Task {
                 .at("task", &spec.name)
         })?;
         let resumed = !record.chunks.is_empty();
-        let copied_before = resumed && snapshot::is_complete(&task_plan.tables, &record.chunks);
+        let copied_before = resumed && snapshot::is_complete(task_plan.tables.iter(), &record.chunks);
         let dead_letters =
             DeadLetters::open(&self.directory.dead_letters(), &spec.name, spec.dead_letter_limit)?;
         let dead_letters = Arc::new(dead_letters);
@@ -281,10 +281,29 @@ impl Task {
     }
 
     async fn copy(&self, prepared: &Prepared, online: bool) -> Result<()> {
-        let (spec, done) = (&self.spec, &prepared.record.chunks);
+        let spec = &self.spec;
         // A source without a log can't tell; then nothing is said about it.
         let before = if online { None } else { spec.source.high_watermark().await.ok() };
-        snapshot::copy(spec, &prepared.routes, done, online, &self.progress, &self.stop).await?;
+        let mut done = prepared.record.chunks.clone();
+        loop {
+            snapshot::copy(spec, &prepared.routes, &done, online, &self.progress, &self.stop).await?;
+            // What a loader was told was committed may be gone since, if the server crashed.
+            self.patiently(|| spec.target.flush()).await?;
+            let record = self.patiently(|| spec.target.task(&spec.name)).await?;
+            let there = record.map(|record| record.chunks).unwrap_or_default();
+            let tables = prepared.routes.iter().map(|route| route.composed().as_ref());
+            if snapshot::is_complete(tables, &there) {
+                break;
+            }
+            if there == done {
+                return Err(Error::new(ErrorKind::State, "the target does not keep what is copied into it")
+                    .at("task", &spec.name)
+                    .because("chunks that it confirmed are not on record there")
+                    .help("see whether somebody else changes or restores the target, then run the same command again"));
+            }
+            tracing::warn!("the target has lost chunks in a crash, which are copied again");
+            done = there;
+        }
         self.progress.update(|report| report.tables.iter_mut().for_each(|table| table.copied = true));
         if let Some(before) = before
             && spec.source.high_watermark().await.ok().is_some_and(|after| after != before)

@@ -19,10 +19,10 @@ use chunks::ChunkQueue;
 use worker::Worker;
 
 /// Whether the chunks in `done` are all there are.
-pub fn is_complete(tables: &[Composed], done: &[ChunkRecord]) -> bool {
+pub fn is_complete<'a>(tables: impl IntoIterator<Item = &'a Composed>, done: &[ChunkRecord]) -> bool {
     let done = chunks::by_table(done);
     tables
-        .iter()
+        .into_iter()
         .filter(|table| table.target.with_rows)
         .all(|table| done.get(&table.schema.name).is_some_and(|records| chunks::is_complete(records)))
 }

@@ -479,14 +479,7 @@ impl Mender for PostgresApplier {
         if held.is_none() {
             return Err(claim.lost());
         }
-        // No position would tell that the rows were lost with a crash of the server.
-        self.client
-            .batch_execute(
-                "SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
-                 WHERE pg_catalog.current_setting('synchronous_commit') = 'off'; COMMIT",
-            )
-            .await
-            .map_err(failed)?;
+        self.client.batch_execute("COMMIT").await.map_err(failed)?;
         self.in_transaction = false;
         self.succeed();
         Ok(refusals)

@@ -22,12 +22,16 @@ pub(crate) struct Connector {
 const LOGIN: Duration = Duration::from_secs(20);
 
 /// What a session starts with. A role's or database's own limits on time don't apply: a long load
-/// is what this connection is for. `pg_settings` knows which of them the version has.
+/// is what this connection is for. `pg_settings` knows which of them the version has. Nor does a
+/// setting by which a server may lose in a crash what it said was committed: the engine goes by
+/// what it was told.
 const SESSION: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; \
     SET extra_float_digits = 3; SET standard_conforming_strings = on; \
     SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN \
     ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', \
-     'transaction_timeout')";
+     'transaction_timeout'); \
+    SELECT pg_catalog.set_config('synchronous_commit', 'on', false) \
+    WHERE pg_catalog.current_setting('synchronous_commit') = 'off'";
 
 impl Connector {
     /// Reads what the URL asks for; connects to nothing.

@@ -12,10 +12,10 @@
 //! outdated by a last commit of the engine it replaced.
 //!
 //! # Durability
-//! `task`, `owned_table` and `lane` are written with the server's own `synchronous_commit`. Chunk
-//! transactions run with it off: a crash of the server may lose the newest of them, and then rows and
-//! record are gone together, so the chunk is simply copied again. The write-ahead log is sequential,
-//! so any later durable commit makes them durable too.
+//! Sessions never run with `synchronous_commit` off, whatever the server is set to; but the
+//! transactions of chunks do. A crash of the server may lose the newest of them, and then rows and record
+//! are gone together. The engine, which lives on, has to ask: [`flush`] makes durable what is
+//! there, since the write-ahead log is sequential, and chunks without a record then are copied again.
 
 use engine_core::position::{Position, Watermarks};
 use engine_core::schema::TableName;
@@ -120,13 +120,8 @@ pub(crate) async fn claim(
 ) -> Result<Claim> {
     let failed = |error| translate(error, "the task can't be registered in the target").at("task", name);
     let transaction = client.transaction().await.map_err(failed)?;
-    // Whoever configured commits to be lost lightly didn't mean these.
     transaction
-        .batch_execute(&format!(
-            "SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
-             WHERE pg_catalog.current_setting('synchronous_commit') = 'off'; \
-             SELECT pg_catalog.pg_advisory_xact_lock({SETUP_LOCK})"
-        ))
+        .batch_execute(&format!("SELECT pg_catalog.pg_advisory_xact_lock({SETUP_LOCK})"))
         .await
         .map_err(failed)?;
     if !exists(&transaction).await? {
@@ -276,6 +271,21 @@ pub(crate) async fn insert_chunk(client: &Client, claim: &Claim, record: &ChunkR
             translate(error, "a chunk's record can't be written").at("table", &record.table)
         })?;
     if inserted == 1 { Ok(()) } else { Err(claim.lost()) }
+}
+
+/// Makes every commit before this one survive a crash of the server.
+pub(crate) async fn flush(client: &Client, claim: &Claim) -> Result<()> {
+    let failed =
+        |error| translate(error, "the target can't be told to keep the copy").at("task", &claim.task);
+    // Something has to be written for the commit to wait for the disk.
+    let held = client
+        .execute(
+            "UPDATE _migration.task SET claimed_at = claimed_at WHERE name = $1 AND epoch = $2",
+            &[&claim.task, &claim.epoch],
+        )
+        .await
+        .map_err(failed)?;
+    if held == 1 { Ok(()) } else { Err(claim.lost()) }
 }
 
 /// The advisory lock that the transaction of a chunk holds to its end.

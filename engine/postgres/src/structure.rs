@@ -108,14 +108,7 @@ async fn put(client: &Client, claim: &Claim, tables: &[RecordedTable]) -> Result
 /// Begins a transaction in which nobody takes over the task.
 async fn begin(client: &Client, claim: &Claim) -> Result<()> {
     let failed = |error| translate(error, "a transaction can't be begun");
-    client
-        .batch_execute(
-            "BEGIN ISOLATION LEVEL READ COMMITTED; \
-             SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
-             WHERE pg_catalog.current_setting('synchronous_commit') = 'off'",
-        )
-        .await
-        .map_err(failed)?;
+    client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await.map_err(failed)?;
     let held = client
         .query_opt(
             "SELECT FROM _migration.task WHERE name = $1 AND epoch = $2 FOR NO KEY UPDATE",

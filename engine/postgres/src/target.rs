@@ -135,6 +135,10 @@ impl Target for PostgresTarget {
         Ok(())
     }
 
+    async fn flush(&self) -> Result<()> {
+        control::flush(&self.client().await?, &self.claimed()?).await
+    }
+
     async fn structure(&self, name: &str) -> Result<Vec<RecordedTable>> {
         structure::recorded(&self.client().await?, name).await
     }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use e2e::{Scene, Writers};
+use e2e::{Scene, Writers, eventually};
 use test_kit::{Builder, Product};
 use test_support::connect;
 use tokio::task::block_in_place;
 
-use super::{Lines, TABLES, arrives, transaction};
+use super::{LIMIT, Lines, TABLES, arrives, transaction};
 
 /// `MySQL` ends a stream in other ways than `MariaDB`, and goes by sets of GTIDs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,6 +58,53 @@ async fn a_target_that_dies_under_a_stream_from_mysql_is_waited_for() -> Result<
     running.interrupt().await?;
     running.finish().await?.failed(130)?;
     scene.run().succeed().await?;
+    scene.require_equal().await
+}
+
+/// The engine is told that a chunk is committed, and lives on when the target dies without having written it down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chunk_that_the_target_lost_is_copied_again() -> Result<()> {
+    let target = Builder::new(Product::Postgres15).line("wal_writer_delay = 10s").start()?;
+    let scene = Scene::new(test_kit::mysql()?, &target, "lost_chunk").await?;
+    scene
+        .execute([
+            "CREATE TABLE early (id INT PRIMARY KEY, v VARCHAR(20) NOT NULL)",
+            "INSERT INTO early VALUES (1, 'a'), (2, 'b'), (3, 'c')",
+            "CREATE TABLE held (id INT PRIMARY KEY)",
+            "INSERT INTO held VALUES (1), (2)",
+        ])
+        .await?;
+    // Rows of the second table wait for a lock as long as the server lives.
+    let holder = scene.target().await?;
+    holder
+        .batch_execute(
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END $$;
+             CREATE FUNCTION make_wait() RETURNS event_trigger LANGUAGE plpgsql AS
+             $$ DECLARE made record;
+             BEGIN
+                 FOR made IN SELECT * FROM pg_event_trigger_ddl_commands()
+                     WHERE command_tag = 'CREATE TABLE' AND object_identity LIKE '%.held'
+                 LOOP
+                     EXECUTE format('CREATE TRIGGER waits BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION wait()',
+                         made.object_identity);
+                     EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER waits', made.object_identity);
+                 END LOOP;
+             END $$;
+             CREATE EVENT TRIGGER held ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION make_wait();
+             SELECT pg_advisory_lock(1)",
+        )
+        .await?;
+    let running = scene.run().arguments(["--parallelism", "2"]).start()?;
+    eventually("the first chunk", LIMIT, async || {
+        let chunks = holder.query_one("SELECT count(*) FROM _migration.chunk", &[]).await;
+        // Before the engine begins there is no such table.
+        Ok(chunks.is_ok_and(|row| row.get::<_, i64>(0) == 1).then_some(()))
+    })
+    .await?;
+    block_in_place(|| target.kill().and_then(|()| target.start()))?;
+    let outcome = running.finish().await?.succeeded()?;
+    ensure!(outcome.stderr.contains("the target has lost chunks"), "none was lost: {}", outcome.stderr);
     scene.require_equal().await
 }
 
