@@ -62,7 +62,8 @@ impl ChunkReader {
     }
 
     /// MariaDB: a consistent snapshot that knows its position. The GTIDs before it are needed for
-    /// an exact read alone: the stream leaves out by them what the read had.
+    /// an exact read alone: the stream leaves out by them what the read had. For an upper bound, which a
+    /// stream of another server is held against, those at the end of the log will do.
     async fn in_snapshot(
         &self,
         conn: &mut Conn,
@@ -71,10 +72,15 @@ impl ChunkReader {
     ) -> Result<Watermarks> {
         let failed = |error| server_error("a consistent snapshot can't be taken", error);
         conn.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await.map_err(failed)?;
-        let position = known(watermark::snapshot(conn, &self.server, request.exact).await)?;
+        let low = known(watermark::snapshot(conn, &self.server, request.exact).await)?;
+        let high = if request.exact || low == unknown() {
+            low.clone()
+        } else {
+            watermark::with_logged(conn, &low).await?
+        };
         self.rows(conn, request, sink).await?;
         conn.query_drop("COMMIT").await.map_err(failed)?;
-        Ok(Watermarks { low: position.clone(), high: position })
+        Ok(Watermarks { low, high })
     }
 
     /// MySQL: a consistent snapshot taken at a moment when no change of the table was on its way

@@ -105,6 +105,16 @@ pub(crate) async fn snapshot(conn: &mut Conn, server: &Server, identified: bool)
     Ok(file_position(server, &file, offset))
 }
 
+/// MariaDB: `place`, a position in the files alone, with the GTIDs that are logged by now; the server has
+/// them at hand.
+pub(crate) async fn with_logged(conn: &mut Conn, place: &Position) -> Result<Position> {
+    let state: Option<String> = conn
+        .query_first("SELECT @@GLOBAL.gtid_binlog_pos")
+        .await
+        .map_err(|error| server_error("the source's position can't be read", error))?;
+    Ok(Position(format!("{place};mariadb={}", state.unwrap_or_default())))
+}
+
 async fn snapshot_place(conn: &mut Conn) -> Result<(String, u64)> {
     let variables: Vec<(String, String)> = conn
         .query("SHOW STATUS WHERE Variable_name IN ('binlog_snapshot_file', 'binlog_snapshot_position')")

@@ -157,6 +157,11 @@ impl GtidState {
         self.0.get(&domain).is_some_and(|&(_, reached)| sequence <= reached)
     }
 
+    /// The last transactions: domain, server, number.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u32, u64)> + '_ {
+        self.0.iter().map(|(&domain, &(server, sequence))| (domain, server, sequence))
+    }
+
     /// Whether every domain of `other` had been reached.
     pub(crate) fn contains_all(&self, other: &Self) -> bool {
         other.0.iter().all(|(&domain, &(_, sequence))| self.contains(domain, sequence))
@@ -170,6 +175,27 @@ impl fmt::Display for GtidState {
             write!(f, "{comma}{domain}-{server}-{sequence}")?;
         }
         Ok(())
+    }
+}
+
+/// MariaDB's `gtid_binlog_state`: the last transaction of each server in each domain.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct LoggedState(BTreeMap<(u32, u32), u64>);
+
+impl LoggedState {
+    /// Reads `domain-server-sequence` triples separated by commas. `None` when it isn't that.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let triples = parts.map(|part| GtidState::parse(part)?.iter().next());
+        triples
+            .map(|triple| triple.map(|(domain, server, sequence)| ((domain, server), sequence)))
+            .collect::<Option<_>>()
+            .map(Self)
+    }
+
+    /// Whether the server had logged the transaction.
+    pub(crate) fn contains(&self, domain: u32, server: u32, sequence: u64) -> bool {
+        self.0.get(&(domain, server)).is_some_and(|&last| sequence <= last)
     }
 }
 
@@ -217,6 +243,15 @@ mod tests {
         assert!(state.contains_all(&GtidState::parse("0-9-10").expect("a state")));
         assert!(!state.contains_all(&GtidState::parse("0-1-11").expect("a state")));
         assert!(!state.contains_all(&GtidState::parse("8-1-1").expect("a state")));
+    }
+
+    #[test]
+    fn logged_states_know_each_server() {
+        let logged = LoggedState::parse("0-1-10,0-2-7, 3-1-4").expect("a state");
+        assert!(logged.contains(0, 1, 10) && logged.contains(0, 2, 7) && logged.contains(3, 1, 1));
+        assert!(!logged.contains(0, 2, 8) && !logged.contains(1, 1, 1));
+        assert!(LoggedState::parse("0-1").is_none());
+        assert_eq!(LoggedState::parse(""), Some(LoggedState::default()));
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use mysql_async::{Conn, Row};
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use super::gtid::{GtidSet, Origin};
+use super::gtid::{GtidSet, GtidState, LoggedState, Origin};
 use super::position::{FilePosition, LogPosition, Transactions};
 use crate::error::server_error;
 use crate::server::{GtidMode, Server};
@@ -53,8 +53,10 @@ pub(crate) async fn check(
             check_set(conn, set, &seen, from).await?;
             check_history(conn, server, from).await
         }
-        // MariaDB compares the state itself when the stream is opened.
-        (Some(Transactions::State(_)), GtidMode::MariaDb) => check_history(conn, server, from).await,
+        (Some(Transactions::State(state)), GtidMode::MariaDb) => {
+            check_state(conn, state, applied, from).await?;
+            check_history(conn, server, from).await
+        }
         _ => check_file(conn, server, from).await,
     }
 }
@@ -71,13 +73,34 @@ async fn check_set(conn: &mut Conn, set: &GtidSet, seen: &GtidSet, from: &LogPos
             return Ok(());
         }
         if tokio::time::Instant::now() >= until {
-            return Err(Error::new(ErrorKind::Precondition, "the source lacks transactions that the task has applied")
-                .at("position", from)
-                .because(format!("its gtid_executed is {executed}"))
-                .help("it is another server, or was restored from a backup: connect to the right one, or start a new task"));
+            return Err(lacking_error(from).because(format!("its gtid_executed is {executed}")));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// MariaDB compares the state too when the stream is opened, but a stream may not be needed to find
+/// that everything wanted is there.
+async fn check_state(
+    conn: &mut Conn,
+    state: &GtidState,
+    applied: &TransactionSet,
+    from: &LogPosition,
+) -> Result<()> {
+    let text = first_text(conn, "SELECT @@GLOBAL.gtid_binlog_state").await?.unwrap_or_default();
+    let logged =
+        LoggedState::parse(&text).ok_or_else(|| unreadable("a GTID state is not in the form of one"))?;
+    let has_applied = applied.iter().all(|transaction| {
+        let origin = transaction.origin.split_once('-');
+        let origin = origin.and_then(|(domain, server)| Some((domain.parse().ok()?, server.parse().ok()?)));
+        // Without an identifier it is named after its place in the log, which is checked by itself.
+        origin.is_none_or(|(domain, server)| logged.contains(domain, server, transaction.number))
+    });
+    if has_applied && state.iter().all(|(domain, server, sequence)| logged.contains(domain, server, sequence))
+    {
+        return Ok(());
+    }
+    Err(lacking_error(from).because(format!("its gtid_binlog_state is {text}")))
 }
 
 async fn check_file(conn: &mut Conn, server: &Server, from: &LogPosition) -> Result<()> {
@@ -123,6 +146,12 @@ async fn log_ends(conn: &mut Conn) -> Result<Vec<FilePosition>> {
         .map(end)
         .collect::<Option<_>>()
         .ok_or_else(|| unreadable("the list of log files is in another form"))
+}
+
+fn lacking_error(from: &LogPosition) -> Error {
+    Error::new(ErrorKind::Precondition, "the source lacks transactions that the task has applied")
+        .at("position", from)
+        .help("it is another server, or was restored from a backup: connect to the right one, or start a new task")
 }
 
 fn shorter_error(from: &LogPosition) -> Error {
