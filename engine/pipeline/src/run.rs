@@ -186,17 +186,18 @@ impl Task {
         };
         store.put_plan(&record)?;
         Failpoint::PlanStored.reach();
-        spec.target.claim(&spec.name, &task_plan.digest, start.as_ref()).await?;
+        // Both servers have answered: from here on a failure may pass. Claiming twice is claiming.
+        self.patiently(|| spec.target.claim(&spec.name, &task_plan.digest, start.as_ref())).await?;
         Failpoint::TaskClaimed.reach();
         if let Some(recorded) = recorded {
-            spec.target.record_structure(&recorded).await?;
+            self.patiently(|| spec.target.record_structure(&recorded)).await?;
             Failpoint::StructureRecorded.reach();
         }
-        spec.target.create_tables(&targets).await?;
+        self.patiently(|| spec.target.create_tables(&targets)).await?;
         Failpoint::TablesCreated.reach();
 
         // Only now is the record final: until the claim another engine could still commit.
-        let record = spec.target.task(&spec.name).await?.ok_or_else(|| {
+        let record = self.patiently(|| spec.target.task(&spec.name)).await?.ok_or_else(|| {
             Error::new(ErrorKind::State, "the target does not know the task that was just registered")
                 .at("task", &spec.name)
         })?;

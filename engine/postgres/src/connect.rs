@@ -24,12 +24,14 @@ const LOGIN: Duration = Duration::from_secs(20);
 /// What a session starts with. A role's or database's own limits on time don't apply: a long load
 /// is what this connection is for. `pg_settings` knows which of them the version has. Nor does a
 /// setting by which a server may lose in a crash what it said was committed: the engine goes by
-/// what it was told.
+/// what it was told. And a server drops an engine that it does not hear of for a minute, as the engine
+/// drops it, so that the locks of a connection that broke unheard do not stay for hours.
 const SESSION: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; \
     SET extra_float_digits = 3; SET standard_conforming_strings = on; \
-    SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN \
-    ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', \
-     'transaction_timeout'); \
+    SELECT pg_catalog.set_config(name, value, false) FROM pg_catalog.pg_settings JOIN (VALUES \
+    ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), \
+    ('idle_session_timeout', '0'), ('transaction_timeout', '0'), ('tcp_keepalives_idle', '30'), \
+    ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '60s')) AS wanted (name, value) USING (name); \
     SELECT pg_catalog.set_config('synchronous_commit', 'on', false) \
     WHERE pg_catalog.current_setting('synchronous_commit') = 'off'";
 
@@ -47,7 +49,8 @@ impl Connector {
             .connect_timeout(Duration::from_secs(10))
             .keepalives_idle(Duration::from_secs(30))
             .keepalives_interval(Duration::from_secs(10))
-            .keepalives_retries(3);
+            .keepalives_retries(3)
+            .tcp_user_timeout(Duration::from_mins(1));
         if let Some(password) = url.password() {
             config.password(password);
         }

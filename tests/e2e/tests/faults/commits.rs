@@ -78,3 +78,21 @@ async fn a_commit_that_comes_after_a_new_beginning_leaves_no_row_twice() -> Resu
     let rows = |number| vec![format!("INSERT INTO keyless VALUES ({number}, 'one'), ({number}, 'one')")];
     break_commits("latest_rows", late, 2, Duration::from_millis(300), rows).await
 }
+
+/// Those by which a task begins: its claim, the record of the source's tables, the new tables, the first chunks.
+#[tokio::test]
+async fn the_first_commits_of_a_task_may_be_broken() -> Result<()> {
+    for (test, fault) in
+        [("first_answers", CommitFault::LoseAnswer), ("first_requests", CommitFault::LoseRequest)]
+    {
+        let lines = Lines::to(Scene::mysql(test).await?)?;
+        lines.scene.execute(TABLES).await?;
+        lines.scene.execute(transaction(1)).await?;
+        lines.to_target.break_commits(fault, 8, Duration::ZERO);
+        let mut running = lines.streaming().await?;
+        lines.arrives(&mut running, "after all").await?;
+        ensure!(lines.to_target.commits_broken() == 8, "{} were", lines.to_target.commits_broken());
+        lines.end(running).await?;
+    }
+    Ok(())
+}
