@@ -2,6 +2,7 @@
 //! reason, and in no case is a row lost, doubled or changed.
 
 mod commits;
+mod distributed;
 mod log;
 mod network;
 mod servers;

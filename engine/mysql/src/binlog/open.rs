@@ -42,8 +42,8 @@ pub(crate) async fn open(
     charsets.require(&mut conn, character_sets(&request)).await?;
     resume::check(&mut conn, server, &from, &request.applied).await?;
     let tables = Tables::new(request, charsets.clone())?;
-    let wire = dump(conn, server, &from, replica_id(connector)?, true).await?;
-    Ok(BinlogChanges::new(wire, tables, since, from))
+    let wire = dump(conn, server, &from.beginning(), replica_id(connector)?, true).await?;
+    Ok(BinlogChanges::new(wire, tables, since, &from))
 }
 
 fn character_sets(request: &StreamRequest) -> BTreeSet<&str> {

@@ -71,7 +71,8 @@ impl Transactions {
 /// transactions before it, or both.
 ///
 /// As text: `server=<identity>;file=binlog.000003:1234;gtid=<set>`, `mariadb=<state>` instead of
-/// `gtid` on MariaDB; parts that are not known are left out.
+/// `gtid` on MariaDB; parts that are not known are left out. Then, if a stream has to begin earlier,
+/// `begin=binlog.000003:500` and on MariaDB `begin-mariadb=<state>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogPosition {
     /// The server whose files are meant: its UUID (MySQL) or number (MariaDB).
@@ -80,6 +81,18 @@ pub(crate) struct LogPosition {
     pub(crate) file: Option<FilePosition>,
     /// The transactions.
     pub(crate) transactions: Option<Transactions>,
+    /// Where a stream from here begins to read, if not here: before a transaction that is prepared and
+    /// not decided.
+    pub(crate) begin: Option<Begin>,
+}
+
+/// A place before the position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Begin {
+    /// In the files of the same server.
+    pub(crate) file: FilePosition,
+    /// MariaDB's state there.
+    pub(crate) state: Option<GtidState>,
 }
 
 impl fmt::Display for LogPosition {
@@ -89,10 +102,17 @@ impl fmt::Display for LogPosition {
             write!(f, ";file={}:{}", place.file, place.offset)?;
         }
         match &self.transactions {
-            Some(Transactions::Set(set)) => write!(f, ";gtid={set}"),
-            Some(Transactions::State(state)) => write!(f, ";mariadb={state}"),
-            None => Ok(()),
+            Some(Transactions::Set(set)) => write!(f, ";gtid={set}")?,
+            Some(Transactions::State(state)) => write!(f, ";mariadb={state}")?,
+            None => {}
         }
+        if let Some(Begin { file: place, state }) = &self.begin {
+            write!(f, ";begin={}:{}", place.file, place.offset)?;
+            if let Some(state) = state {
+                write!(f, ";begin-mariadb={state}")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -113,15 +133,19 @@ impl LogPosition {
     }
 
     fn read(text: &str) -> Option<Self> {
-        let mut position = Self { server: String::new(), file: None, transactions: None };
+        let mut position = Self { server: String::new(), file: None, transactions: None, begin: None };
+        let place = |text: &str| {
+            let (file, offset) = text.rsplit_once(':')?;
+            split_file(file)?;
+            Some(FilePosition { file: file.to_owned(), offset: offset.parse().ok()? })
+        };
         for field in text.split(';') {
             match field.split_once('=')? {
                 ("server", server) => server.clone_into(&mut position.server),
-                ("file", place) => {
-                    let (file, offset) = place.rsplit_once(':')?;
-                    split_file(file)?;
-                    position.file =
-                        Some(FilePosition { file: file.to_owned(), offset: offset.parse().ok()? });
+                ("file", text) => position.file = Some(place(text)?),
+                ("begin", text) => position.begin = Some(Begin { file: place(text)?, state: None }),
+                ("begin-mariadb", state) => {
+                    position.begin.as_mut()?.state = Some(GtidState::parse(state)?);
                 }
                 ("gtid", set) => position.transactions = Some(Transactions::Set(GtidSet::parse(set)?)),
                 ("mariadb", state) => {
@@ -131,6 +155,13 @@ impl LogPosition {
             }
         }
         (position.file.is_some() || position.transactions.is_some()).then_some(position)
+    }
+
+    /// Where a stream from here begins to read.
+    pub(crate) fn beginning(&self) -> Self {
+        let Some(Begin { file, state }) = &self.begin else { return self.clone() };
+        let transactions = state.clone().map(Transactions::State);
+        Self { server: self.server.clone(), file: Some(file.clone()), transactions, begin: None }
     }
 
     /// Whether it holds the transaction of that [name](super::transaction::TransactionId::name).
@@ -198,6 +229,8 @@ mod tests {
             format!("server=s;gtid={SET}"),
             format!("server=s;file=a.b.000003:4;gtid={SET}"),
             "server=7;file=mariadb-bin.000001:330;mariadb=0-1-5,3-1-9".to_owned(),
+            "server=s;file=binlog.000003:1234;begin=binlog.000002:99".to_owned(),
+            "server=7;file=b.000001:330;mariadb=0-1-5;begin=b.000001:300;begin-mariadb=0-1-4".to_owned(),
             "server=7;mariadb=".to_owned(),
         ] {
             assert_eq!(position(&text).to_string(), text);

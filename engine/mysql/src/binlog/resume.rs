@@ -57,7 +57,7 @@ pub(crate) async fn check(
             check_state(conn, state, applied, from).await?;
             check_history(conn, server, from).await
         }
-        _ => check_file(conn, server, from).await,
+        _ => check_file(conn, server, &from.beginning()).await,
     }
 }
 

@@ -16,7 +16,10 @@ pub(crate) enum Statement {
     /// Nothing that concerns rows or tables, e.g. `SAVEPOINT`, `GRANT`, `CREATE VIEW`.
     Other,
     /// A prepared distributed transaction is decided.
-    XaDecision,
+    XaDecision {
+        /// It is committed.
+        commit: bool,
+    },
     /// `CREATE TABLE … SELECT`, whose rows follow in the same transaction.
     CreateWithRows(Vec<TableName>),
     /// The structure of these tables changes, or they come or go.
@@ -80,7 +83,9 @@ impl Reader<'_> {
             "ROLLBACK" if self.tokens.iter().any(|token| token.is("TO")) => Statement::Other,
             "ROLLBACK" => Statement::Rollback,
             "XA" if self.peek_is("START") || self.peek_is("BEGIN") => Statement::XaBegin,
-            "XA" if self.peek_is("COMMIT") || self.peek_is("ROLLBACK") => Statement::XaDecision,
+            "XA" if self.peek_is("COMMIT") || self.peek_is("ROLLBACK") => {
+                Statement::XaDecision { commit: self.peek_is("COMMIT") }
+            }
             "XA" | "SAVEPOINT" | "RELEASE" | "GRANT" | "REVOKE" | "SET" | "FLUSH" | "ANALYZE"
             | "OPTIMIZE" | "REPAIR" | "CHECK" | "INSTALL" | "UNINSTALL" | "USE" | "RESET" | "KILL"
             | "SHUTDOWN" | "LOCK" | "UNLOCK" => Statement::Other,
@@ -459,7 +464,7 @@ mod tests {
         assert_eq!(classify("COMMIT /* implicit, from Xid_log_event */", ""), Statement::Commit);
         assert_eq!(classify("ROLLBACK", ""), Statement::Rollback);
         assert_eq!(classify("XA START X'61',X'',1", ""), Statement::XaBegin);
-        assert_eq!(classify("XA COMMIT X'61',X'',1 ONE PHASE", ""), Statement::XaDecision);
+        assert_eq!(classify("XA COMMIT X'61',X'',1 ONE PHASE", ""), Statement::XaDecision { commit: true });
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The change stream: events into transactions, transactions into sets.
 
+mod prepared;
+
 use async_trait::async_trait;
 use engine_core::change::{ChangeSet, Op, SchemaChange, TableChanges};
 use engine_core::position::Position;
@@ -21,6 +23,9 @@ use super::statement::{Statement, classify};
 use super::tables::{Mapped, Role, Tables};
 use super::transaction::{Transaction, TransactionId};
 use super::wire::{RawEvent, Wire, malformed};
+use prepared::Undecided;
+
+pub(super) use prepared::KeptRows;
 
 /// Longest time for which transactions are gathered into one set.
 const GATHER: Duration = Duration::from_millis(5);
@@ -40,6 +45,10 @@ pub(crate) struct BinlogChanges {
     /// Where the log has been read to, and which transactions ended before.
     reached: LogPosition,
     transaction: Option<Transaction>,
+    undecided: Undecided,
+    /// Where the stream goes on, having begun earlier for the sake of prepared transactions; nothing else
+    /// before it counts.
+    again_until: Option<LogPosition>,
     set: Gathering,
     /// What was gathered before a change of structure.
     ready: Option<ChangeSet>,
@@ -107,15 +116,17 @@ impl BinlogChanges {
         wire: Wire,
         tables: Tables,
         since: Vec<Option<LogPosition>>,
-        from: LogPosition,
+        from: &LogPosition,
     ) -> Self {
         Self {
             wire,
             payload: None,
             tables,
             since,
-            reached: from,
+            reached: from.beginning(),
             transaction: None,
+            undecided: Undecided::default(),
+            again_until: from.begin.is_some().then(|| from.clone()),
             set: Gathering::default(),
             ready: None,
             failure: Failure::None,
@@ -131,7 +142,7 @@ impl BinlogChanges {
                 self.handle(&event)?;
                 continue;
             }
-            let event = if self.transaction.is_none() && !self.set.is_empty() {
+            let event = if self.transaction.is_none() && !self.set.is_empty() && self.is_new() {
                 match self.next_soon().await? {
                     Some(event) => event,
                     None => return Ok(self.hand_over(true)),
@@ -176,6 +187,9 @@ impl BinlogChanges {
         if self.set.begins_at.is_some() {
             return Some(self.hand_over(true));
         }
+        if !self.is_new() {
+            return None;
+        }
         let request = self.tables.request();
         let too_big = self.set.bytes >= request.set_bytes;
         if self.transaction.is_some() || self.payload.is_some() {
@@ -193,11 +207,12 @@ impl BinlogChanges {
 
     /// The transactions gathered before the one that failed, if none of its rows are among theirs.
     fn before_failure(&mut self) -> Option<ChangeSet> {
+        let is_new = self.is_new();
         let transaction = self.transaction.as_ref()?;
-        if self.set.transactions == 0 || self.set.schema_change.is_some() || transaction.has_rows {
+        if !is_new || self.set.transactions == 0 || self.set.schema_change.is_some() || transaction.has_rows {
             return None;
         }
-        let mut ended = self.reached.clone();
+        let mut ended = self.position();
         ended.file.as_mut()?.offset = transaction.start;
         let position = Some(Position::from(&ended));
         Some(ChangeSet { position, ..self.hand_over(true) })
@@ -210,7 +225,7 @@ impl BinlogChanges {
         }
         ChangeSet {
             tables: set.tables.into_iter().flatten().collect(),
-            position: complete.then(|| Position::from(set.begins_at.as_ref().unwrap_or(&self.reached))),
+            position: complete.then(|| Position::from(&set.begins_at.unwrap_or_else(|| self.position()))),
             transactions: set.transactions,
             changing: set.changing,
             passed_over: set.passed_over,
@@ -242,6 +257,8 @@ impl BinlogChanges {
                 self.advance(header);
                 self.payload = Some(Payload::open(body)?);
             }
+            // What is of no use any more may not fit today's structure either.
+            EventKind::TableMap | EventKind::Rows(_) | EventKind::PartialRows if self.is_left_out() => {}
             EventKind::TableMap => self.tables.map(body)?,
             EventKind::Rows(kind) => self.rows(body, kind)?,
             EventKind::PartialRows => self.partial_rows(body)?,
@@ -251,7 +268,7 @@ impl BinlogChanges {
                 self.statement(header, &Said::new(&query, query.statement))?;
             }
             EventKind::Xid => self.end_after(header),
-            EventKind::XaPrepare => self.prepare(header)?,
+            EventKind::XaPrepare => self.prepare(header, body)?,
             EventKind::Incident => {
                 return Err(Error::new(
                     ErrorKind::Divergence,
@@ -348,27 +365,20 @@ impl BinlogChanges {
     }
 
     fn end(&mut self, header: Option<Header>) {
+        let is_again = self.is_again();
         let transaction = self.transaction.take();
         if let Some(transaction) = &transaction
             && let Some(transactions) = &mut self.reached.transactions
         {
             transaction.id.add_to(transactions);
         }
-        self.set.transactions += 1;
+        self.set.transactions += u64::from(!is_again);
         let by_header = header.map(|header| i64::from(header.timestamp) * 1_000_000);
         if let Some(committed_at) = transaction.and_then(|transaction| transaction.committed_at).or(by_header)
         {
             self.set.committed_at = Some(committed_at);
         }
         self.set.until.get_or_insert_with(|| Instant::now() + GATHER);
-    }
-
-    fn prepare(&mut self, header: Header) -> Result<()> {
-        if self.transaction.as_ref().is_some_and(|transaction| transaction.has_rows) {
-            return Err(distributed());
-        }
-        self.end_after(header);
-        Ok(())
     }
 
     fn query(&mut self, header: Header, body: &[u8], compressed: bool) -> Result<()> {
@@ -422,6 +432,15 @@ impl BinlogChanges {
                 self.end_after(header);
                 return Ok(());
             }
+            Statement::Structure(_)
+            | Statement::DropDatabase(_)
+            | Statement::Rows(_)
+            | Statement::Unknown
+                if self.is_again() => {}
+            Statement::CreateWithRows(_) if self.is_again() => {
+                self.open_transaction();
+                return Ok(());
+            }
             Statement::CreateWithRows(tables) => {
                 self.create_with_rows(header, said, &tables)?;
                 self.open_transaction();
@@ -457,7 +476,8 @@ impl BinlogChanges {
                     self.structure_changed(header, said, &said.database, &[], false)?;
                 }
             }
-            Statement::Other | Statement::XaDecision => {}
+            Statement::XaDecision { commit } => return self.decide(header, &said.statement, commit),
+            Statement::Other => {}
         }
         // A statement outside of BEGIN … COMMIT is a transaction by itself. Inside, it is one more
         // event: SAVEPOINT, XA END, the text of a CREATE TABLE … SELECT.
@@ -518,7 +538,7 @@ impl BinlogChanges {
 
     /// The position before the transaction that the stream is in.
     fn before_transaction(&self) -> LogPosition {
-        let mut before = self.reached.clone();
+        let mut before = self.position();
         if let (Some(transaction), Some(place)) = (&self.transaction, &mut before.file) {
             place.offset = transaction.start;
         }
@@ -534,7 +554,7 @@ impl BinlogChanges {
             }
             return Err(malformed("a row event is of a table that no event described"));
         };
-        let (index, columns) = match &*mapped {
+        match &*mapped {
             Mapped::PassedOver => return Ok(()),
             Mapped::Unforeseen(name) => {
                 return Err(Error::new(ErrorKind::Divergence, "a table was created after the task began")
@@ -542,18 +562,25 @@ impl BinlogChanges {
                     .because("the selection of the task takes it in, but its rows were never copied")
                     .help("exclude it with --exclude, or start a new task"));
             }
-            Mapped::Wanted { table, columns } => (*table, columns),
+            Mapped::Wanted { .. } => {}
+        }
+        let transaction = self.transaction.as_ref().filter(|transaction| transaction.open);
+        let transaction = transaction.ok_or_else(|| malformed("rows change outside of a transaction"))?;
+        if transaction.distributed {
+            return self.keep(mapped, kind, body);
+        }
+        self.take_rows(&mapped, &event, kind)
+    }
+
+    /// Takes the rows of an event into the set, as those of the transaction that the stream is in.
+    fn take_rows(&mut self, mapped: &Mapped, event: &RowsEvent<'_>, kind: RowsKind) -> Result<()> {
+        let Mapped::Wanted { table: index, columns } = mapped else { return Ok(()) };
+        let index = *index;
+        let Some(transaction) = &mut self.transaction else {
+            return Err(malformed("rows change outside of a transaction"));
         };
-        let transaction = self
-            .transaction
-            .as_mut()
-            .filter(|transaction| transaction.open)
-            .ok_or_else(|| malformed("rows change outside of a transaction"))?;
         let schema = &self.tables.table(index)?.schema;
         let named = |error: Error| error.at("table", &schema.name);
-        if transaction.distributed {
-            return Err(named(distributed()));
-        }
         if let Some(since) = self.since.get(index).and_then(Option::as_ref)
             && holds(since, &self.reached, transaction)
         {
@@ -684,12 +711,6 @@ fn ended() -> Error {
 fn silent() -> Error {
     Error::new(ErrorKind::Transient, "the source has fallen silent")
         .because(format!("nothing came over the change stream for {} s", SILENCE.as_secs()))
-}
-
-fn distributed() -> Error {
-    Error::new(ErrorKind::Unrepresentable, "a distributed (XA) transaction changed a table of the task")
-        .because("its changes are logged when it is prepared, but count only when it is committed")
-        .help("commit without XA while the task runs, or leave the table out")
 }
 
 #[async_trait]

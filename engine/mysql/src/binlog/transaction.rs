@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::gtid::Origin;
 use super::position::{FilePosition, Transactions};
+use super::stream::KeptRows;
 
 /// The identifier of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub(crate) struct Transaction {
     pub(crate) open: bool,
     /// It is the first phase of a distributed transaction.
     pub(crate) distributed: bool,
+    /// The rows of one.
+    pub(crate) kept: Vec<KeptRows>,
     /// It changed rows of a wanted table.
     pub(crate) has_rows: bool,
     /// The target has it already; known from its first row on.
@@ -85,6 +88,7 @@ impl Transaction {
             committed_at: None,
             open: false,
             distributed: false,
+            kept: Vec::new(),
             has_rows: false,
             applied: None,
             place: None,

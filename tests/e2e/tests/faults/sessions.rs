@@ -10,7 +10,7 @@ use super::{LIMIT, TABLES, arrives};
 use crate::refused::refused;
 
 /// Session settings under which rows can't be followed, a change that shows it, and the words of the refusal.
-const REFUSED: [(&str, &str, &[&str]); 5] = [
+const REFUSED: [(&str, &str, &[&str]); 4] = [
     (
         "SET SESSION binlog_row_image = 'MINIMAL'",
         "UPDATE t SET v = 'new' WHERE id = 1",
@@ -30,11 +30,6 @@ const REFUSED: [(&str, &str, &[&str]); 5] = [
         "SET SESSION binlog_row_value_options = 'PARTIAL_JSON'",
         "UPDATE t SET document = JSON_SET(document, '$.a', 2) WHERE id = 1",
         &["difference of JSON", "binlog_row_value_options"],
-    ),
-    (
-        "SET SESSION binlog_row_image = 'FULL'",
-        "XA START 'x'; UPDATE t SET v = 'new' WHERE id = 1; XA END 'x'; XA PREPARE 'x'; XA COMMIT 'x'",
-        &["distributed (XA) transaction", "leave the table out"],
     ),
 ];
 
