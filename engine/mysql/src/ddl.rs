@@ -11,6 +11,8 @@ mod default;
 mod definition;
 mod environment;
 mod exact;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod keys;
 mod lexer;
 mod parse;

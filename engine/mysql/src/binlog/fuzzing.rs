@@ -159,6 +159,11 @@ pub fn gtid(input: &[u8]) {
     }
 }
 
+/// A statement of structure.
+pub fn ddl(input: &[u8]) {
+    crate::ddl::fuzzing::statement(input);
+}
+
 /// A binary JSON document.
 pub fn json(input: &[u8]) {
     let mut out = Vec::new();
