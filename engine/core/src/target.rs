@@ -48,6 +48,8 @@ pub struct TaskRecord {
     pub position: Option<Position>,
     /// The finished chunks.
     pub chunks: Vec<ChunkRecord>,
+    /// Whether everything that follows the copy [was built](Target::record_built).
+    pub built: bool,
 }
 
 /// Which objects to build.
@@ -246,6 +248,10 @@ pub trait Target: Send + Sync {
 
     /// Runs one job.
     async fn build(&self, job: &BuildJob) -> Result<()>;
+
+    /// Records that indexes and foreign keys are built. From here on they are what changes of the
+    /// source's structure, and whoever answers these, make of them.
+    async fn record_built(&self) -> Result<()>;
 
     /// Sets the identity columns to go on after the greatest of the table's value and `next`.
     async fn set_identity(&self, table: &TargetTable, next: Option<u64>) -> Result<()>;

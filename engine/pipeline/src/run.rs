@@ -119,7 +119,9 @@ impl Task {
         Failpoint::CopyDone.reach();
         if online {
             self.progress.enter(Phase::CatchUp);
-            self.build(BuildStep::RowKeys, &prepared.targets).await?;
+            if !prepared.record.built {
+                self.build(BuildStep::RowKeys, &prepared.targets).await?;
+            }
             // Indexes other than row keys must wait until no row can be both in an old and a new place.
             let copied = self.patiently(|| self.spec.source.high_watermark()).await?;
             self.follow(&mut prepared, Some(&copied)).await?;
@@ -375,18 +377,18 @@ impl Task {
     }
 
     async fn finish(&self, prepared: &Prepared, online: bool) -> Result<()> {
-        if !online {
-            self.build(BuildStep::RowKeys, &prepared.targets).await?;
-        }
-        self.build(BuildStep::Indexes, &prepared.targets).await?;
-        self.build(BuildStep::ForeignKeys, &prepared.targets).await?;
-        self.set_identities(&prepared.targets).await?;
-        if !prepared.copied_before {
+        if !prepared.record.built {
+            if !online {
+                self.build(BuildStep::RowKeys, &prepared.targets).await?;
+            }
+            self.build(BuildStep::Indexes, &prepared.targets).await?;
+            self.build(BuildStep::ForeignKeys, &prepared.targets).await?;
             for target in prepared.targets.iter().filter(|target| target.with_rows) {
                 self.patiently(|| self.spec.target.analyze(target)).await?;
             }
+            self.patiently(|| self.spec.target.record_built()).await?;
         }
-        Ok(())
+        self.set_identities(&prepared.targets).await
     }
 
     pub(crate) async fn build(&self, step: BuildStep, targets: &[Arc<TargetTable>]) -> Result<()> {

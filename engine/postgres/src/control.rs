@@ -30,7 +30,7 @@ use crate::failure::translate;
 use crate::lanes;
 
 /// Version of the tables below.
-const FORMAT: i32 = 3;
+const FORMAT: i32 = 4;
 
 /// Serialises engines that create the tables at the same time; an arbitrary number.
 const SETUP_LOCK: i64 = 0x6d69_6772_6174_696f;
@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS _migration.task (
     session bigint NOT NULL DEFAULT 0,
     plan_digest text NOT NULL,
     start_position text,
+    built boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now(),
     claimed_at timestamptz NOT NULL DEFAULT now()
 );
@@ -194,7 +195,7 @@ pub(crate) async fn task(client: &mut Client, name: &str) -> Result<Option<TaskR
     check_format(&transaction).await?;
     let row = transaction
         .query_opt(
-            "SELECT plan_digest, start_position, (SELECT l.position FROM _migration.lane l WHERE l.task = t.name \
+            "SELECT plan_digest, start_position, built, (SELECT l.position FROM _migration.lane l WHERE l.task = t.name \
              ORDER BY sequence DESC LIMIT 1) FROM _migration.task t WHERE name = $1",
             &[&name],
         )
@@ -213,7 +214,8 @@ pub(crate) async fn task(client: &mut Client, name: &str) -> Result<Option<TaskR
     Ok(Some(TaskRecord {
         plan_digest: row.get(0),
         start: row.get::<_, Option<String>>(1).map(Position),
-        position: row.get::<_, Option<String>>(2).map(Position),
+        built: row.get(2),
+        position: row.get::<_, Option<String>>(3).map(Position),
         chunks: chunks.iter().map(chunk).collect(),
     }))
 }
@@ -281,6 +283,19 @@ pub(crate) async fn flush(client: &Client, claim: &Claim) -> Result<()> {
     let held = client
         .execute(
             "UPDATE _migration.task SET claimed_at = claimed_at WHERE name = $1 AND epoch = $2",
+            &[&claim.task, &claim.epoch],
+        )
+        .await
+        .map_err(failed)?;
+    if held == 1 { Ok(()) } else { Err(claim.lost()) }
+}
+
+/// Records that indexes and foreign keys are built.
+pub(crate) async fn record_built(client: &Client, claim: &Claim) -> Result<()> {
+    let failed = |error| translate(error, "the task's record can't be written").at("task", &claim.task);
+    let held = client
+        .execute(
+            "UPDATE _migration.task SET built = true WHERE name = $1 AND epoch = $2",
             &[&claim.task, &claim.epoch],
         )
         .await

@@ -180,6 +180,10 @@ impl Target for PostgresTarget {
         Ok(())
     }
 
+    async fn record_built(&self) -> Result<()> {
+        control::record_built(&self.client().await?, &self.claimed()?).await
+    }
+
     async fn set_identity(&self, table: &TargetTable, next: Option<u64>) -> Result<()> {
         let client = self.client().await?;
         let last = next.map_or(0, |next| i64::try_from(next.saturating_sub(1)).unwrap_or(i64::MAX));

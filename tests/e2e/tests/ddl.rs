@@ -1,5 +1,6 @@
 //! Changes of structure on the source while it is followed.
 
+mod answered;
 mod carried;
 mod shadow;
 mod statements;
