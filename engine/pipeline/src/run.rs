@@ -1,5 +1,6 @@
 //! A task from beginning to end, and on from wherever it was.
 
+use futures_util::{TryStreamExt as _, stream};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -383,9 +384,12 @@ impl Task {
             }
             self.build(BuildStep::Indexes, &prepared.targets).await?;
             self.build(BuildStep::ForeignKeys, &prepared.targets).await?;
-            for target in prepared.targets.iter().filter(|target| target.with_rows) {
-                self.patiently(|| self.spec.target.analyze(target)).await?;
-            }
+            let with_rows = prepared.targets.iter().filter(|target| target.with_rows).map(Ok::<_, Error>);
+            stream::iter(with_rows)
+                .try_for_each_concurrent(self.spec.parallelism.max(1), |target| {
+                    self.patiently(|| self.spec.target.analyze(target))
+                })
+                .await?;
             self.patiently(|| self.spec.target.record_built()).await?;
         }
         self.set_identities(&prepared.targets).await

@@ -13,7 +13,7 @@ use engine_core::target::{
 use engine_core::{Error, ErrorKind, Result};
 use futures_util::future::try_join_all;
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio_postgres::{Client, Transaction};
 
 use crate::applier::PostgresApplier;
@@ -34,6 +34,8 @@ pub struct PostgresTarget {
     connector: Connector,
     server: Server,
     claim: RwLock<Option<Claim>>,
+    /// Connections for short pieces of work on one table after the other; none while following.
+    idle: Mutex<Vec<Client>>,
 }
 
 impl PostgresTarget {
@@ -41,7 +43,7 @@ impl PostgresTarget {
     pub async fn connect(url: &EndpointUrl) -> Result<Self> {
         let connector = Connector::new(url)?;
         let server = connector.describe().await?;
-        Ok(Self { connector, server, claim: RwLock::new(None) })
+        Ok(Self { connector, server, claim: RwLock::new(None), idle: Mutex::default() })
     }
 
     async fn client(&self) -> Result<Client> {
@@ -54,6 +56,20 @@ impl PostgresTarget {
             .help("use `engine plan` for openGauss, or run against PostgreSQL 12 to 18"));
         }
         self.connector.connect().await
+    }
+
+    /// A connection that a piece of work before left, or a new one.
+    async fn borrow(&self) -> Result<Client> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match idle.filter(|client| !client.is_closed()) {
+            Some(client) => Ok(client),
+            None => self.client().await,
+        }
+    }
+
+    /// Leaves a connection, with nothing open on it, for the next piece of work.
+    fn give_back(&self, client: Client) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(client);
     }
 
     fn claimed(&self) -> Result<Claim> {
@@ -158,7 +174,7 @@ impl Target for PostgresTarget {
     }
 
     async fn build(&self, job: &BuildJob) -> Result<()> {
-        let client = self.client().await?;
+        let client = self.borrow().await?;
         for statement in &job.statements {
             let mut attempt = 1;
             while !Self::is_built(&client, job, statement).await? {
@@ -177,6 +193,7 @@ impl Target for PostgresTarget {
             }
             Failpoint::ObjectBuilt.reach();
         }
+        self.give_back(client);
         Ok(())
     }
 
@@ -185,7 +202,7 @@ impl Target for PostgresTarget {
     }
 
     async fn set_identity(&self, table: &TargetTable, next: Option<u64>) -> Result<()> {
-        let client = self.client().await?;
+        let client = self.borrow().await?;
         let last = next.map_or(0, |next| i64::try_from(next.saturating_sub(1)).unwrap_or(i64::MAX));
         for column in table.columns.iter().filter(|column| column.identity) {
             let (name, text) = (fit(&column.name), crate::identifier::column(&column.name));
@@ -204,15 +221,18 @@ impl Target for PostgresTarget {
                     .at("column", &column.name)
             })?;
         }
+        self.give_back(client);
         Ok(())
     }
 
     async fn analyze(&self, table: &TargetTable) -> Result<()> {
-        let client = self.client().await?;
+        let client = self.borrow().await?;
         client
             .batch_execute(&format!("ANALYZE {}", qualified(&table.name)))
             .await
-            .map_err(|error| translate(error, "statistics can't be gathered").at("table", &table.name))
+            .map_err(|error| translate(error, "statistics can't be gathered").at("table", &table.name))?;
+        self.give_back(client);
+        Ok(())
     }
 
     async fn row_check(&self, table: &Arc<TargetTable>) -> Result<Arc<dyn RowCheck>> {
@@ -225,6 +245,7 @@ impl Target for PostgresTarget {
     }
 
     async fn open_lanes(&self, count: usize) -> Result<Lanes> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let claim = self.claimed()?;
         let (position, applied, lanes) = lanes::open(&mut self.client().await?, &claim, count).await?;
         // In order: what earlier sessions applied is in the row of the first lane, for it to keep.
