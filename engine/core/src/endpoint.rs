@@ -98,6 +98,12 @@ pub const FOREIGN_KEY_CASCADES: &str = "foreign_key_cascades";
 /// See [`FOREIGN_KEY_CASCADES`].
 pub const UNLOGGED: &str = "unlogged";
 
+/// Attribute of a target: [`FULLTEXT_AND_SPATIAL`] when it has such indexes and they mean what they mean in a
+/// source of its kind; absent when it hasn't.
+pub const INDEX_KINDS: &str = "index_kinds";
+/// See [`INDEX_KINDS`].
+pub const FULLTEXT_AND_SPATIAL: &str = "fulltext,spatial";
+
 /// What a database says it is; plugins see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {

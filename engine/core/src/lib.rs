@@ -13,6 +13,7 @@ pub mod error;
 pub mod failpoint;
 pub mod finding;
 pub mod logical;
+pub mod message;
 pub mod plan;
 pub mod position;
 pub mod ranges;

@@ -239,7 +239,8 @@ pub struct TargetIndexPart {
 pub struct TargetIndex {
     /// The source's name for it.
     pub name: String,
-    /// Primary, unique or plain; other kinds are left out of the plan with a warning.
+    /// Full-text and spatial ones only where the target says that it
+    /// [has them](crate::endpoint::INDEX_KINDS); else they are left out of the plan with a warning.
     pub kind: IndexKind,
     /// The parts, in order.
     pub parts: Vec<TargetIndexPart>,

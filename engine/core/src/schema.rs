@@ -53,6 +53,10 @@ pub struct ColumnSchema {
     pub comment: String,
     /// Target type text decided by an earlier plugin of the chain.
     pub target_type: Option<String>,
+    /// What else the source knows of it that a plugin may use: `collation` of an enumeration or a set,
+    /// `generated` of a generated column (`stored` or `virtual`).
+    #[serde(default)]
+    pub attributes: Vec<(String, String)>,
 }
 
 /// What an index is for.

@@ -14,13 +14,13 @@ use engine_core::{Error, ErrorKind, Result};
 use mysql_async::prelude::{FromValue, Queryable};
 use mysql_async::{Conn, Row};
 
-pub(crate) use self::types::{NativeType, logical_type};
+pub(crate) use self::types::{NativeType, attributes, logical_type};
 use crate::error::server_error;
 use crate::server::{Flavor, Server};
 use crate::sql;
 
-/// Databases of the server itself.
-const SYSTEM: &str = "'mysql', 'information_schema', 'performance_schema', 'sys'";
+/// Databases of the server itself, and the engine's own on a server that is a target too.
+const SYSTEM: &str = "'mysql', 'information_schema', 'performance_schema', 'sys', '_migration'";
 
 /// Tables by name, while the parts of their schemas come in.
 struct Tables {
@@ -177,6 +177,7 @@ fn read_column(row: &mut Fields, server: &Server, is_json: impl Fn(&str) -> bool
     let lower_extra = extra.to_ascii_lowercase();
     let generated = generation.filter(|expression| !expression.is_empty());
     Ok(ColumnSchema {
+        attributes: attributes(&native, generated.as_ref().map(|_| extra.as_str())),
         default: match &generated {
             Some(_) => None,
             None => default::normalise(default.as_deref(), &extra, &logical, server.flavor),

@@ -178,6 +178,7 @@ mod tests {
             invisible: false,
             comment: String::new(),
             target_type: None,
+            attributes: Vec::new(),
         }
     }
 

@@ -89,7 +89,7 @@ impl Chain {
                 .collect::<Result<Vec<Control>>>()?;
             let (mut tables, mut skipped) = (Vec::new(), Vec::new());
             for schema in schemas {
-                let planned = compose::compose(&schema, controls.len(), |place, shown| {
+                let planned = compose::compose(&schema, &target, controls.len(), |place, shown| {
                     let missing = || Error::new(ErrorKind::Internal, "the chain has no such plugin");
                     controls.get_mut(place).ok_or_else(missing)?.plan_table(shown, &source, &target)
                 })?;

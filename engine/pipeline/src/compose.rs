@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
+use engine_core::endpoint::{Endpoint, FULLTEXT_AND_SPATIAL, INDEX_KINDS};
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::finding::{Finding, Severity};
 use engine_core::logical::LogicalType;
@@ -100,10 +101,12 @@ struct Working {
 /// `Ok(Err(reason))` means that the table takes no part.
 pub fn compose(
     schema: &TableSchema,
+    target: &Endpoint,
     plugins: usize,
     mut plan_stage: impl FnMut(usize, &TableSchema) -> Result<StagePlan>,
 ) -> Result<Result<Composed, String>> {
     let mut chain = Chain::new(schema);
+    chain.all_kinds = target.attribute(INDEX_KINDS) == Some(FULLTEXT_AND_SPATIAL);
     for plugin in 0..plugins {
         let shown = chain.shown();
         let plan = plan_stage(plugin, &shown)?;
@@ -127,6 +130,8 @@ struct Chain<'a> {
     with_rows: bool,
     on_conflict: ConflictPolicy,
     on_row_error: RowErrorPolicy,
+    /// The target has indexes of every kind.
+    all_kinds: bool,
 }
 
 impl<'a> Chain<'a> {
@@ -148,6 +153,7 @@ impl<'a> Chain<'a> {
             with_rows: true,
             on_conflict: ConflictPolicy::Fail,
             on_row_error: RowErrorPolicy::Fail,
+            all_kinds: false,
         }
     }
 
@@ -238,6 +244,7 @@ impl<'a> Chain<'a> {
                 invisible: false,
                 comment: String::new(),
                 target_type: Some(extra.target_type.clone()),
+                attributes: Vec::new(),
             };
             let source = match &extra.source {
                 ExtraSource::Constant(value) => StageSource::Constant(value.clone()),
@@ -348,7 +355,7 @@ impl<'a> Chain<'a> {
                     fix: Some("create what you need in its place after the copy".into()),
                 });
             };
-            if matches!(index.kind, IndexKind::Fulltext | IndexKind::Spatial) {
+            if !self.all_kinds && matches!(index.kind, IndexKind::Fulltext | IndexKind::Spatial) {
                 leave_out("full-text and spatial indexes have no counterpart that means the same");
                 continue;
             }

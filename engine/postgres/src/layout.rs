@@ -1,6 +1,7 @@
 //! How rows of one table are written: which encoder for which column, and what names a row.
 
 use engine_core::batch::Batch;
+use engine_core::message;
 use engine_core::plan::TargetTable;
 use engine_core::schema::IndexKind;
 use engine_core::target::{Refusal, RowCheck};
@@ -12,7 +13,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::cell::{CellFault, Encoder};
 use crate::pg_type::PgType;
-use crate::{failure, identifier, message};
+use crate::{failure, identifier};
 
 /// A column that batches hold.
 #[derive(Debug, Clone)]

@@ -54,7 +54,6 @@ mod index;
 mod lanes;
 mod layout;
 mod loader;
-mod message;
 mod numeric;
 mod pg_type;
 mod rename;

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use engine_core::batch::Batch;
 use engine_core::column::Column;
 use engine_core::failpoint::Failpoint;
+use engine_core::message;
 use engine_core::plan::{RowErrorPolicy, TargetTable};
 use engine_core::schema::TableName;
 use engine_core::target::{ChunkRecord, Loader, Refusal};
@@ -19,7 +20,7 @@ use crate::connect::Connector;
 use crate::control::{self, Claim};
 use crate::failure::{copy_place, is_ambiguous, kind_of, translate};
 use crate::layout::TableLayout;
-use crate::{careful, copy, message};
+use crate::{careful, copy};
 
 /// Size of a piece of `COPY` data on its way to the server.
 const PIECE: usize = 128 << 10;

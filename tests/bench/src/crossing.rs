@@ -71,6 +71,7 @@ fn schema() -> TableSchema {
         invisible: false,
         comment: String::new(),
         target_type: Some("text".to_owned()),
+        attributes: Vec::new(),
     };
     TableSchema {
         name: TableName::new("bench", "rows"),

@@ -70,6 +70,19 @@ pub(crate) fn logical_type(native: &NativeType, flavor: Flavor) -> Result<Logica
     })
 }
 
+/// What a plugin may know of a column beside its logical type. `extra` is that of a generated column.
+pub(crate) fn attributes(native: &NativeType, extra: Option<&str>) -> Vec<(String, String)> {
+    let mut attributes = Vec::new();
+    if matches!(native.data_type.as_str(), "enum" | "set") {
+        attributes.extend(native.collation.clone().map(|collation| ("collation".to_owned(), collation)));
+    }
+    if let Some(extra) = extra {
+        let stored = ["STORED", "PERSISTENT"].iter().any(|word| extra.to_ascii_uppercase().contains(word));
+        attributes.push(("generated".to_owned(), if stored { "stored" } else { "virtual" }.to_owned()));
+    }
+    attributes
+}
+
 fn text(native: &NativeType) -> Result<LogicalType, String> {
     if native.json_check && native.data_type == "longtext" {
         return Ok(LogicalType::Json);

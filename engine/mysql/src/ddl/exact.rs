@@ -146,6 +146,7 @@ mod tests {
             invisible: false,
             comment: String::new(),
             target_type: None,
+            attributes: Vec::new(),
         }
     }
 

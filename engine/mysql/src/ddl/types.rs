@@ -7,7 +7,7 @@ use super::environment::Environment;
 use super::parse::Parsed;
 use super::session::Session;
 use super::syntax::{Column, DataType, Default};
-use crate::catalog::{NativeType, logical_type};
+use crate::catalog::{NativeType, attributes, logical_type};
 use crate::server::{Flavor, Server};
 
 /// What a definition's meaning depends on.
@@ -39,6 +39,7 @@ pub(super) fn column(
     };
     Ok(ColumnSchema {
         name: definition.name.clone(),
+        attributes: attributes(&native, None),
         logical,
         native: native.column_type,
         nullable,

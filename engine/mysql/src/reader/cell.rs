@@ -187,6 +187,7 @@ mod tests {
             invisible: false,
             comment: String::new(),
             target_type: None,
+            attributes: Vec::new(),
         };
         let decoder = Decoder::new(&schema, charset.and_then(Charset::native))?;
         let mut column = logical.layout().empty_column();

@@ -22,7 +22,10 @@ pub(crate) fn table(table: &TableSchema) -> types::TableSchema {
         columns: table.columns.iter().map(column).collect(),
         indexes: table.indexes.iter().map(index).collect(),
         row_estimate: table.row_estimate,
-        attributes: comment(&table.comment),
+        attributes: comment(&table.comment)
+            .into_iter()
+            .chain(table.collation.clone().map(|collation| ("collation".to_owned(), collation)))
+            .collect(),
     }
 }
 
@@ -38,7 +41,7 @@ fn column(column: &ColumnSchema) -> types::ColumnSchema {
         identity: column.identity,
         invisible: column.invisible,
         target_type: column.target_type.clone(),
-        attributes: comment(&column.comment),
+        attributes: comment(&column.comment).into_iter().chain(column.attributes.iter().cloned()).collect(),
     }
 }
 

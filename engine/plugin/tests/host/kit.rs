@@ -63,6 +63,7 @@ pub(crate) fn words() -> TableSchema {
         invisible: false,
         comment: String::new(),
         target_type: None,
+        attributes: Vec::new(),
     };
     let text = LogicalType::Text { max_chars: Some(200), fixed: false, charset: None, collation: None };
     TableSchema {

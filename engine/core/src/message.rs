@@ -1,16 +1,16 @@
 //! Rows and values as error messages show them.
 
-use engine_core::batch::Batch;
-use engine_core::column::{Column, Vector};
-use engine_core::logical::LogicalType;
-use engine_core::temporal::{Fields, MICROS_PER_DAY};
+use crate::batch::Batch;
+use crate::column::{Column, Vector};
+use crate::logical::LogicalType;
+use crate::temporal::{Fields, MICROS_PER_DAY};
 use std::fmt::Write;
 
 /// Longest part of a value that is shown, in characters.
 const SHOWN: usize = 60;
 
 /// One value.
-pub(crate) fn value(column: &Column, row: usize, logical: &LogicalType) -> String {
+pub fn value(column: &Column, row: usize, logical: &LogicalType) -> String {
     if column.is_null(row) {
         return "NULL".to_owned();
     }
@@ -55,7 +55,7 @@ fn bytes(value: &[u8], logical: &LogicalType) -> String {
 fn timestamp(value: i64) -> String {
     // Values far outside of four-digit years (a plugin may write them) have no fields.
     let years = 9999 * 366;
-    if engine_core::temporal::is_irregular(value) || (value / MICROS_PER_DAY).abs() < years {
+    if crate::temporal::is_irregular(value) || (value / MICROS_PER_DAY).abs() < years {
         Fields::from_timestamp(value).to_string()
     } else {
         format!("{value} µs")
@@ -73,7 +73,7 @@ fn time(micros: i64) -> String {
 }
 
 /// A row's key: `id=5, name='x'`. `columns` are position in the batch, name and type.
-pub(crate) fn key<'a>(
+pub fn key<'a>(
     batch: &Batch,
     row: usize,
     columns: impl Iterator<Item = (usize, &'a str, &'a LogicalType)>,
@@ -92,7 +92,7 @@ pub(crate) fn key<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine_core::column::Varlen;
+    use crate::column::Varlen;
 
     #[test]
     fn shows_values_short_and_readable() {
