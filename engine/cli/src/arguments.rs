@@ -160,7 +160,7 @@ pub(crate) struct TaskArguments {
     )]
     pub(crate) source: Option<String>,
 
-    /// Database to write: postgres://USER:PASSWORD@HOST:PORT/DATABASE, or opengauss://.
+    /// Database to write: postgres://USER:PASSWORD@HOST:PORT/DATABASE, or opengauss://, mysql://, mariadb://.
     #[arg(
         long,
         env = "ENGINE_TARGET",
@@ -173,7 +173,8 @@ pub(crate) struct TaskArguments {
     /// WebAssembly component that decides about tables, types and rows; repeat it for a chain.
     ///
     /// Each plugin sees the tables as the one before left them. From MySQL or MariaDB to
-    /// PostgreSQL or openGauss, mysql2og.wasm has to be among them.
+    /// PostgreSQL or openGauss, mysql2og.wasm has to be among them; between MySQL and MariaDB,
+    /// mysql2mysql.wasm.
     #[arg(long = "plugin", value_name = "FILE", help_heading = "Plugins")]
     pub(crate) plugins: Vec<PathBuf>,
 

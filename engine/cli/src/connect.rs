@@ -6,7 +6,7 @@ use engine_core::endpoint::EndpointUrl;
 use engine_core::source::Source;
 use engine_core::target::Target;
 use engine_core::{Error, ErrorKind, Result};
-use engine_mysql::MysqlSource;
+use engine_mysql::{MysqlSource, MysqlTarget};
 use engine_pipeline::task::TaskSpec;
 use engine_postgres::PostgresTarget;
 
@@ -21,6 +21,7 @@ enum SourceKind {
 /// The connector that writes a scheme.
 #[derive(Clone, Copy)]
 enum TargetKind {
+    Mysql,
     Postgres,
 }
 
@@ -38,7 +39,18 @@ pub(crate) fn check(settings: &Settings) -> Result<()> {
                      then add: --plugin target/guests/mysql2og.wasm",
                 ))
         }
-        (SourceKind::Mysql, TargetKind::Postgres) => Ok(()),
+        (SourceKind::Mysql, TargetKind::Mysql) if settings.plugins.is_empty() => Err(Error::new(
+            ErrorKind::Usage,
+            "this migration needs the plugin mysql2mysql.wasm",
+        )
+        .because(
+            "versions of MySQL and MariaDB differ in their types, and plugins decide what becomes of them",
+        )
+        .help(
+            "build it with: cargo xtask plugins\n\
+                     then add: --plugin target/guests/mysql2mysql.wasm",
+        )),
+        (SourceKind::Mysql, TargetKind::Mysql | TargetKind::Postgres) => Ok(()),
     }
 }
 
@@ -49,6 +61,7 @@ pub(crate) async fn connect(settings: Settings) -> Result<TaskSpec> {
         SourceKind::Mysql => Arc::new(MysqlSource::connect(settings.source.clone()).await?),
     };
     let target: Arc<dyn Target> = match target_kind {
+        TargetKind::Mysql => Arc::new(MysqlTarget::connect(settings.target.clone()).await?),
         TargetKind::Postgres => Arc::new(PostgresTarget::connect(&settings.target).await?),
     };
     Ok(TaskSpec {
@@ -81,10 +94,11 @@ fn source_kind(url: &EndpointUrl) -> Result<SourceKind> {
 
 fn target_kind(url: &EndpointUrl) -> Result<TargetKind> {
     match url.scheme.as_str() {
+        "mysql" | "mariadb" => Ok(TargetKind::Mysql),
         "postgres" | "opengauss" => Ok(TargetKind::Postgres),
         other => Err(Error::new(ErrorKind::Usage, format!("'{other}' can't be a target"))
             .at("option", "--target")
             .because("there is no connector that writes it")
-            .help("targets are postgres:// and opengauss://; were --source and --target swapped?")),
+            .help("targets are postgres://, opengauss://, mysql:// and mariadb://; were --source and --target swapped?")),
     }
 }

@@ -1,5 +1,5 @@
-//! Connections to the source: what the URL asks for, the session every reader needs, and errors
-//! that say what to do.
+//! Connections: what the URL asks for, the session that every reader needs, and errors that say what
+//! to do. What a session that writes sets is in `target::session`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,6 +47,13 @@ pub enum TlsMode {
     VerifyCa,
     /// Always, with a certificate of a known authority for this very host.
     VerifyIdentity,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Reader,
+    Writer,
 }
 
 /// Opens connections to one server.
@@ -98,29 +105,41 @@ impl Connector {
         &self.url
     }
 
-    /// Opens a connection with the session set up.
+    /// Opens a connection to read over, with the session set up.
     pub async fn open(&self) -> Result<Conn> {
+        let statements = [SESSION, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"];
+        self.open_as(Role::Reader, &statements).await
+    }
+
+    /// Opens a connection to write over, set up by `statements`. No database is selected: the one that
+    /// the URL names may not be there yet. Statements count the rows that they find, not those whose
+    /// values they change.
+    pub(crate) async fn open_writer(&self, statements: &[&str]) -> Result<Conn> {
+        self.open_as(Role::Writer, statements).await
+    }
+
+    async fn open_as(&self, role: Role, statements: &[&str]) -> Result<Conn> {
         let encrypted = self.tls != TlsMode::Disabled;
-        let opened = match self.attempt(encrypted).await {
+        let opened = match self.attempt(role, encrypted).await {
             Err(Attempt::Failed(DriverFailure::Driver(DriverError::NoClientSslFlagFromServer)))
                 if self.tls == TlsMode::Preferred =>
             {
                 tracing::debug!(server = %self.url, "the server has no TLS; going on without");
-                self.attempt(false).await
+                self.attempt(role, false).await
             }
             other => other,
         };
         let mut conn = opened.map_err(|failure| self.explain(failure))?;
-        for statement in [SESSION, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"] {
-            conn.query_drop(statement).await.map_err(|error| {
+        for statement in statements {
+            conn.query_drop(*statement).await.map_err(|error| {
                 server_error("the session can't be set up", error).at("server", &self.url)
             })?;
         }
         Ok(conn)
     }
 
-    async fn attempt(&self, encrypted: bool) -> Result<Conn, Attempt> {
-        let connecting = Conn::new(self.options(encrypted));
+    async fn attempt(&self, role: Role, encrypted: bool) -> Result<Conn, Attempt> {
+        let connecting = Conn::new(self.options(role, encrypted));
         match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(conn)) => Ok(conn),
             Ok(Err(error)) => Err(Attempt::Failed(error)),
@@ -128,7 +147,7 @@ impl Connector {
         }
     }
 
-    fn options(&self, encrypted: bool) -> Opts {
+    fn options(&self, role: Role, encrypted: bool) -> Opts {
         let url = &self.url;
         let tls = encrypted.then(|| {
             let verified = matches!(self.tls, TlsMode::VerifyCa | TlsMode::VerifyIdentity);
@@ -142,7 +161,8 @@ impl Connector {
             .tcp_port(url.port)
             .user((!url.user.is_empty()).then(|| url.user.clone()))
             .pass(url.password().map(str::to_owned))
-            .db_name(url.database.clone())
+            .db_name(url.database.clone().filter(|_| role == Role::Reader))
+            .client_found_rows(role == Role::Writer)
             .ssl_opts(tls)
             .prefer_socket(false)
             .tcp_keepalive(Some(Duration::from_secs(30)))
@@ -166,7 +186,7 @@ impl Connector {
                 1045 | 1698 => refused("the server refused the login")
                     .because(&server.message)
                     .help("check user and password of the URL, and from which hosts the account may log in"),
-                1049 => refused("the source has no such database")
+                1049 => refused("the server has no such database")
                     .because(&server.message)
                     .help("check the name after the host in the URL; SHOW DATABASES lists what there is"),
                 1044 => Error::new(ErrorKind::Precondition, "the account may not use the database")

@@ -1,4 +1,4 @@
-//! MySQL 8.0–9.7 and MariaDB 10.5–11 as a source: tables are described from `information_schema`,
+//! MySQL 8.0–9.7 and MariaDB 10.5–11 as a source and, see [`MysqlTarget`], as a target. As a source: tables are described from `information_schema`,
 //! copied in chunks over the binary protocol, and followed by the binlog. Nothing is locked, and
 //! nothing is written to the source.
 //!
@@ -15,6 +15,7 @@
 //! | `binlog` | the log's events, into sets of changes |
 //! | `ddl` | statements of structure, into tables as they are after them |
 //! | `watermark` | what a read contains, as positions |
+//! | `target` | everything that writes; of the above it shares connections, server, errors, and SQL |
 //! | [`charset`] | text into UTF-8, for `reader` and `binlog` alike |
 //!
 //! A value takes one of two ways, by `reader::cell` or by `binlog::cell`, and must come out the same.
@@ -65,9 +66,11 @@ mod reader;
 pub mod server;
 pub mod source;
 mod sql;
+mod target;
 mod watermark;
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use binlog::fuzzing;
 pub use source::MysqlSource;
+pub use target::MysqlTarget;

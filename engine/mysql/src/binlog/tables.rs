@@ -16,7 +16,7 @@ use super::table_map::{self, TableMap};
 use crate::charset::Charsets;
 
 /// Databases of the server itself.
-const SYSTEM: [&str; 4] = ["mysql", "sys", "information_schema", "performance_schema"];
+const SYSTEM: [&str; 5] = ["mysql", "sys", "information_schema", "performance_schema", "_migration"];
 
 /// What a table is to the task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

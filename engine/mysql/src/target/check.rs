@@ -1,0 +1,266 @@
+//! Whether a server and an account can take what a plan asks for.
+
+use engine_core::Result;
+use engine_core::finding::{Finding, Severity};
+use engine_core::plan::TargetTable;
+use engine_core::schema::TableName;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::control::field;
+use super::existing;
+use super::failure::translate;
+use super::grants::Grants;
+use super::layout::TableLayout;
+use super::session::Session;
+use crate::server::{Flavor, Server};
+use crate::sql;
+
+/// Smallest `max_allowed_packet` that no statement of the engine but one with a big row exceeds, in bytes.
+const PACKET: u64 = 4 << 20;
+/// Privileges that a target's account needs on each database that it writes to.
+const NEEDED: [&str; 9] =
+    ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX", "REFERENCES"];
+
+fn finding(severity: Severity, subject: &str, message: impl Into<String>, fix: Option<String>) -> Finding {
+    Finding { severity, subject: subject.to_owned(), message: message.into(), fix }
+}
+
+/// Everything that can be told before anything is written.
+pub(super) async fn check(
+    session: &mut Session,
+    server: &Server,
+    task: &str,
+    tables: &[Arc<TargetTable>],
+    online: bool,
+) -> Result<Vec<Finding>> {
+    let mut findings = vec![version(server)];
+    findings.extend(types(server, tables));
+    findings.extend(names(server, tables));
+    findings.extend(settings(session, tables).await?);
+    findings.extend(foreign_tables(session, server, task, tables).await?);
+    findings.extend(privileges(session, tables).await?);
+    if online {
+        findings.extend(triggers(session, tables).await?);
+    }
+    Ok(findings)
+}
+
+fn version(server: &Server) -> Finding {
+    let (name, oldest, newest, wanted) = match server.flavor {
+        Flavor::MySql => ("MySQL", (8, 0), (9, 99), "use MySQL 8 or 9"),
+        Flavor::MariaDb => ("MariaDB", (10, 6), (11, 99), "use MariaDB 10.6 to 11"),
+    };
+    let (major, minor, _) = server.version_number;
+    let says = format!("{name} {}", server.version);
+    if (major, minor) < oldest {
+        finding(Severity::Failed, "target version", format!("{says} is too old"), Some(wanted.to_owned()))
+    } else if (major, minor) > newest {
+        finding(Severity::Warning, "target version", format!("{says} is newer than what was tested"), None)
+    } else {
+        finding(Severity::Pass, "target version", says, None)
+    }
+}
+
+fn types(server: &Server, tables: &[Arc<TargetTable>]) -> Vec<Finding> {
+    let refused = tables.iter().filter_map(|table| TableLayout::new(table, server.flavor).err());
+    refused
+        .map(|error| {
+            let place: Vec<&str> = error
+                .place()
+                .iter()
+                .filter(|(what, _)| matches!(*what, "table" | "column"))
+                .map(|(_, value)| value.as_str())
+                .collect();
+            finding(
+                Severity::Failed,
+                &place.join("."),
+                format!("{}: {}", error.what(), error.why().unwrap_or_default()),
+                error.remedy().map(str::to_owned),
+            )
+        })
+        .collect()
+}
+
+fn names(server: &Server, tables: &[Arc<TargetTable>]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut taken: HashMap<TableName, &TableName> = HashMap::new();
+    for table in tables {
+        let folded = existing::folded(&table.name, server.lower_case_table_names);
+        if let Some(other) = taken.insert(folded.clone(), &table.name)
+            && *other != table.name
+        {
+            findings.push(finding(
+                Severity::Failed,
+                &table.name.to_string(),
+                format!("the target does not tell its name from {other} (lower_case_table_names)"),
+                Some("give one of them another name in the plugin's configuration".to_owned()),
+            ));
+        } else if folded != table.name && server.lower_case_table_names == 1 {
+            findings.push(finding(
+                Severity::Note,
+                &table.name.to_string(),
+                format!("the target keeps names in lower case: it becomes {folded}"),
+                None,
+            ));
+        }
+        if ["mysql", "information_schema", "performance_schema", "sys", "_migration"]
+            .contains(&table.name.namespace.as_str())
+        {
+            findings.push(finding(
+                Severity::Failed,
+                &table.name.to_string(),
+                format!("the database {} belongs to the server or the engine", table.name.namespace),
+                Some("map it to another database in the plugin's configuration".to_owned()),
+            ));
+        }
+    }
+    findings
+}
+
+async fn settings(session: &mut Session, tables: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
+    let mut rows = session
+        .query(
+            "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'super_read_only', 'log_bin', \
+             'binlog_format', 'innodb_flush_log_at_trx_commit', 'max_allowed_packet', \
+             'sql_require_primary_key', 'innodb_force_primary_key')",
+        )
+        .await
+        .map_err(|error| translate(error, "the target's settings can't be read"))?;
+    let mut variables = HashMap::new();
+    for row in &mut rows {
+        variables.insert(field::<String>(row, 0)?, field::<String>(row, 1)?);
+    }
+    let value = |name: &str| variables.get(name).map_or("", String::as_str);
+    let is_on = |name: &str| matches!(value(name), "ON" | "1");
+    let mut findings = Vec::new();
+    if is_on("read_only") || is_on("super_read_only") {
+        findings.push(finding(
+            Severity::Failed,
+            "target read_only",
+            "the server takes no writes: it is a replica, or was set so",
+            Some("name the primary in the target URL, or SET GLOBAL read_only = OFF".to_owned()),
+        ));
+    }
+    if is_on("log_bin") && value("binlog_format") == "STATEMENT" {
+        findings.push(finding(
+            Severity::Failed,
+            "target binlog_format",
+            "STATEMENT can't log the engine's transactions, which are READ COMMITTED",
+            Some("SET GLOBAL binlog_format = ROW".to_owned()),
+        ));
+    }
+    let flush = value("innodb_flush_log_at_trx_commit");
+    findings.push(if flush == "1" {
+        finding(Severity::Pass, "target innodb_flush_log_at_trx_commit", flush, None)
+    } else {
+        finding(
+            Severity::Warning,
+            "target innodb_flush_log_at_trx_commit",
+            format!(
+                "it is {flush}: a crash of the target loses its last commits; a task that is still running copies \
+                 and applies them again, one that has ended does not"
+            ),
+            Some("SET GLOBAL innodb_flush_log_at_trx_commit = 1".to_owned()),
+        )
+    });
+    let packet: u64 = value("max_allowed_packet").parse().unwrap_or(0);
+    if packet < PACKET {
+        findings.push(finding(
+            Severity::Failed,
+            "target max_allowed_packet",
+            format!("{packet} bytes are fewer than a statement of the engine may have, {PACKET}"),
+            Some("SET GLOBAL max_allowed_packet = 1073741824".to_owned()),
+        ));
+    }
+    let keyless: Vec<String> =
+        tables.iter().filter(|table| table.row_key.is_none()).map(|table| table.name.to_string()).collect();
+    if (is_on("sql_require_primary_key") || is_on("innodb_force_primary_key")) && !keyless.is_empty() {
+        findings.push(finding(
+            Severity::Failed,
+            "target sql_require_primary_key",
+            format!("tables without a key can't be created: {}", keyless.join(", ")),
+            Some("turn the setting off for the time of the migration, or exclude the tables".to_owned()),
+        ));
+    }
+    Ok(findings)
+}
+
+async fn foreign_tables(
+    session: &mut Session,
+    server: &Server,
+    task: &str,
+    tables: &[Arc<TargetTable>],
+) -> Result<Option<Finding>> {
+    let mut foreign = existing::tables(session, task, tables, server.lower_case_table_names).await?;
+    foreign.retain(|table| !table.is_own);
+    foreign.sort();
+    Ok((!foreign.is_empty()).then(|| {
+        let message = format!("{}: {}", existing::NOT_OURS, existing::list(&foreign));
+        finding(Severity::Failed, "target tables", message, Some(existing::WAY_OUT.to_owned()))
+    }))
+}
+
+async fn privileges(session: &mut Session, tables: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
+    let grants = Grants::read(session).await?;
+    let databases: BTreeSet<&str> =
+        tables.iter().map(|table| table.name.namespace.as_str()).chain(["_migration"]).collect();
+    let mut findings = Vec::new();
+    for database in databases {
+        let lacking: Vec<&str> =
+            NEEDED.into_iter().filter(|privilege| !grants.allow(privilege, database)).collect();
+        if lacking.is_empty() {
+            continue;
+        }
+        let fix = format!("GRANT {} ON {}.* TO the account", NEEDED.join(", "), sql::identifier(database));
+        findings.push(finding(
+            // What roles allow is not in the list.
+            if grants.has_roles { Severity::Warning } else { Severity::Failed },
+            &format!("target database {database}"),
+            format!("the account has no {} there", lacking.join(", ")),
+            Some(fix),
+        ));
+    }
+    if findings.is_empty() {
+        findings.push(finding(
+            Severity::Pass,
+            "target privileges",
+            "databases and tables can be created",
+            None,
+        ));
+    }
+    Ok(findings)
+}
+
+async fn triggers(session: &mut Session, tables: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
+    let failed = |error| translate(error, "the target's triggers can't be read");
+    let databases: BTreeSet<&str> = tables.iter().map(|table| table.name.namespace.as_str()).collect();
+    let mut findings = Vec::new();
+    for database in databases {
+        let rows = session
+            .select(
+                "SELECT CONVERT(event_object_table USING utf8mb4), CONVERT(trigger_name USING utf8mb4) \
+                 FROM information_schema.triggers WHERE LOWER(event_object_schema) = LOWER(?)",
+                (database,),
+            )
+            .await
+            .map_err(failed)?;
+        for mut row in rows {
+            let (table, trigger) = (field::<String>(&mut row, 0)?, field::<String>(&mut row, 1)?);
+            let ours = tables
+                .iter()
+                .any(|ours| ours.name.namespace == database && ours.name.name.eq_ignore_ascii_case(&table));
+            if ours {
+                findings.push(finding(
+                    Severity::Failed,
+                    &format!("{database}.{table}"),
+                    format!(
+                        "the trigger {trigger} of the target would act on changes that the source has already carried through"
+                    ),
+                    Some(format!("DROP TRIGGER {}.{}", sql::identifier(database), sql::identifier(&trigger))),
+                ));
+            }
+        }
+    }
+    Ok(findings)
+}

@@ -1,0 +1,188 @@
+//! Where the lanes of a task stand, one row of `_migration.lane` each.
+//!
+//! A row's `position` is one before which the target has everything, as known when the row was
+//! written; the row with the greatest `sequence` has the latest. `applied` names the transactions
+//! after the position that this lane has committed. So the latest position together with the
+//! transactions of all rows is what the target has, whichever lanes went on last.
+//!
+//! Opening lanes replaces the rows under a new `session`: it waits for commits in progress, which
+//! it then counts in, and all others of earlier sessions no longer find their row.
+
+use engine_core::failpoint::Failpoint;
+use engine_core::position::Position;
+use engine_core::target::Standing;
+use engine_core::transaction::TransactionSet;
+use engine_core::{Error, ErrorKind, Result};
+use mysql_async::Row;
+
+use super::control::{self, Claim, field};
+use super::failure::translate;
+use super::session::Session;
+
+/// The right to write for one lane.
+#[derive(Debug, Clone)]
+pub(super) struct Lane {
+    pub(super) claim: Claim,
+    session: i64,
+    number: i32,
+    /// Commits so far, of this session.
+    commits: i64,
+}
+
+/// Gives the lanes to the task's new epoch, making the first one if there is none, in the open
+/// transaction, which has the task's row locked.
+pub(super) async fn take_over(session: &mut Session, task: &str) -> Result<()> {
+    let failed = |error| translate(error, "the task can't be registered in the target").at("task", task);
+    session
+        .change(
+            "INSERT INTO _migration.lane (task, number, epoch, session, position, applied) \
+             SELECT t.name, 0, t.epoch, t.session, t.start_position, '' FROM _migration.task t WHERE t.name = ? \
+             ON DUPLICATE KEY UPDATE position = COALESCE(lane.position, t.start_position)",
+            (task,),
+        )
+        .await
+        .map_err(failed)?;
+    session
+        .change(
+            "UPDATE _migration.lane l JOIN _migration.task t ON t.name = l.task SET l.epoch = t.epoch \
+             WHERE t.name = ?",
+            (task,),
+        )
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+/// Begins a session of `count` lanes that all stand where the target stands.
+pub(super) async fn open(
+    session: &mut Session,
+    claim: &Claim,
+    count: usize,
+) -> Result<(Position, TransactionSet, Vec<Lane>)> {
+    let failed =
+        |error| translate(error, "the target's record of its lanes can't be written").at("task", &claim.task);
+    control::begin(session).await?;
+    let raised = session
+        .change(
+            "UPDATE _migration.task SET session = session + 1 WHERE name = ? AND epoch = ?",
+            (&claim.task, claim.epoch),
+        )
+        .await
+        .map_err(failed)?;
+    if raised == 0 {
+        return Err(claim.lost());
+    }
+    let rows = session
+        .select("SELECT session FROM _migration.task WHERE name = ?", (&claim.task,))
+        .await
+        .map_err(failed)?;
+    let mut row = rows.into_iter().next().ok_or_else(|| claim.lost())?;
+    let number: i64 = field(&mut row, 0)?;
+    // Waits for the commits of lanes that are still at it.
+    let rows = session
+        .select(
+            "SELECT sequence, position, applied FROM _migration.lane WHERE task = ? FOR UPDATE",
+            (&claim.task,),
+        )
+        .await
+        .map_err(failed)?;
+    let (position, applied) = join(rows).map_err(|error| error.at("task", &claim.task))?;
+    session.change("DELETE FROM _migration.lane WHERE task = ?", (&claim.task,)).await.map_err(failed)?;
+    let lanes: Vec<Lane> = (0..count.max(1) as i32)
+        .map(|lane| Lane { claim: claim.clone(), session: number, number: lane, commits: 0 })
+        .collect();
+    for lane in &lanes {
+        // One row is enough to remember what earlier sessions did.
+        let applied = if lane.number == 0 { applied.encode() } else { Vec::new() };
+        session
+            .change(
+                "INSERT INTO _migration.lane (task, number, epoch, session, position, applied) \
+                 VALUES (?, ?, ?, ?, ?, ?)",
+                (&claim.task, lane.number, claim.epoch, number, &position.0, applied),
+            )
+            .await
+            .map_err(failed)?;
+    }
+    Failpoint::LanesReplaced.reach();
+    session.run("COMMIT").await.map_err(failed)?;
+    Ok((position, applied, lanes))
+}
+
+/// Puts every lane of the task to `position`, in the open transaction, which has the task's row locked.
+/// Nothing after the position may have been applied.
+pub(super) async fn move_to(session: &mut Session, claim: &Claim, position: &Position) -> Result<()> {
+    let moved = session
+        .change(
+            "UPDATE _migration.lane SET position = ?, moved_at = CURRENT_TIMESTAMP(6) WHERE task = ? AND epoch = ?",
+            (&position.0, &claim.task, claim.epoch),
+        )
+        .await
+        .map_err(|error| translate(error, "the position can't be written").at("task", &claim.task))?;
+    if moved > 0 { Ok(()) } else { Err(claim.lost()) }
+}
+
+/// What rows (sequence, position, applied) say together.
+fn join(rows: Vec<Row>) -> Result<(Position, TransactionSet)> {
+    let mut latest: Option<(i64, Option<String>)> = None;
+    let mut applied = TransactionSet::default();
+    for mut row in rows {
+        let (sequence, position) = (field(&mut row, 0)?, field(&mut row, 1)?);
+        let set = TransactionSet::decode(&field::<Vec<u8>>(&mut row, 2)?).ok_or_else(|| {
+            Error::new(ErrorKind::State, "the target's record of applied transactions can't be read")
+                .help("restore database _migration of the target, or begin a new task with another --name")
+        })?;
+        applied.extend(&set);
+        if latest.as_ref().is_none_or(|(last, _)| *last <= sequence) {
+            latest = Some((sequence, position));
+        }
+    }
+    match latest {
+        Some((_, Some(position))) => Ok((Position(position), applied)),
+        _ => Err(Error::new(ErrorKind::State, "the target does not know where the task stands")),
+    }
+}
+
+impl Lane {
+    /// Writes where the lane stands, in the open transaction, while it is still the task's.
+    pub(super) async fn stand(&mut self, session: &mut Session, standing: &Standing) -> Result<()> {
+        self.commits += 1;
+        let moved = session
+            .change(
+                "UPDATE _migration.lane SET commits = ?, sequence = ?, position = ?, applied = ?, \
+                 moved_at = CURRENT_TIMESTAMP(6) WHERE task = ? AND number = ? AND epoch = ? AND session = ?",
+                (
+                    self.commits,
+                    standing.sequence,
+                    &standing.position.0,
+                    standing.applied.encode(),
+                    &self.claim.task,
+                    self.number,
+                    self.claim.epoch,
+                    self.session,
+                ),
+            )
+            .await
+            .map_err(|error| {
+                translate(error, "the position can't be written").at("task", &self.claim.task)
+            })?;
+        if moved == 1 { Ok(()) } else { Err(self.claim.lost()) }
+    }
+
+    /// Whether the last [`stand`](Self::stand) was committed, asked over a new connection after a
+    /// `COMMIT` whose answer was lost. The row's lock is had only once the transaction in doubt has
+    /// ended.
+    pub(super) async fn stands(&self, session: &mut Session) -> Result<bool> {
+        let rows = session
+            .select(
+                "SELECT commits FROM _migration.lane \
+                 WHERE task = ? AND number = ? AND epoch = ? AND session = ? FOR UPDATE",
+                (&self.claim.task, self.number, self.claim.epoch, self.session),
+            )
+            .await
+            .map_err(|error| translate(error, "the target can't be asked for its position"))?;
+        match rows.into_iter().next() {
+            Some(mut row) => Ok(field::<i64>(&mut row, 0)? == self.commits),
+            None => Err(self.claim.lost()),
+        }
+    }
+}
