@@ -4,9 +4,11 @@
 //! A test makes a [`Scene`], fills its source with [`Scene::source`], runs the engine with [`Scene::run`] and looks at
 //! the target with [`Scene::target`] or [`Scene::require_equal`].
 
+mod mysql_scene;
 mod scene;
 mod writers;
 
+pub use mysql_scene::MysqlScene;
 pub use scene::Scene;
 pub use test_support::engine::{Outcome, Run, Running, engine, guest};
 pub use test_support::eventually;

@@ -13,6 +13,7 @@ mod faults;
 mod interrupt;
 mod live;
 mod locks;
+mod mysql_target;
 mod outage;
 mod plugins;
 mod refused;

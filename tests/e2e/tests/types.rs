@@ -6,6 +6,7 @@ mod policy;
 
 use anyhow::{Context as _, Result};
 use e2e::Scene;
+use test_kit::Product;
 
 use cases::{COMMON, Case, MARIADB, MYSQL};
 
@@ -20,6 +21,18 @@ async fn of_mysql_arrive_as_they_are() -> Result<()> {
 #[tokio::test]
 async fn of_mariadb_arrive_as_they_are() -> Result<()> {
     arrive(&Scene::mariadb("types_mariadb").await?, MARIADB).await
+}
+
+/// The statements that fill a table `edge` and those that change it after the copy: of the values that both
+/// servers hold alike, and with `own` of one server's own.
+pub(crate) fn statements(own: Option<Product>) -> (Vec<String>, Vec<String>) {
+    let own = match own {
+        None => &[],
+        Some(Product::MariaDb) => MARIADB,
+        Some(_) => MYSQL,
+    };
+    let cases: Vec<Case> = COMMON.iter().chain(own).copied().collect();
+    (tables(&cases), changes(&cases))
 }
 
 /// How a row came to the target.

@@ -10,6 +10,7 @@ pub mod engine;
 mod eventually;
 pub mod numbers;
 pub mod process;
+pub mod same_engine;
 pub mod shop;
 pub mod writer;
 
