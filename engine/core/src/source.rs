@@ -171,6 +171,12 @@ pub trait Source: Send + Sync {
         selection: &Selection,
     ) -> Result<Vec<TableEvolution>>;
 
+    /// How many statements the source is working on at this moment, the engine's own reads among
+    /// them; `None` when it doesn't say. What a load limit is held against.
+    async fn load(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Opens a connection for chunks.
     async fn open_reader(&self) -> Result<Box<dyn Reader>>;
 

@@ -62,6 +62,7 @@ mod chunk;
 pub mod connect;
 mod ddl;
 pub mod error;
+mod load;
 mod reader;
 pub mod server;
 pub mod source;

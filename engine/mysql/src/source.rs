@@ -23,7 +23,7 @@ use crate::chunk::{self, ChunkKey};
 use crate::connect::Connector;
 use crate::reader::ChunkReader;
 use crate::server::Server;
-use crate::{catalog, checks, ddl, watermark};
+use crate::{catalog, checks, ddl, load, watermark};
 
 /// A MySQL or MariaDB server to read from.
 pub struct MysqlSource {
@@ -132,6 +132,10 @@ impl Source for MysqlSource {
         selection: &Selection,
     ) -> Result<Vec<TableEvolution>> {
         on_control!(self, conn => ddl::evolve(conn, &self.server, change, known, selection))
+    }
+
+    async fn load(&self) -> Result<Option<u64>> {
+        on_control!(self, conn => load::running(conn))
     }
 
     async fn open_reader(&self) -> Result<Box<dyn Reader>> {
