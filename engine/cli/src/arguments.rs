@@ -123,6 +123,29 @@ Examples:
     engine status --state-dir /var/lib/engine --json | jq '.[] | {task, phase, lag_ms}'")]
     Status(StatusArguments),
 
+    /// Has a running task read and write nothing until it is resumed.
+    ///
+    /// Answered once nothing goes on any more: changes in hand are committed, the position is kept in
+    /// the target, and the connections that copy and follow are closed. A chunk of the copy that is
+    /// under way is given up and copied again; an index that is being built is finished first. The
+    /// source must keep its log for as long as the pause lasts.
+    #[command(after_long_help = "\
+Examples:
+    engine pause shop-to-postgres
+    engine resume shop-to-postgres
+
+Exit codes: 0 it is paused; 1 it isn't, or no engine runs the task; 2 usage.")]
+    Pause(ControlArguments),
+
+    /// Has a paused task go on.
+    Resume(ControlArguments),
+
+    /// Stops a running task, as Ctrl-C in its terminal does.
+    ///
+    /// What is in hand is committed first. Answered once the task has ended; its `engine run` ends with
+    /// exit code 130, and the same command goes on from there.
+    Stop(ControlArguments),
+
     /// Shows the rows that a task has set aside, and tries them again.
     ///
     /// A plugin's plan says for each table whether a row that can't be carried over stops the task or
@@ -296,6 +319,21 @@ pub(crate) struct StatusArguments {
     pub(crate) json: bool,
 }
 
+/// `engine pause`, `engine resume`, `engine stop`
+#[derive(Debug, Args)]
+pub(crate) struct ControlArguments {
+    /// Task that an `engine run` of this machine is running.
+    pub(crate) name: String,
+
+    /// Directory in which tasks keep their state.
+    #[arg(long, env = "ENGINE_STATE_DIR", hide_env_values = true, value_name = "DIR", default_value = crate::settings::STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+
+    /// Writes the answer as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `engine dead-letter`
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadLetterCommand {
@@ -426,6 +464,7 @@ impl Command {
             Self::Run(arguments) => arguments.json,
             Self::Plan(arguments) => arguments.json,
             Self::Status(arguments) => arguments.json,
+            Self::Pause(arguments) | Self::Resume(arguments) | Self::Stop(arguments) => arguments.json,
             Self::DeadLetter { command: DeadLetterCommand::List(arguments) } => arguments.json,
             Self::DeadLetter { command: DeadLetterCommand::Retry(arguments) } => arguments.json,
             Self::Plugin {
@@ -470,6 +509,9 @@ mod tests {
         insta::assert_snapshot!("help_run", help_of(&["run"]));
         insta::assert_snapshot!("help_plan", help_of(&["plan"]));
         insta::assert_snapshot!("help_status", help_of(&["status"]));
+        insta::assert_snapshot!("help_pause", help_of(&["pause"]));
+        insta::assert_snapshot!("help_resume", help_of(&["resume"]));
+        insta::assert_snapshot!("help_stop", help_of(&["stop"]));
         insta::assert_snapshot!("help_dead_letter", help_of(&["dead-letter"]));
         insta::assert_snapshot!("help_dead_letter_list", help_of(&["dead-letter", "list"]));
         insta::assert_snapshot!("help_dead_letter_retry", help_of(&["dead-letter", "retry"]));

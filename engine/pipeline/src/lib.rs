@@ -8,11 +8,13 @@
 mod cascades;
 mod chain;
 pub mod compose;
+pub mod control;
 pub mod dead_letter;
 mod evolve;
 pub mod follow;
 pub mod merge;
 pub mod ops;
+pub mod options;
 pub mod plan;
 pub mod progress;
 mod retry;
@@ -23,3 +25,4 @@ pub mod state;
 pub mod task;
 #[cfg(test)]
 mod test_rows;
+pub mod throttle;

@@ -111,6 +111,12 @@ pub struct Report {
     pub at_ms: u64,
     /// Process that runs the task; `None` once it ended.
     pub pid: Option<u32>,
+    /// Whether it holds, as it was asked to.
+    #[serde(default)]
+    pub paused: bool,
+    /// What it waits for, or what slows it down, in words.
+    #[serde(default)]
+    pub waits_for: Option<String>,
     /// The error that ended the run.
     pub error: Option<String>,
 }
@@ -156,6 +162,8 @@ impl Progress {
             findings: Vec::new(),
             at_ms: now_ms(),
             pid: Some(std::process::id()),
+            paused: false,
+            waits_for: None,
             error: None,
         }))
     }

@@ -19,9 +19,12 @@ use engine_core::structure::RecordedTable;
 use engine_core::target::{BuildStep, TaskRecord};
 
 use crate::chain::Chain;
+use crate::control::gate::{Gate, Held, Released};
+use crate::control::{self, Served};
 use crate::dead_letter::DeadLetters;
 use crate::evolve;
 use crate::follow::{Followed, Follower};
+use crate::options::RunOptions;
 use crate::plan::{self, TaskPlan};
 use crate::progress::{Phase, Progress, TableProgress};
 use crate::retry::retried;
@@ -29,11 +32,38 @@ use crate::route::Route;
 use crate::snapshot;
 use crate::state::{self, RunContext, Store, TaskDirectory, TaskPlanRecord};
 use crate::task::{Mode, TaskSpec, Until};
+use crate::throttle::Throttle;
 
 /// Runs a task until it is done, fails, or `stop` is cancelled: then it ends with an
 /// [`ErrorKind::Interrupted`] error, and the same call later goes on where it was.
-pub async fn run(spec: TaskSpec, progress: Arc<Progress>, stop: CancellationToken) -> Result<()> {
+///
+/// While it runs, others can pause, resume and stop it, see [`control`](crate::control).
+pub async fn run(
+    spec: TaskSpec,
+    options: RunOptions,
+    progress: Arc<Progress>,
+    stop: CancellationToken,
+) -> Result<()> {
     let directory = TaskDirectory::open(&spec.state_dir, &spec.name)?;
+    let gate = Gate::new(stop.clone(), Arc::clone(&progress));
+    let served = Served {
+        gate: Arc::clone(&gate),
+        progress: Arc::clone(&progress),
+        directory: directory.path().to_owned(),
+    };
+    let server = control::Server::start(served)?;
+    let result = Box::pin(run_in(directory, spec, options, progress, gate)).await;
+    server.end().await;
+    result
+}
+
+async fn run_in(
+    directory: TaskDirectory,
+    spec: TaskSpec,
+    options: RunOptions,
+    progress: Arc<Progress>,
+    gate: Arc<Gate>,
+) -> Result<()> {
     let store = Store::open(directory.path())?;
     let status = {
         let (path, progress) = (directory.path().to_owned(), Arc::clone(&progress));
@@ -47,11 +77,13 @@ pub async fn run(spec: TaskSpec, progress: Arc<Progress>, stop: CancellationToke
             }
         })
     };
-    let task = Task { spec, store, directory, progress, stop };
+    let stop = gate.stop_token().clone();
+    let task = Task { spec, options, store, directory, progress, stop, gate };
     let result = task.phases().await;
     status.abort();
     task.progress.update(|report| {
         report.pid = None;
+        report.waits_for = None;
         let failure = result.as_ref().err().filter(|error| error.kind() != ErrorKind::Interrupted);
         report.error = failure.map(ToString::to_string);
     });
@@ -61,10 +93,14 @@ pub async fn run(spec: TaskSpec, progress: Arc<Progress>, stop: CancellationToke
 
 pub(crate) struct Task {
     pub(crate) spec: TaskSpec,
+    pub(crate) options: RunOptions,
     pub(crate) store: Store,
     pub(crate) directory: TaskDirectory,
     pub(crate) progress: Arc<Progress>,
+    /// Ends the run.
     pub(crate) stop: CancellationToken,
+    /// Where the work is held up.
+    pub(crate) gate: Arc<Gate>,
 }
 
 /// What a task begins or goes on with.
@@ -112,9 +148,11 @@ impl Task {
     async fn phases(&self) -> Result<()> {
         let online = self.spec.mode == Mode::Online;
         self.progress.enter(Phase::Precheck);
+        let pass = self.gate.enter().await?;
         self.note(self.unless_stopped(self.spec.source.check(&self.spec.selection, online)).await?)?;
         self.progress.enter(Phase::Schema);
         let mut prepared = self.unless_stopped(self.prepare(online)).await?;
+        drop(pass);
         self.progress.enter(Phase::Snapshot);
         self.copy(&prepared, online).await?;
         Failpoint::CopyDone.reach();
@@ -289,8 +327,23 @@ impl Task {
         // A source without a log can't tell; then nothing is said about it.
         let before = if online { None } else { spec.source.high_watermark().await.ok() };
         let mut done = prepared.record.chunks.clone();
+        let throttle = Throttle::new(self.options.limits, Arc::clone(&self.progress));
         loop {
-            snapshot::copy(spec, &prepared.routes, &done, online, &self.progress, &self.stop).await?;
+            let pass = self.gate.enter().await?;
+            let copied = tokio::select! {
+                copied = snapshot::copy(spec, &prepared.routes, &done, online, &throttle, &pass.stop) => copied,
+                () = throttle.watch(spec.source.as_ref()) => Ok(()),
+            };
+            drop(pass);
+            throttle.over();
+            let mut was_paused = false;
+            match copied {
+                Err(error) if self.gate.is_ours(&error) => {
+                    was_paused = true;
+                    drop(self.gate.enter().await?);
+                }
+                other => other?,
+            }
             // What a loader was told was committed may be gone since, if the server crashed.
             self.patiently(|| spec.target.flush()).await?;
             let record = self.patiently(|| spec.target.task(&spec.name)).await?;
@@ -299,13 +352,15 @@ impl Task {
             if snapshot::is_complete(tables, &there) {
                 break;
             }
-            if there == done {
+            if there == done && !was_paused {
                 return Err(Error::new(ErrorKind::State, "the target does not keep what is copied into it")
                     .at("task", &spec.name)
                     .because("chunks that it confirmed are not on record there")
                     .help("see whether somebody else changes or restores the target, then run the same command again"));
             }
-            tracing::warn!("the target has lost chunks in a crash, which are copied again");
+            if !was_paused {
+                tracing::warn!("the target has lost chunks in a crash, which are copied again");
+            }
             done = there;
         }
         self.progress.update(|report| report.tables.iter_mut().for_each(|table| table.copied = true));
@@ -327,9 +382,22 @@ impl Task {
     /// Follows the source, over changes of structure too.
     async fn follow(&self, prepared: &mut Prepared, until: Option<&Position>) -> Result<()> {
         loop {
-            match self.follower(prepared).follow(until).await? {
-                Followed::Reached => return Ok(()),
-                Followed::Structure(change, position) => self.evolve(prepared, &change, &position).await?,
+            let pass = self.gate.enter().await?;
+            let goal = self.gate.goal();
+            match self.follower(prepared, &pass.stop).follow(goal.as_ref().or(until)).await {
+                Err(error) if self.gate.is_ours(&error) => {}
+                Err(error) => return Err(error),
+                Ok(Followed::Structure(change, position)) => {
+                    self.evolve(prepared, &change, &position).await?;
+                }
+                Ok(Followed::Reached) => {
+                    drop(pass);
+                    let Some(goal) = goal else { return Ok(()) };
+                    let held = Held { routes: prepared.routes.clone(), targets: prepared.targets.clone() };
+                    if self.gate.hold(&goal, held).await? == Released::Complete {
+                        return Ok(());
+                    }
+                }
             }
         }
     }
@@ -367,13 +435,13 @@ impl Task {
         prepared.adopt(plan, &self.spec).await
     }
 
-    fn follower<'a>(&'a self, prepared: &'a Prepared) -> Follower<'a> {
+    fn follower<'a>(&'a self, prepared: &'a Prepared, stop: &'a CancellationToken) -> Follower<'a> {
         Follower {
             spec: &self.spec,
             routes: &prepared.routes,
             skipped: &prepared.skipped,
             progress: &self.progress,
-            stop: &self.stop,
+            stop,
         }
     }
 
@@ -402,9 +470,10 @@ impl Task {
         let mut running = JoinSet::new();
         for job in jobs {
             let (target, progress) = (Arc::clone(&self.spec.target), Arc::clone(&self.progress));
-            let (slots, stop) = (Arc::clone(&slots), self.stop.clone());
+            let (slots, stop, gate) = (Arc::clone(&slots), self.stop.clone(), Arc::clone(&self.gate));
             running.spawn(async move {
                 let _slot = slots.acquire_owned().await;
+                let _pass = gate.enter().await?;
                 progress.update(|report| report.building.push(job.label.clone()));
                 let result = retried(&stop, || target.build(&job)).await;
                 progress.update(|report| {
@@ -442,6 +511,7 @@ impl Task {
 
     /// What a running task asks of a server that may be down for a while.
     async fn patiently<T, F: Future<Output = Result<T>>>(&self, work: impl FnMut() -> F) -> Result<T> {
+        let _pass = self.gate.enter().await?;
         self.unless_stopped(retried(&self.stop, work)).await
     }
 

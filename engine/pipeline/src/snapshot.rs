@@ -11,9 +11,9 @@ use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::target::ChunkRecord;
 
 use crate::compose::Composed;
-use crate::progress::Progress;
 use crate::route::Route;
 use crate::task::TaskSpec;
+use crate::throttle::Throttle;
 
 use chunks::ChunkQueue;
 use worker::Worker;
@@ -28,14 +28,15 @@ pub fn is_complete<'a>(tables: impl IntoIterator<Item = &'a Composed>, done: &[C
 }
 
 /// Copies every table that has rows to copy, going on after the chunks in `done`.
-pub async fn copy(
+pub(crate) async fn copy(
     spec: &TaskSpec,
     routes: &[Arc<Route>],
     done: &[ChunkRecord],
     online: bool,
-    progress: &Arc<Progress>,
+    throttle: &Arc<Throttle>,
     stop: &CancellationToken,
 ) -> Result<()> {
+    let progress = throttle.progress();
     let queue = Arc::new(ChunkQueue::new(Arc::clone(&spec.source), routes, done));
     for (index, rows) in queue.rows_done() {
         progress.update_table(index, |table| table.rows_copied = rows);
@@ -49,6 +50,7 @@ pub async fn copy(
             queue: Arc::clone(&queue),
             task: spec.name.clone(),
             progress: Arc::clone(progress),
+            throttle: Arc::clone(throttle),
             online,
             stop: stop.clone(),
         };

@@ -1,5 +1,6 @@
 //! The commands, one module each, and how they are begun and ended.
 
+mod control;
 mod dead_letter;
 mod plan;
 mod plugin;
@@ -12,6 +13,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use engine_core::{Error, ErrorKind, Result};
+use engine_pipeline::control::Request;
 
 use crate::arguments::{Arguments, Command, DeadLetterCommand};
 use crate::render::Screen;
@@ -42,6 +44,9 @@ fn perform(arguments: Arguments, screen: &Screen) -> Result<()> {
         Command::Run(arguments) => block_on(run::run(arguments, screen)),
         Command::Plan(arguments) => block_on(plan::plan(arguments, screen)),
         Command::Status(arguments) => status::status(&arguments),
+        Command::Pause(arguments) => block_on(control::control(&arguments, Request::Pause)),
+        Command::Resume(arguments) => block_on(control::control(&arguments, Request::Resume)),
+        Command::Stop(arguments) => block_on(control::control(&arguments, Request::Stop)),
         Command::DeadLetter { command: DeadLetterCommand::List(arguments) } => dead_letter::list(&arguments),
         Command::DeadLetter { command: DeadLetterCommand::Retry(arguments) } => {
             block_on(dead_letter::retry(*arguments, screen))

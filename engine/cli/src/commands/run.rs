@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 use engine_core::{Error, ErrorKind, Result};
+use engine_pipeline::options::RunOptions;
 use engine_pipeline::progress::Progress;
 
 use crate::arguments::RunArguments;
@@ -30,7 +31,8 @@ pub(super) async fn run(arguments: RunArguments, screen: &Screen) -> Result<()> 
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // A task of its own, so that the display goes on while the work keeps a thread busy.
-    let mut work = tokio::spawn(engine_pipeline::run::run(spec, Arc::clone(&progress), stop));
+    let mut work =
+        tokio::spawn(engine_pipeline::run::run(spec, RunOptions::default(), Arc::clone(&progress), stop));
     let result = loop {
         tokio::select! {
             joined = &mut work => break joined.unwrap_or_else(|error| Err(crashed(&error))),

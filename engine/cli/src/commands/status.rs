@@ -55,6 +55,7 @@ pub(super) fn unknown(name: &str, state_dir: &Path) -> Error {
 /// What the task is doing, in a word or two.
 fn condition(report: &Report) -> &'static str {
     match (report.pid, &report.error, report.phase) {
+        (Some(_), ..) if report.paused => "paused",
         (Some(_), ..) => "running",
         (None, Some(_), _) => "failed",
         (None, None, Phase::Done) => "done",
@@ -94,6 +95,9 @@ fn full(report: &Report, now: u64) -> String {
     facts.row(&["target", &report.target]);
     facts.row(&["state", &format!("{}{running}", condition(report))]);
     facts.row(&["phase", report.phase.name()]);
+    if let Some(why) = &report.waits_for {
+        facts.row(&["waits", why]);
+    }
     facts.row(&["rows", &count(report.rows_copied())]);
     facts.row(&[
         "changes",

@@ -37,6 +37,7 @@ pub(super) struct JsonDisplay<W> {
     last_ms: u64,
     last_tables: Vec<TableProgress>,
     last_builds: u64,
+    last_paused: bool,
 }
 
 impl<W: Write> JsonDisplay<W> {
@@ -49,6 +50,7 @@ impl<W: Write> JsonDisplay<W> {
             last_ms: 0,
             last_tables: Vec::new(),
             last_builds: 0,
+            last_paused: false,
         }
     }
 
@@ -80,6 +82,8 @@ impl<W: Write> JsonDisplay<W> {
             "building": report.building,
             "lag_ms": report.lag_ms,
             "position": report.position,
+            "paused": report.paused,
+            "waits_for": report.waits_for,
             "tables": tables,
         })
     }
@@ -110,6 +114,11 @@ impl<W: Write> JsonDisplay<W> {
 impl<W: Write> Display for JsonDisplay<W> {
     fn show(&mut self, report: &Report) {
         self.observe(report);
+        if report.paused != self.last_paused {
+            self.last_paused = report.paused;
+            self.progress(report);
+            return;
+        }
         if report.at_ms < self.last_ms + BUSY_MS {
             return;
         }

@@ -22,6 +22,7 @@ pub(super) struct LineDisplay<P, S> {
     findings: NewFindings,
     phases_shown: usize,
     last_ms: u64,
+    last_paused: bool,
     last_done: (u64, u64, u64),
 }
 
@@ -34,6 +35,7 @@ impl<P: Write, S: Write> LineDisplay<P, S> {
             findings: NewFindings::default(),
             phases_shown: 0,
             last_ms: 0,
+            last_paused: false,
             last_done: (0, 0, 0),
         }
     }
@@ -57,6 +59,12 @@ impl<P: Write, S: Write> Display for LineDisplay<P, S> {
         for times in entered {
             self.last_ms = report.at_ms;
             self.line(&phase_line(report, times.phase));
+        }
+        if report.paused != self.last_paused {
+            self.last_paused = report.paused;
+            self.last_ms = report.at_ms;
+            let line = progress_line(report, &self.pace);
+            self.line(&line.unwrap_or_else(|| phase_line(report, report.phase)));
         }
         let done = (report.rows_copied(), report.changes_applied(), report.builds_done);
         let wait = if done == self.last_done { IDLE_MS } else { BUSY_MS };
@@ -96,7 +104,13 @@ pub(super) fn phase_line(report: &Report, phase: Phase) -> String {
 
 /// How far the current phase is; `None` where there is nothing to count.
 pub(super) fn progress_line(report: &Report, pace: &Pace) -> Option<String> {
-    let line = phase_progress(report, pace)?;
+    if report.paused {
+        return Some(format!("{}: paused; engine resume {} goes on", report.phase.name(), report.task));
+    }
+    let mut line = phase_progress(report, pace)?;
+    if let Some(why) = &report.waits_for {
+        line = format!("{line}; {why}");
+    }
     match report.rows_dead() {
         0 => Some(line),
         dead => Some(format!("{line}, {} set aside", plural(dead, "row", "rows"))),

@@ -43,6 +43,8 @@ pub(crate) fn precheck() -> Report {
         findings: Vec::new(),
         at_ms: START_MS + 100,
         pid: Some(4711),
+        paused: false,
+        waits_for: None,
         error: None,
     }
 }

@@ -11,6 +11,8 @@ use engine_core::source::{KeyedRequest, Reader};
 use engine_core::target::{BuildStep, Mender, NetChanges, Refusal};
 use engine_plugin::Origin;
 
+use crate::control::gate::Gate;
+use crate::options::RunOptions;
 use crate::progress::{Progress, now_ms};
 use crate::route::{Met, Route, Routed};
 use crate::run::{Prepared, Task};
@@ -59,7 +61,9 @@ pub async fn retry(spec: TaskSpec, stop: CancellationToken) -> Result<Retried> {
     })?;
     let store = Store::open(directory.path())?;
     let progress = Arc::new(Progress::new(&spec.name, &spec.source_label, &spec.target_label));
-    let task = Task { spec, store, directory, progress, stop };
+    let gate = Gate::new(stop.clone(), Arc::clone(&progress));
+    let options = RunOptions::default();
+    let task = Task { spec, options, store, directory, progress, stop, gate };
     let prepared = task.unless_stopped(task.prepare(known.start.is_some())).await?;
     if !prepared.copied_before {
         return Err(Error::new(ErrorKind::Precondition, "the copy is not complete")

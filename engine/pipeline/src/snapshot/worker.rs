@@ -15,6 +15,7 @@ use crate::dead_letter::{Letter, Occurrences, Operation, SNAPSHOT};
 use crate::progress::Progress;
 use crate::retry::{Backoff, may_pass};
 use crate::route::{Met, Route};
+use crate::throttle::Throttle;
 use engine_plugin::Origin;
 
 use super::chunks::{Chunk, ChunkQueue};
@@ -30,6 +31,7 @@ pub(super) struct Worker {
     pub(super) queue: Arc<ChunkQueue>,
     pub(super) task: String,
     pub(super) progress: Arc<Progress>,
+    pub(super) throttle: Arc<Throttle>,
     pub(super) online: bool,
     pub(super) stop: CancellationToken,
 }
@@ -43,6 +45,7 @@ impl Worker {
     pub(super) async fn run(self) -> Result<()> {
         let mut connections = None;
         while !self.stop.is_cancelled() {
+            self.throttle.before_chunk(&self.stop).await;
             let Some(chunk) = self.next_chunk().await? else { break };
             self.copy(&chunk, &mut connections).await?;
             if self.queue.finish(&chunk).await {
@@ -106,12 +109,13 @@ impl Worker {
         let Some(Connections { reader, loader }) = connections else {
             return Err(Error::new(ErrorKind::Internal, "there is no connection"));
         };
+        let (batch_rows, batch_bytes) = self.throttle.batch(BATCH_ROWS, BATCH_BYTES);
         let request = ReadRequest {
             table: Arc::new(composed.schema.clone()),
             columns: composed.reads.clone().into(),
             range: chunk.range.clone(),
-            batch_bytes: BATCH_BYTES,
-            batch_rows: BATCH_ROWS,
+            batch_bytes,
+            batch_rows,
             exact: self.online && composed.target.row_key.is_none(),
         };
         let target = Arc::new(composed.target.clone());
@@ -121,6 +125,7 @@ impl Worker {
             loader: loader.as_mut(),
             target: &target,
             progress: &self.progress,
+            throttle: &self.throttle,
             queue: &self.queue,
             index: chunk.table,
             chunk: chunk.number,
@@ -178,6 +183,7 @@ struct RouteSink<'a> {
     loader: &'a mut dyn Loader,
     target: &'a TargetTable,
     progress: &'a Progress,
+    throttle: &'a Throttle,
     queue: &'a ChunkQueue,
     index: usize,
     chunk: u64,
@@ -213,6 +219,7 @@ impl BatchSink for RouteSink<'_> {
             table.bytes_copied += bytes;
             table.rows_filtered += routed.filtered;
         });
+        self.throttle.after_batch(rows, bytes, self.stop).await;
         Ok(())
     }
 }

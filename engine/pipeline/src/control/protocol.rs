@@ -1,0 +1,122 @@
+//! What goes over the socket.
+
+use serde::{Deserialize, Serialize};
+
+use engine_core::error::{Error, ErrorKind};
+
+/// What a running task is asked to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum Request {
+    /// Read and write nothing, until resumed.
+    Pause,
+    /// Go on.
+    Resume,
+    /// End as by Ctrl-C.
+    Stop,
+}
+
+/// What a task does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// It goes on.
+    Running,
+    /// It holds; nothing is read or written.
+    Paused,
+    /// Its process has ended, or is about to with nothing left to do.
+    Stopped,
+}
+
+impl Condition {
+    /// The word that people and scripts see.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Answer {
+    /// It has happened.
+    Done {
+        /// What the task does now.
+        condition: Condition,
+        /// Position at which the target stands.
+        position: Option<String>,
+    },
+    /// It has not.
+    Refused(Refused),
+}
+
+/// An [`Error`] on its way to another process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// What failed.
+    pub what: String,
+    /// Where.
+    #[serde(default)]
+    pub place: Vec<(String, String)>,
+    /// Why.
+    pub why: Option<String>,
+    /// The way out.
+    pub help: Option<String>,
+}
+
+impl From<&Error> for Refused {
+    fn from(error: &Error) -> Self {
+        Self {
+            what: error.what().to_owned(),
+            place: error.place().iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            why: error.why().map(str::to_owned),
+            help: error.remedy().map(str::to_owned),
+        }
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        let mut error = Self::new(ErrorKind::State, refused.what);
+        if !refused.place.is_empty() {
+            let place: Vec<String> =
+                refused.place.iter().map(|(name, value)| format!("{name} {value}")).collect();
+            error = error.at("place", place.join(", "));
+        }
+        if let Some(why) = refused.why {
+            error = error.because(why);
+        }
+        match refused.help {
+            Some(help) => error.help(help),
+            None => error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_as_scripts_may_write_them() {
+        let line = serde_json::to_string(&Request::Pause).expect("a small value");
+        assert_eq!(line, r#"{"command":"pause"}"#);
+        let done = Answer::Done { condition: Condition::Paused, position: None };
+        assert_eq!(
+            serde_json::to_string(&done).expect("a small value"),
+            r#"{"answer":"done","condition":"paused","position":null}"#
+        );
+    }
+
+    #[test]
+    fn an_error_arrives_as_it_was() {
+        let error = Error::new(ErrorKind::State, "it can't be paused").because("so").help("wait");
+        let line = serde_json::to_string(&Answer::Refused(Refused::from(&error))).expect("a small value");
+        let Ok(Answer::Refused(refused)) = serde_json::from_str(&line) else { panic!("{line}") };
+        assert_eq!(Error::from(refused).to_string(), error.to_string());
+    }
+}
