@@ -4,6 +4,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use engine_pipeline::task;
 
@@ -114,6 +115,19 @@ Examples:
 
 Exit codes: 0 the plan can be run, 1 it can't, 2 usage, 130 interrupted.")]
     Plan(PlanArguments),
+
+    /// Checks source, target and plan, and says what has to be mended before a run.
+    ///
+    /// Every item is a pass, a note, a warning or a failure, with what was seen, why it matters and the
+    /// statement that mends it. Privileges are tried. Nothing is written to either side.
+    #[command(after_long_help = "\
+Examples:
+    engine precheck --task shop.toml
+    engine precheck --task shop.toml --json | jq '.items[] | select(.severity == \"failed\")'
+
+Exit codes: 0 nothing stands in the way, 1 something does, 2 usage, 3 there are warnings,
+130 interrupted.")]
+    Precheck(PrecheckArguments),
 
     /// Shows how far tasks are, running or ended.
     #[command(after_long_help = "\
@@ -288,9 +302,48 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "TOKEN", help_heading = "Task")]
     pub(crate) structure_by_hand: Vec<String>,
 
+    /// Begins a task that has never run in spite of warnings about source or target.
+    ///
+    /// Without it, somebody at a terminal is asked, and a script's run ends before anything is written.
+    #[arg(long, help_heading = "Task")]
+    pub(crate) accept_warnings: bool,
+
+    /// When the work begins: 2026-12-24T02:00:00Z, or HH:MM in local time. The checks are made at once.
+    #[arg(long, value_name = "TIME", value_parser = crate::start_time::parse, help_heading = "Task")]
+    pub(crate) start_at: Option<SystemTime>,
+
+    #[command(flatten)]
+    pub(crate) throttle: ThrottleArguments,
+
     /// Writes events as JSON lines on standard output: phase, progress, finding, done, error.
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
+}
+
+/// How much of the source the copy may take. Following is not slowed down.
+#[derive(Debug, Clone, Copy, Default, Args, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[expect(clippy::struct_field_names, reason = "the names of the options")]
+pub(crate) struct ThrottleArguments {
+    /// Rows that the copy may read in a second, over all connections.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Throttle")]
+    pub(crate) max_rows_per_second: Option<u64>,
+
+    /// Millions of bytes that the copy may read in a second.
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Throttle")]
+    pub(crate) max_mb_per_second: Option<f64>,
+
+    /// Statements that the source may be working on (`Threads_running`, the copy's own among them);
+    /// above that the copy waits.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Throttle")]
+    pub(crate) max_load: Option<u64>,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
+        _ => Err("it is a number above 0".to_owned()),
+    }
 }
 
 /// `engine plan`
@@ -300,6 +353,17 @@ pub(crate) struct PlanArguments {
     pub(crate) task: TaskArguments,
 
     /// Writes the plan as one JSON object.
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
+}
+
+/// `engine precheck`
+#[derive(Debug, Args)]
+pub(crate) struct PrecheckArguments {
+    #[command(flatten)]
+    pub(crate) task: TaskArguments,
+
+    /// Writes the list as one JSON object.
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
 }
@@ -463,6 +527,7 @@ impl Command {
         match self {
             Self::Run(arguments) => arguments.json,
             Self::Plan(arguments) => arguments.json,
+            Self::Precheck(arguments) => arguments.json,
             Self::Status(arguments) => arguments.json,
             Self::Pause(arguments) | Self::Resume(arguments) | Self::Stop(arguments) => arguments.json,
             Self::DeadLetter { command: DeadLetterCommand::List(arguments) } => arguments.json,
@@ -508,6 +573,7 @@ mod tests {
         insta::assert_snapshot!("help", help_of(&[]));
         insta::assert_snapshot!("help_run", help_of(&["run"]));
         insta::assert_snapshot!("help_plan", help_of(&["plan"]));
+        insta::assert_snapshot!("help_precheck", help_of(&["precheck"]));
         insta::assert_snapshot!("help_status", help_of(&["status"]));
         insta::assert_snapshot!("help_pause", help_of(&["pause"]));
         insta::assert_snapshot!("help_resume", help_of(&["resume"]));

@@ -10,6 +10,8 @@ pub(crate) const DONE: u8 = 0;
 pub(crate) const FAILED: u8 = 1;
 /// It was asked for something that makes no sense or is incomplete.
 pub(crate) const USAGE: u8 = 2;
+/// There are warnings and no failures.
+pub(crate) const WARNINGS: u8 = 3;
 /// It was stopped by Ctrl-C or SIGTERM.
 pub(crate) const INTERRUPTED: u8 = 130;
 

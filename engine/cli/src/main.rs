@@ -3,6 +3,7 @@
 mod arguments;
 mod commands;
 mod connect;
+mod consent;
 mod environment;
 mod exit;
 mod logging;
@@ -10,6 +11,7 @@ mod plugin_config;
 mod render;
 mod settings;
 mod signals;
+mod start_time;
 mod task_file;
 
 use std::process::ExitCode;

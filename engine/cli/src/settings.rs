@@ -6,8 +6,9 @@ use engine_core::endpoint::EndpointUrl;
 use engine_core::selection::Selection;
 use engine_core::{Error, ErrorKind, Result};
 use engine_pipeline::task::{Mode, PluginSpec, Until};
+use engine_pipeline::throttle::Limits;
 
-use crate::arguments::{Limit, TaskArguments, UntilArgument};
+use crate::arguments::{Limit, TaskArguments, ThrottleArguments, UntilArgument};
 use crate::plugin_config::{self, Sections};
 use crate::task_file::{self, TaskFile};
 
@@ -33,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) plugin_config: Sections,
     pub(crate) parallelism: usize,
     pub(crate) dead_letter_limit: Option<u64>,
+    /// What the task file says; the command line wins.
+    pub(crate) throttle: ThrottleArguments,
     pub(crate) state_dir: PathBuf,
 }
 
@@ -97,8 +100,21 @@ impl Settings {
                 Some(Limit::Of(number)) => Some(number),
                 None => Some(DEAD_LETTER_LIMIT),
             },
+            throttle: file.throttle,
             state_dir: arguments.state_dir.or(file.state_dir).unwrap_or_else(|| PathBuf::from(STATE_DIR)),
         })
+    }
+}
+
+/// The limits of the copy, each from the command line or else from the task file.
+pub(crate) fn limits(line: ThrottleArguments, file: ThrottleArguments) -> Limits {
+    Limits {
+        rows_per_second: line.max_rows_per_second.or(file.max_rows_per_second),
+        bytes_per_second: line
+            .max_mb_per_second
+            .or(file.max_mb_per_second)
+            .map(|megabytes| ((megabytes * 1e6) as u64).max(1)),
+        load: line.max_load.or(file.max_load),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use engine_core::{Error, ErrorKind, Result};
 
-use crate::arguments::{Limit, ModeArgument, UntilArgument, dead_letter_limit};
+use crate::arguments::{Limit, ModeArgument, ThrottleArguments, UntilArgument, dead_letter_limit};
 use crate::environment::substitute;
 use crate::plugin_config::{self, Sections};
 
@@ -24,6 +24,7 @@ pub(crate) struct TaskFile {
     pub(crate) plugin_config: Sections,
     pub(crate) parallelism: Option<u16>,
     pub(crate) dead_letter_limit: Option<Limit>,
+    pub(crate) throttle: ThrottleArguments,
     pub(crate) state_dir: Option<PathBuf>,
 }
 
@@ -46,6 +47,8 @@ struct Raw {
     plugin: toml::Table,
     parallelism: Option<u16>,
     dead_letter_limit: Option<toml::Value>,
+    #[serde(default)]
+    throttle: ThrottleArguments,
     state_dir: Option<String>,
 }
 
@@ -67,6 +70,20 @@ fn parse(text: &str, directory: &Path, lookup: &dyn Fn(&str) -> Option<String>) 
         return Err(Error::new(ErrorKind::Usage, "parallelism is out of range")
             .at("setting", "parallelism")
             .because("it is a number from 1 to 256"));
+    }
+    let throttle = raw.throttle;
+    let zero = [
+        ("max-rows-per-second", throttle.max_rows_per_second == Some(0)),
+        (
+            "max-mb-per-second",
+            throttle.max_mb_per_second.is_some_and(|rate| !(rate > 0.0 && rate.is_finite())),
+        ),
+        ("max-load", throttle.max_load == Some(0)),
+    ];
+    if let Some((name, _)) = zero.into_iter().find(|&(_, is_zero)| is_zero) {
+        return Err(Error::new(ErrorKind::Usage, format!("{name} is out of range"))
+            .at("setting", format!("throttle.{name}"))
+            .because("it is a number above 0"));
     }
     let limit = raw.dead_letter_limit.as_ref().map(|value| {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -107,6 +124,7 @@ fn parse(text: &str, directory: &Path, lookup: &dyn Fn(&str) -> Option<String>) 
         plugin_config,
         parallelism: raw.parallelism,
         dead_letter_limit: limit.transpose()?,
+        throttle: raw.throttle,
         state_dir: one("state-dir", raw.state_dir)?.map(|state_dir| directory.join(state_dir)),
     })
 }
@@ -140,6 +158,10 @@ mod tests {
             dead-letter-limit = 50
             state-dir = "${HOME_DIR}/state"
 
+            [throttle]
+            max-load = 40
+            max-mb-per-second = 12.5
+
             [plugin.mysql2og]
             zero_dates = "null"
             "#,
@@ -162,6 +184,11 @@ mod tests {
                     .clone(),
                 parallelism: Some(4),
                 dead_letter_limit: Some(Limit::Of(50)),
+                throttle: ThrottleArguments {
+                    max_load: Some(40),
+                    max_mb_per_second: Some(12.5),
+                    ..ThrottleArguments::default()
+                },
                 state_dir: Some("/srv/state".into()),
             }
         );
@@ -202,6 +229,8 @@ mod tests {
             "parallelism = 70000",
             "plugin.a = 1",
             "dead-letter-limit = 0",
+            "[throttle]\nmax-load = 0",
+            "[throttle]\nmax-mb-per-second = -1.0",
         ] {
             assert_eq!(parse_text(text).expect_err(text).kind(), ErrorKind::Usage, "{text}");
         }

@@ -21,6 +21,7 @@ pub mod schema;
 pub mod selection;
 pub mod source;
 pub mod structure;
+pub mod survey;
 pub mod target;
 pub mod temporal;
 pub mod transaction;

@@ -13,6 +13,7 @@ use crate::position::{Position, Watermarks};
 use crate::schema::TableSchema;
 use crate::selection::Selection;
 use crate::structure::TableEvolution;
+use crate::survey::Needs;
 use crate::transaction::TransactionSet;
 
 /// A bound of a chunk: key values in the connector's own typed encoding, which orders nothing by
@@ -130,8 +131,16 @@ pub trait Source: Send + Sync {
 
     /// Checks account, settings and the tables of the selection; `online` asks for what following
     /// changes needs. Writes nothing. A [`Failed`](crate::finding::Severity::Failed) finding means
-    /// that a task can't run.
+    /// that a task can't run. A [`Warning`](crate::finding::Severity::Warning) about the server as a
+    /// whole, whose subject begins with `source`, means that data or the task are at risk: somebody is
+    /// asked before a task begins.
     async fn check(&self, selection: &Selection, online: bool) -> Result<Vec<Finding>>;
+
+    /// Looks for what doesn't stand in a task's way and is worth knowing before it begins: objects
+    /// that stay behind, settings that cost time, room for `needs`. Writes nothing.
+    async fn survey(&self, _selection: &Selection, _needs: &Needs) -> Result<Vec<Finding>> {
+        Ok(Vec::new())
+    }
 
     /// The base tables of the selection, by name.
     async fn catalog(&self, selection: &Selection) -> Result<Vec<TableSchema>>;

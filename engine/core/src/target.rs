@@ -18,6 +18,7 @@ use crate::position::{Position, Watermarks};
 use crate::schema::TableName;
 use crate::source::ChunkRange;
 use crate::structure::{Evolution, RecordedTable};
+use crate::survey::Needs;
 use crate::transaction::TransactionSet;
 
 /// A chunk that the target holds completely.
@@ -203,8 +204,21 @@ pub trait Target: Send + Sync {
     fn endpoint(&self) -> &Endpoint;
 
     /// Checks account, settings and what is there already against the plan of `task`: a table of the
-    /// same name that another task or nobody created is a failure. Writes nothing.
+    /// same name that another task or nobody created is a failure. Writes nothing. A warning whose
+    /// subject begins with `target` has somebody asked before a task begins, as with
+    /// [`Source::check`](crate::source::Source::check).
     async fn check(&self, task: &str, tables: &[Arc<TargetTable>], online: bool) -> Result<Vec<Finding>>;
+
+    /// Looks for what doesn't stand in a task's way and is worth knowing before it begins: what else
+    /// is there, names that need quoting, room for `needs`. Writes nothing.
+    async fn survey(
+        &self,
+        _task: &str,
+        _tables: &[Arc<TargetTable>],
+        _needs: &Needs,
+    ) -> Result<Vec<Finding>> {
+        Ok(Vec::new())
+    }
 
     /// The statements that create schema and table, in order; pure.
     fn render_table(&self, table: &TargetTable) -> Result<Vec<String>>;

@@ -1,6 +1,8 @@
 //! Whether account and settings allow what a task needs. Settings are read; privileges are tried.
 
 mod engines;
+mod filters;
+mod retention;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,8 +22,6 @@ use crate::{catalog, sql};
 
 /// Tables whose readability is tried.
 const TABLES_TRIED: usize = 500;
-/// Binlogs kept for less than this leave little time to resume, in seconds.
-const SHORT_RETENTION: u64 = 24 * 3600;
 
 /// Checks the server; `online` asks for what following changes needs.
 pub(crate) async fn run(
@@ -39,6 +39,8 @@ pub(crate) async fn run(
         let variables = Variables::read(conn).await?;
         findings.extend(binlog_settings(server, &variables));
         if server.log_bin {
+            findings.push(retention::check(conn, variables.retention(), &selection, &scope).await?);
+            findings.extend(filters::check(conn, server, &variables, &selection, &scope).await?);
             findings.push(binlog_status(conn, server).await?);
             if server.flavor == Flavor::MySql && server.gtid_mode == GtidMode::Off {
                 findings.push(log_status(conn).await?);
@@ -121,7 +123,7 @@ impl Variables {
             .query(
                 "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('binlog_format', 'binlog_row_image', \
                  'binlog_row_value_options', 'binlog_expire_logs_seconds', 'expire_logs_days', \
-                 'enforce_gtid_consistency', 'binlog_annotate_row_events')",
+                 'enforce_gtid_consistency', 'log_replica_updates', 'log_slave_updates')",
             )
             .await
             .map_err(|error| server_error("the server's settings can't be read", error))?;
@@ -184,6 +186,7 @@ fn binlog_settings(server: &Server, variables: &Variables) -> Vec<Finding> {
             None,
         ),
     });
+    findings.extend(gtid_consistency(server, variables));
     let options = variables.get("binlog_row_value_options");
     if !options.is_empty() {
         findings.push(finding(
@@ -193,22 +196,24 @@ fn binlog_settings(server: &Server, variables: &Variables) -> Vec<Finding> {
             Some("SET GLOBAL binlog_row_value_options = ''"),
         ));
     }
-    findings.push(match variables.retention() {
-        None => finding(Severity::Pass, "binlog retention", "binlogs are never purged", None),
-        Some(seconds) if seconds < SHORT_RETENTION => finding(
-            Severity::Warning,
-            "binlog retention",
-            format!("binlogs are kept for {} minutes; a task stopped for longer can't go on", seconds / 60),
-            Some("SET GLOBAL binlog_expire_logs_seconds = 604800"),
-        ),
-        Some(seconds) => finding(
-            Severity::Note,
-            "binlog retention",
-            format!("binlogs are kept for {} hours; a task stopped for longer can't go on", seconds / 3600),
-            None,
-        ),
-    });
     findings
+}
+
+/// GTIDs only name every transaction for certain when the server refuses those that can't have one.
+fn gtid_consistency(server: &Server, variables: &Variables) -> Option<Finding> {
+    let consistency = variables.get("enforce_gtid_consistency");
+    (server.gtid_mode == GtidMode::Off && server.gtid_mode_text.starts_with("ON_")).then(|| {
+        finding(
+            Severity::Note,
+            "gtid_mode",
+            format!(
+                "is {} with enforce_gtid_consistency = {consistency}: some transactions have a GTID and others not, so \
+                 they are not gone by; without them the task can't go on from a replica",
+                server.gtid_mode_text
+            ),
+            Some("SET GLOBAL enforce_gtid_consistency = ON; SET GLOBAL gtid_mode = ON"),
+        )
+    })
 }
 
 async fn binlog_status(conn: &mut Conn, server: &Server) -> Result<Finding> {

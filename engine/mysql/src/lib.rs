@@ -67,6 +67,7 @@ mod reader;
 pub mod server;
 pub mod source;
 mod sql;
+mod survey;
 mod target;
 mod watermark;
 

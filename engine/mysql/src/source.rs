@@ -11,6 +11,7 @@ use engine_core::schema::TableSchema;
 use engine_core::selection::Selection;
 use engine_core::source::{ChangeStream, KeyBound, Reader, Source, StreamRequest};
 use engine_core::structure::TableEvolution;
+use engine_core::survey::Needs;
 use engine_core::transaction::TransactionSet;
 use engine_core::{Error, ErrorKind, Result};
 use mysql_async::Conn;
@@ -23,7 +24,7 @@ use crate::chunk::{self, ChunkKey};
 use crate::connect::Connector;
 use crate::reader::ChunkReader;
 use crate::server::Server;
-use crate::{catalog, checks, ddl, load, watermark};
+use crate::{catalog, checks, ddl, load, survey, watermark};
 
 /// A MySQL or MariaDB server to read from.
 pub struct MysqlSource {
@@ -88,6 +89,10 @@ impl Source for MysqlSource {
 
     async fn check(&self, selection: &Selection, online: bool) -> Result<Vec<Finding>> {
         on_control!(self, conn => checks::run(conn, &self.server, &self.connector, selection, online))
+    }
+
+    async fn survey(&self, selection: &Selection, needs: &Needs) -> Result<Vec<Finding>> {
+        on_control!(self, conn => survey::run(conn, &self.server, &self.charsets, selection, needs))
     }
 
     async fn catalog(&self, selection: &Selection) -> Result<Vec<TableSchema>> {

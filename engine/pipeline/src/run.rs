@@ -149,9 +149,22 @@ impl Task {
         let online = self.spec.mode == Mode::Online;
         self.progress.enter(Phase::Precheck);
         let pass = self.gate.enter().await?;
-        self.note(self.unless_stopped(self.spec.source.check(&self.spec.selection, online)).await?)?;
+        let checked = self.unless_stopped(self.spec.source.check(&self.spec.selection, online)).await?;
+        self.note(checked.clone())?;
+        let (pass, question) = match self.options.start_at {
+            None => (pass, Some(checked)),
+            Some(hour) => {
+                self.unless_stopped(Box::pin(self.rehearse(checked))).await?;
+                drop(pass);
+                self.wait_until(hour).await?;
+                let pass = self.gate.enter().await?;
+                // What was fine then may have changed; what was asked is not asked again.
+                self.note(self.unless_stopped(self.spec.source.check(&self.spec.selection, online)).await?)?;
+                (pass, None)
+            }
+        };
         self.progress.enter(Phase::Schema);
-        let mut prepared = self.unless_stopped(self.prepare(online)).await?;
+        let mut prepared = self.unless_stopped(self.prepare(online, question)).await?;
         drop(pass);
         self.progress.enter(Phase::Snapshot);
         self.copy(&prepared, online).await?;
@@ -183,7 +196,7 @@ impl Task {
     }
 
     /// Keeps findings for whoever watches, and fails when one of them says so.
-    fn note(&self, findings: Vec<Finding>) -> Result<()> {
+    pub(crate) fn note(&self, findings: Vec<Finding>) -> Result<()> {
         let failed: Vec<&Finding> =
             findings.iter().filter(|finding| finding.severity == Severity::Failed).collect();
         let error = failed.first().map(|first| {
@@ -198,11 +211,18 @@ impl Task {
             }
             error
         });
-        self.progress.update(|report| report.findings.extend(findings));
+        self.progress.update(|report| {
+            // Some checks are made more than once.
+            let new: Vec<Finding> =
+                findings.into_iter().filter(|finding| !report.findings.contains(finding)).collect();
+            report.findings.extend(new);
+        });
         error.map_or(Ok(()), Err)
     }
 
-    pub(crate) async fn prepare(&self, online: bool) -> Result<Prepared> {
+    /// Plans, and creates what is missing in the target. `checked` is what the checks of the source
+    /// found, for the question before a task begins; without it, nobody is asked.
+    pub(crate) async fn prepare(&self, online: bool, checked: Option<Vec<Finding>>) -> Result<Prepared> {
         let (spec, store) = (&self.spec, &self.store);
         let stored = store.plan()?;
         let context =
@@ -216,7 +236,14 @@ impl Task {
         if online {
             self.note(task_plan.unlogged_cascades(spec.source.endpoint()))?;
         }
-        self.note(spec.target.check(&spec.name, &targets, online).await?)?;
+        let of_target = spec.target.check(&spec.name, &targets, online).await?;
+        self.note(of_target.clone())?;
+        if let Some(mut checked) = checked
+            && known.is_none()
+        {
+            checked.extend(of_target);
+            self.ask_to_begin(&task_plan, &targets, &checked).await?;
+        }
 
         self.accept(known.as_ref(), stored.as_ref(), &chain, &task_plan)?;
         let record = TaskPlanRecord {

@@ -58,6 +58,7 @@ mod numeric;
 mod pg_type;
 mod rename;
 mod structure;
+mod survey;
 mod target;
 mod tls;
 

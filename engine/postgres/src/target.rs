@@ -7,6 +7,7 @@ use engine_core::finding::Finding;
 use engine_core::plan::TargetTable;
 use engine_core::position::Position;
 use engine_core::structure::{Evolution, RecordedTable};
+use engine_core::survey::Needs;
 use engine_core::target::{
     Applier, BuildJob, BuildStep, Lanes, Loader, Mender, RowCheck, Target, TaskRecord,
 };
@@ -24,7 +25,7 @@ use crate::identifier::{fit, literal, qualified};
 use crate::index::{self, Made};
 use crate::layout::TableLayout;
 use crate::loader::PostgresLoader;
-use crate::{check, ddl, existing, lanes, structure};
+use crate::{check, ddl, existing, lanes, structure, survey};
 
 /// How often a job is begun again that lost against another in a deadlock.
 const BUILD_ATTEMPTS: usize = 10;
@@ -131,6 +132,10 @@ impl Target for PostgresTarget {
     async fn check(&self, task: &str, tables: &[Arc<TargetTable>], online: bool) -> Result<Vec<Finding>> {
         let client = self.client().await?;
         check::check(&client, &self.server, task, tables, online).await
+    }
+
+    async fn survey(&self, task: &str, tables: &[Arc<TargetTable>], needs: &Needs) -> Result<Vec<Finding>> {
+        survey::run(&self.client().await?, task, tables, needs).await
     }
 
     fn render_table(&self, table: &TargetTable) -> Result<Vec<String>> {

@@ -4,6 +4,7 @@ mod control;
 mod dead_letter;
 mod plan;
 mod plugin;
+mod precheck;
 mod run;
 mod status;
 
@@ -29,7 +30,7 @@ pub(crate) fn main() -> ExitCode {
     let is_run = matches!(arguments.command, Command::Run(_));
     let screen = Screen::new(!json);
     match perform(arguments, &screen) {
-        Ok(()) => ExitCode::from(exit::DONE),
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             tracing::debug!(?error, "the command failed");
             show(&error, json, is_run, &screen);
@@ -38,9 +39,11 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn perform(arguments: Arguments, screen: &Screen) -> Result<()> {
+/// Runs the command; answers with the exit code of one that did what it was asked to do.
+fn perform(arguments: Arguments, screen: &Screen) -> Result<u8> {
     logging::start(&arguments.log, screen)?;
-    match arguments.command {
+    let done = match arguments.command {
+        Command::Precheck(arguments) => return block_on(precheck::precheck(arguments, screen)),
         Command::Run(arguments) => block_on(run::run(arguments, screen)),
         Command::Plan(arguments) => block_on(plan::plan(arguments, screen)),
         Command::Status(arguments) => status::status(&arguments),
@@ -52,11 +55,12 @@ fn perform(arguments: Arguments, screen: &Screen) -> Result<()> {
             block_on(dead_letter::retry(*arguments, screen))
         }
         Command::Plugin { command } => plugin::plugin(&command),
-    }
+    };
+    done.map(|()| exit::DONE)
 }
 
 /// Runs asynchronous work on one thread per core.
-fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
         Error::new(ErrorKind::Internal, "the threads that do the work can't be started").caused_by(error)
     })?;

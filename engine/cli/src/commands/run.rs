@@ -9,9 +9,10 @@ use engine_pipeline::options::RunOptions;
 use engine_pipeline::progress::Progress;
 
 use crate::arguments::RunArguments;
+use crate::consent::consent;
 use crate::render::summary::{Asked, Outcome};
 use crate::render::{self, Screen};
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use crate::signals::{stop_on_signal, unless_stopped};
 use crate::{connect, environment};
 
@@ -20,6 +21,11 @@ const LOOK: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(arguments: RunArguments, screen: &Screen) -> Result<()> {
     let settings = Settings::gather(arguments.task, arguments.until, &environment::variable)?;
+    let options = RunOptions {
+        consent: consent(arguments.accept_warnings, arguments.json, screen),
+        start_at: arguments.start_at,
+        limits: settings::limits(arguments.throttle, settings.throttle),
+    };
     connect::check(&settings)?;
     let asked = Asked { mode: settings.mode, until: settings.until, state_dir: settings.state_dir.clone() };
     let stop = stop_on_signal(screen)?;
@@ -31,8 +37,7 @@ pub(super) async fn run(arguments: RunArguments, screen: &Screen) -> Result<()> 
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // A task of its own, so that the display goes on while the work keeps a thread busy.
-    let mut work =
-        tokio::spawn(engine_pipeline::run::run(spec, RunOptions::default(), Arc::clone(&progress), stop));
+    let mut work = tokio::spawn(engine_pipeline::run::run(spec, options, Arc::clone(&progress), stop));
     let result = loop {
         tokio::select! {
             joined = &mut work => break joined.unwrap_or_else(|error| Err(crashed(&error))),

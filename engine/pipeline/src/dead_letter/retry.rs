@@ -64,7 +64,7 @@ pub async fn retry(spec: TaskSpec, stop: CancellationToken) -> Result<Retried> {
     let gate = Gate::new(stop.clone(), Arc::clone(&progress));
     let options = RunOptions::default();
     let task = Task { spec, options, store, directory, progress, stop, gate };
-    let prepared = task.unless_stopped(task.prepare(known.start.is_some())).await?;
+    let prepared = task.unless_stopped(task.prepare(known.start.is_some(), None)).await?;
     if !prepared.copied_before {
         return Err(Error::new(ErrorKind::Precondition, "the copy is not complete")
             .at("task", &task.spec.name)
