@@ -4,7 +4,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use engine_pipeline::task;
 
@@ -136,6 +136,31 @@ Examples:
     engine status shop-to-postgres
     engine status --state-dir /var/lib/engine --json | jq '.[] | {task, phase, lag_ms}'")]
     Status(StatusArguments),
+
+    /// Ends a task: guides from the last write on the source to the first on the target.
+    ///
+    /// Shows and times each step: waits until the target is close behind, has writes stopped or stops
+    /// them, makes sure that they have, waits until the target has everything, sets identity columns,
+    /// looks at foreign keys and triggers, holds both sides against each other, and records the end in
+    /// the target. Up to that last step everything is undone when something fails, when writes have been
+    /// stopped for longer than --freeze-budget, and by Ctrl-C.
+    ///
+    /// While an engine runs the task, the name alone is enough. Otherwise give the options that the task
+    /// was run with, and this command runs it until it is cut over.
+    #[command(after_long_help = "\
+Examples:
+  You stop the applications yourself, when asked to:
+    engine cutover shop-to-postgres
+
+  The engine has the source refuse writes, for half a minute at most:
+    engine cutover shop-to-postgres --set-source-read-only --freeze-budget 30s
+
+  In a script, without a running engine:
+    engine cutover --task shop.toml --set-source-read-only --yes --json
+
+Exit codes: 0 cut over; 1 it failed, and everything is as it was unless the error says otherwise;
+2 usage; 130 given up, and everything is as it was.")]
+    Cutover(Box<CutoverArguments>),
 
     /// Has a running task read and write nothing until it is resumed.
     ///
@@ -398,6 +423,63 @@ pub(crate) struct ControlArguments {
     pub(crate) json: bool,
 }
 
+/// `engine cutover`
+#[derive(Debug, Args)]
+pub(crate) struct CutoverArguments {
+    /// Task to cut over, in place of --name.
+    #[arg(id = "named", value_name = "NAME", conflicts_with = "name")]
+    pub(crate) named: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) task: TaskArguments,
+
+    /// Asks nothing; without --set-source-read-only, writes have to be stopped before.
+    #[arg(long, help_heading = "Cut-over")]
+    pub(crate) yes: bool,
+
+    /// How far the target may be behind when writes are stopped: 500ms, 5s, 2m.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s", help_heading = "Cut-over")]
+    pub(crate) max_lag: Duration,
+
+    /// How long writes may be stopped before everything is undone: 30s, 5m, 1h.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5m", help_heading = "Cut-over")]
+    pub(crate) freeze_budget: Duration,
+
+    /// Has the source refuse writes (`super_read_only` on MySQL, `read_only` on MariaDB), rather than
+    /// somebody stop the applications.
+    #[arg(long, help_heading = "Cut-over")]
+    pub(crate) set_source_read_only: bool,
+
+    /// Leaves out the last check.
+    #[arg(long, help_heading = "Cut-over")]
+    pub(crate) skip_verify: bool,
+
+    /// Leaves rows behind that are set aside, and so are missing in the target.
+    #[arg(long, help_heading = "Cut-over")]
+    pub(crate) leave_set_aside: bool,
+
+    /// Writes events as JSON lines on standard output: step, cut-over, error.
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
+}
+
+/// Reads `500ms`, `5s`, `2m`, `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("it is a number with ms, s, m or h".to_owned()),
+    };
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(milliseconds)) {
+        Some(time @ 1..) => Ok(Duration::from_millis(time)),
+        _ => Err("it is a number above 0 with ms, s, m or h".to_owned()),
+    }
+}
+
 /// `engine dead-letter`
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadLetterCommand {
@@ -529,6 +611,7 @@ impl Command {
             Self::Plan(arguments) => arguments.json,
             Self::Precheck(arguments) => arguments.json,
             Self::Status(arguments) => arguments.json,
+            Self::Cutover(arguments) => arguments.json,
             Self::Pause(arguments) | Self::Resume(arguments) | Self::Stop(arguments) => arguments.json,
             Self::DeadLetter { command: DeadLetterCommand::List(arguments) } => arguments.json,
             Self::DeadLetter { command: DeadLetterCommand::Retry(arguments) } => arguments.json,
@@ -569,12 +652,22 @@ mod tests {
     }
 
     #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
+        for bad in ["", "5", "s", "0s", "-1s", "1.5s", "1d", "99999999999999999999h", "9999999999999999h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn every_help() {
         insta::assert_snapshot!("help", help_of(&[]));
         insta::assert_snapshot!("help_run", help_of(&["run"]));
         insta::assert_snapshot!("help_plan", help_of(&["plan"]));
         insta::assert_snapshot!("help_precheck", help_of(&["precheck"]));
         insta::assert_snapshot!("help_status", help_of(&["status"]));
+        insta::assert_snapshot!("help_cutover", help_of(&["cutover"]));
         insta::assert_snapshot!("help_pause", help_of(&["pause"]));
         insta::assert_snapshot!("help_resume", help_of(&["resume"]));
         insta::assert_snapshot!("help_stop", help_of(&["stop"]));

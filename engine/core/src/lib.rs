@@ -8,6 +8,7 @@ pub mod batch;
 pub mod bitmap;
 pub mod change;
 pub mod column;
+pub mod cut_over;
 pub mod endpoint;
 pub mod error;
 pub mod failpoint;

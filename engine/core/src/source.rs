@@ -3,11 +3,13 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::change::{ChangeSet, SchemaChange};
+use crate::cut_over::WriteState;
 use crate::endpoint::Endpoint;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::finding::Finding;
 use crate::position::{Position, Watermarks};
 use crate::schema::TableSchema;
@@ -186,10 +188,50 @@ pub trait Source: Send + Sync {
         Ok(None)
     }
 
+    /// Whether the source takes writes. A [`Precondition`](ErrorKind::Precondition) error from a
+    /// source that can't be told to refuse them.
+    async fn write_state(&self) -> Result<WriteState> {
+        Err(not_frozen_by_us(self.endpoint()))
+    }
+
+    /// Tries whether the account may have the source refuse writes, without doing it.
+    async fn may_freeze(&self) -> Result<()> {
+        Err(not_frozen_by_us(self.endpoint()))
+    }
+
+    /// Has the source refuse writes, those of open transactions among them. Waits for statements and
+    /// commits in progress for as long as `patience`, and leaves everything as it was when they last
+    /// longer.
+    async fn freeze(&self, _patience: Duration) -> Result<()> {
+        Err(not_frozen_by_us(self.endpoint()))
+    }
+
+    /// Has the source as it was.
+    async fn restore_writes(&self, _before: &WriteState) -> Result<()> {
+        Err(not_frozen_by_us(self.endpoint()))
+    }
+
+    /// What of work begun on the source at least `ago` may still be committed: a failed finding for
+    /// each kind that [`freeze`](Self::freeze) would not stop, however old, a warning for what it does.
+    async fn unfinished(&self, _ago: Duration) -> Result<Vec<Finding>> {
+        Ok(Vec::new())
+    }
+
+    /// Rows of a table, counted.
+    async fn count_rows(&self, _table: &TableSchema) -> Result<u64> {
+        Err(Error::new(ErrorKind::Precondition, "rows of this kind of source can't be counted"))
+    }
+
     /// Opens a connection for chunks.
     async fn open_reader(&self) -> Result<Box<dyn Reader>>;
 
     /// Opens the stream. An error says why changes can't be followed from there (purged, another
     /// server), if they can't; the source must have `applied`, since the target has.
     async fn open_stream(&self, request: StreamRequest) -> Result<Box<dyn ChangeStream>>;
+}
+
+fn not_frozen_by_us(endpoint: &Endpoint) -> Error {
+    Error::new(ErrorKind::Precondition, "the engine can't have this source refuse writes")
+        .at("source", format_args!("{} {}", endpoint.engine, endpoint.version))
+        .help("stop the writes yourself, and leave out --set-source-read-only")
 }

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::change::Op;
+use crate::cut_over::CutOver;
 use crate::endpoint::Endpoint;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::finding::Finding;
 use crate::plan::TargetTable;
 use crate::position::{Position, Watermarks};
@@ -283,6 +284,33 @@ pub trait Target: Send + Sync {
     /// commit any more; what they did commit is in the answer. The number may differ each time.
     async fn open_lanes(&self, count: usize) -> Result<Lanes>;
 
+    /// Rows of a table, counted. Needs no claim.
+    async fn count_rows(&self, _table: &TargetTable) -> Result<u64> {
+        Err(not_cut_over(self.endpoint()))
+    }
+
+    /// Whether applications can be let in: foreign keys there and validated, triggers on. A failed
+    /// finding for what is not, with the statement that mends it; a pass for what is. Needs no claim.
+    async fn ready_for_use(&self, _tables: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
+        Err(not_cut_over(self.endpoint()))
+    }
+
+    /// Records that the task was cut over, in one transaction with what keeps any engine that has it
+    /// from committing anything further, this one included.
+    async fn mark_cut_over(&self, _mark: &CutOver) -> Result<()> {
+        Err(not_cut_over(self.endpoint()))
+    }
+
+    /// What [`mark_cut_over`](Self::mark_cut_over) recorded. Needs no claim.
+    async fn cut_over(&self, _task: &str) -> Result<Option<CutOver>> {
+        Ok(None)
+    }
+
     /// Opens a connection for rows that were set aside.
     async fn open_mender(&self) -> Result<Box<dyn Mender>>;
+}
+
+fn not_cut_over(endpoint: &Endpoint) -> Error {
+    Error::new(ErrorKind::Precondition, "a task with this kind of target can't be cut over by the engine")
+        .at("target", format_args!("{} {}", endpoint.engine, endpoint.version))
 }

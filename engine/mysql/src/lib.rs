@@ -62,6 +62,7 @@ mod chunk;
 pub mod connect;
 mod ddl;
 pub mod error;
+mod freeze;
 mod load;
 mod reader;
 pub mod server;

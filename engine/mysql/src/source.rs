@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use std::time::Duration;
 
 use engine_core::change::SchemaChange;
+use engine_core::cut_over::WriteState;
 use engine_core::endpoint::{Endpoint, EndpointUrl};
 use engine_core::finding::Finding;
 use engine_core::position::Position;
@@ -24,7 +25,7 @@ use crate::chunk::{self, ChunkKey};
 use crate::connect::Connector;
 use crate::reader::ChunkReader;
 use crate::server::Server;
-use crate::{catalog, checks, ddl, load, survey, watermark};
+use crate::{catalog, checks, ddl, freeze, load, survey, watermark};
 
 /// A MySQL or MariaDB server to read from.
 pub struct MysqlSource {
@@ -141,6 +142,31 @@ impl Source for MysqlSource {
 
     async fn load(&self) -> Result<Option<u64>> {
         on_control!(self, conn => load::running(conn))
+    }
+
+    async fn write_state(&self) -> Result<WriteState> {
+        on_control!(self, conn => freeze::state(conn))
+    }
+
+    async fn may_freeze(&self) -> Result<()> {
+        on_control!(self, conn => freeze::try_privilege(conn, &self.server))
+    }
+
+    async fn freeze(&self, patience: Duration) -> Result<()> {
+        on_control!(self, conn => freeze::freeze(conn, &self.server, patience))
+    }
+
+    async fn restore_writes(&self, before: &WriteState) -> Result<()> {
+        on_control!(self, conn => freeze::restore(conn, before))
+    }
+
+    async fn unfinished(&self, ago: Duration) -> Result<Vec<Finding>> {
+        on_control!(self, conn => freeze::unfinished(conn, ago))
+    }
+
+    async fn count_rows(&self, table: &TableSchema) -> Result<u64> {
+        let mut conn = self.connector.open().await?;
+        freeze::count(&mut conn, table).await
     }
 
     async fn open_reader(&self) -> Result<Box<dyn Reader>> {

@@ -124,7 +124,7 @@ fn read_only(settings: &Settings) -> Option<Finding> {
         Severity::Note,
         name,
         "is ON: the server is a replica, or a cut-over left it so",
-        Some("when applications are to write to it: SET GLOBAL read_only = OFF"),
+        Some("SET GLOBAL read_only = OFF, when applications are to write to it"),
     ))
 }
 
@@ -169,7 +169,7 @@ async fn long_transactions(conn: &mut Conn) -> Option<Finding> {
     // NULL when none is open.
     let oldest: Option<Option<u64>> = conn
         .query_first(
-            "SELECT CAST(GREATEST(MAX(TIMESTAMPDIFF(SECOND, trx_started, NOW())), 0) AS UNSIGNED) FROM information_schema.innodb_trx",
+            "SELECT CAST(GREATEST(MAX(TIMESTAMPDIFF(SECOND, trx_started, CONVERT_TZ(NOW(), @@session.time_zone, 'SYSTEM'))), 0) AS UNSIGNED) FROM information_schema.innodb_trx",
         )
         .await
         .ok()?;

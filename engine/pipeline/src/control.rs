@@ -10,6 +10,6 @@ mod protocol;
 mod server;
 mod socket;
 
-pub use client::{Call, ask};
-pub use protocol::{Answer, Condition, Request};
-pub(crate) use server::{Served, Server};
+pub use client::{Call, ask, not_running};
+pub use protocol::{Answer, Condition, Refused, Request};
+pub(crate) use server::Server;

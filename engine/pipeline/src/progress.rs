@@ -117,6 +117,9 @@ pub struct Report {
     /// What it waits for, or what slows it down, in words.
     #[serde(default)]
     pub waits_for: Option<String>,
+    /// Where it was cut over, once it was.
+    #[serde(default)]
+    pub cut_over: Option<String>,
     /// The error that ended the run.
     pub error: Option<String>,
 }
@@ -164,6 +167,7 @@ impl Progress {
             pid: Some(std::process::id()),
             paused: false,
             waits_for: None,
+            cut_over: None,
             error: None,
         }))
     }

@@ -1,7 +1,6 @@
 //! A task from beginning to end, and on from wherever it was.
 
 use futures_util::{TryStreamExt as _, stream};
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -19,11 +18,13 @@ use engine_core::structure::RecordedTable;
 use engine_core::target::{BuildStep, TaskRecord};
 
 use crate::chain::Chain;
+use crate::control;
 use crate::control::gate::{Gate, Held, Released};
-use crate::control::{self, Served};
+use crate::cut_over::{self, Subject};
 use crate::dead_letter::DeadLetters;
 use crate::evolve;
 use crate::follow::{Followed, Follower};
+use crate::identities;
 use crate::options::RunOptions;
 use crate::plan::{self, TaskPlan};
 use crate::progress::{Phase, Progress, TableProgress};
@@ -46,12 +47,13 @@ pub async fn run(
 ) -> Result<()> {
     let directory = TaskDirectory::open(&spec.state_dir, &spec.name)?;
     let gate = Gate::new(stop.clone(), Arc::clone(&progress));
-    let served = Served {
+    let subject = Subject {
+        spec: Arc::new(spec.clone()),
+        directory: directory.path().to_owned(),
         gate: Arc::clone(&gate),
         progress: Arc::clone(&progress),
-        directory: directory.path().to_owned(),
     };
-    let server = control::Server::start(served)?;
+    let server = control::Server::start(subject)?;
     let result = Box::pin(run_in(directory, spec, options, progress, gate)).await;
     server.end().await;
     result
@@ -149,6 +151,8 @@ impl Task {
         let online = self.spec.mode == Mode::Online;
         self.progress.enter(Phase::Precheck);
         let pass = self.gate.enter().await?;
+        self.unless_stopped(cut_over::refuse_if_over(&self.spec)).await?;
+        self.note(cut_over::left_over(self.directory.path())?.into_iter().collect())?;
         let checked = self.unless_stopped(self.spec.source.check(&self.spec.selection, online)).await?;
         self.note(checked.clone())?;
         let (pass, question) = match self.options.start_at {
@@ -186,7 +190,10 @@ impl Task {
                 Until::CaughtUp => {
                     let now = self.patiently(|| self.spec.source.high_watermark()).await?;
                     self.follow(&mut prepared, Some(&now)).await?;
-                    self.set_identities(&prepared.targets).await?;
+                    // Of a target that is in use by now they are nobody's business but its own.
+                    if !self.gate.is_complete() {
+                        self.set_identities(&prepared.targets).await?;
+                    }
                 }
                 Until::Stopped => self.follow(&mut prepared, None).await?,
             }
@@ -411,6 +418,7 @@ impl Task {
         loop {
             let pass = self.gate.enter().await?;
             let goal = self.gate.goal();
+            self.gate.show(Held { routes: prepared.routes.clone(), targets: prepared.targets.clone() });
             match self.follower(prepared, &pass.stop).follow(goal.as_ref().or(until)).await {
                 Err(error) if self.gate.is_ours(&error) => {}
                 Err(error) => return Err(error),
@@ -420,8 +428,7 @@ impl Task {
                 Ok(Followed::Reached) => {
                     drop(pass);
                     let Some(goal) = goal else { return Ok(()) };
-                    let held = Held { routes: prepared.routes.clone(), targets: prepared.targets.clone() };
-                    if self.gate.hold(&goal, held).await? == Released::Complete {
+                    if self.gate.hold(&goal).await? == Released::Complete {
                         return Ok(());
                     }
                 }
@@ -522,15 +529,8 @@ impl Task {
     }
 
     async fn set_identities(&self, targets: &[Arc<TargetTable>]) -> Result<()> {
-        if targets.iter().all(|target| target.columns.iter().all(|column| !column.identity)) {
+        if self.patiently(|| identities::set(&self.spec, targets)).await? == 0 {
             return Ok(());
-        }
-        let now = self.patiently(|| self.spec.source.catalog(&self.spec.selection)).await?;
-        let next_identities: HashMap<&TableName, u64> =
-            now.iter().filter_map(|schema| Some((&schema.name, schema.next_identity?))).collect();
-        for target in targets.iter().filter(|target| target.columns.iter().any(|column| column.identity)) {
-            let next = next_identities.get(&target.source).copied();
-            self.patiently(|| self.spec.target.set_identity(target, next)).await?;
         }
         Failpoint::IdentitiesSet.reach();
         Ok(())

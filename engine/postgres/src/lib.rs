@@ -45,6 +45,7 @@ mod check;
 mod connect;
 mod control;
 mod copy;
+mod cut_over;
 mod ddl;
 mod exact;
 mod existing;

@@ -1,6 +1,7 @@
 //! [`PostgresTarget`]: the crate's face.
 
 use async_trait::async_trait;
+use engine_core::cut_over::CutOver;
 use engine_core::endpoint::{Endpoint, EndpointUrl};
 use engine_core::failpoint::Failpoint;
 use engine_core::finding::Finding;
@@ -25,7 +26,7 @@ use crate::identifier::{fit, literal, qualified};
 use crate::index::{self, Made};
 use crate::layout::TableLayout;
 use crate::loader::PostgresLoader;
-use crate::{check, ddl, existing, lanes, structure, survey};
+use crate::{check, cut_over, ddl, existing, lanes, structure, survey};
 
 /// How often a job is begun again that lost against another in a deadlock.
 const BUILD_ATTEMPTS: usize = 10;
@@ -258,6 +259,22 @@ impl Target for PostgresTarget {
         let appliers = try_join_all(opening).await?;
         let appliers = appliers.into_iter().map(|applier| Box::new(applier) as Box<dyn Applier>).collect();
         Ok(Lanes { position, applied, appliers })
+    }
+
+    async fn count_rows(&self, table: &TargetTable) -> Result<u64> {
+        cut_over::count_rows(&self.client().await?, table).await
+    }
+
+    async fn ready_for_use(&self, tables: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
+        cut_over::ready_for_use(&self.client().await?, tables).await
+    }
+
+    async fn mark_cut_over(&self, mark: &CutOver) -> Result<()> {
+        cut_over::mark(&mut self.client().await?, &self.claimed()?, mark).await
+    }
+
+    async fn cut_over(&self, task: &str) -> Result<Option<CutOver>> {
+        cut_over::read(&self.client().await?, task).await
     }
 
     async fn open_mender(&self) -> Result<Box<dyn Mender>> {

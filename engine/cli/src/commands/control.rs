@@ -37,6 +37,7 @@ fn text(name: &str, condition: Condition, position: Option<&str>, option: &str) 
             "{name} is paused{at}: nothing is read or written\nnext: engine resume {name}{option} goes on, engine stop \
              {name}{option} ends it"
         ),
+        Condition::CutOver => format!("{name} is cut over{at}"),
         Condition::Stopped => format!("{name} has ended{at}; engine run goes on from there"),
     }
 }

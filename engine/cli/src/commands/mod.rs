@@ -1,6 +1,7 @@
 //! The commands, one module each, and how they are begun and ended.
 
 mod control;
+mod cutover;
 mod dead_letter;
 mod plan;
 mod plugin;
@@ -27,7 +28,7 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => return ExitCode::from(refuse(&error)),
     };
     let json = arguments.command.json();
-    let is_run = matches!(arguments.command, Command::Run(_));
+    let is_run = matches!(arguments.command, Command::Run(_) | Command::Cutover(_));
     let screen = Screen::new(!json);
     match perform(arguments, &screen) {
         Ok(code) => ExitCode::from(code),
@@ -47,6 +48,7 @@ fn perform(arguments: Arguments, screen: &Screen) -> Result<u8> {
         Command::Run(arguments) => block_on(run::run(arguments, screen)),
         Command::Plan(arguments) => block_on(plan::plan(arguments, screen)),
         Command::Status(arguments) => status::status(&arguments),
+        Command::Cutover(arguments) => block_on(cutover::cutover(*arguments, screen)),
         Command::Pause(arguments) => block_on(control::control(&arguments, Request::Pause)),
         Command::Resume(arguments) => block_on(control::control(&arguments, Request::Resume)),
         Command::Stop(arguments) => block_on(control::control(&arguments, Request::Stop)),
@@ -90,7 +92,8 @@ fn refuse(error: &clap::Error) -> u8 {
         let complaint = rendered.lines().next().unwrap_or_default();
         let what = complaint.strip_prefix("error: ").unwrap_or(complaint);
         let usage = Error::new(ErrorKind::Usage, what).help("engine --help lists commands and options");
-        let is_run = std::env::args_os().nth(1).is_some_and(|command| command == "run");
+        let is_run =
+            std::env::args_os().nth(1).is_some_and(|command| command == "run" || command == "cutover");
         show(&usage, true, is_run, &Screen::new(false));
     } else {
         drop(error.print());

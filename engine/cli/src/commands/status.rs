@@ -57,6 +57,7 @@ fn condition(report: &Report) -> &'static str {
     match (report.pid, &report.error, report.phase) {
         (Some(_), ..) if report.paused => "paused",
         (Some(_), ..) => "running",
+        (None, ..) if report.cut_over.is_some() => "cut over",
         (None, Some(_), _) => "failed",
         (None, None, Phase::Done) => "done",
         (None, None, _) => "stopped",

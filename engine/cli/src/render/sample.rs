@@ -45,6 +45,7 @@ pub(crate) fn precheck() -> Report {
         pid: Some(4711),
         paused: false,
         waits_for: None,
+        cut_over: None,
         error: None,
     }
 }

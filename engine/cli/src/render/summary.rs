@@ -92,7 +92,9 @@ fn text(report: &Report, pace: &Pace, outcome: Outcome, asked: &Asked) -> String
             &format!("{}, see above or 'engine status {}'", count(warnings as u64), report.task),
         );
     }
-    let next = next_step(outcome, asked).map(|next| format!("\nnext: {next}")).unwrap_or_default();
+    let is_over = outcome == Outcome::Done && report.cut_over.is_some();
+    let next = if is_over { Some(CUT_OVER) } else { next_step(outcome, asked) };
+    let next = next.map(|next| format!("\nnext: {next}")).unwrap_or_default();
     format!("{}: {end} after {took}\n{facts}{next}", report.task)
 }
 
@@ -123,6 +125,8 @@ fn changes(report: &Report) -> String {
     )
 }
 
+const CUT_OVER: &str = "the task was cut over; point the applications at the target";
+
 fn next_step(outcome: Outcome, asked: &Asked) -> Option<&'static str> {
     match (outcome, asked.mode, asked.until) {
         // The error brings its own advice.
@@ -133,8 +137,7 @@ fn next_step(outcome: Outcome, asked: &Asked) -> Option<&'static str> {
         }
         (Outcome::Done, Mode::Online, _) => Some(
             "the target has everything up to the position above; the same command goes on from it.\n      \
-             To move over: stop the writes to the source, run it once more with --until caught-up, and\n      \
-             point the applications at the target",
+             To move over: engine cutover, with the same options",
         ),
     }
 }

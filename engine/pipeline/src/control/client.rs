@@ -49,6 +49,7 @@ pub async fn ask(state_dir: &Path, task: &str, request: &Request) -> Result<(Con
     match call.next().await? {
         Some(Answer::Done { condition, position }) => Ok((condition, position)),
         Some(Answer::Refused(refused)) => Err(Error::from(refused).at("task", task)),
+        Some(Answer::Told { .. }) => Err(Error::new(ErrorKind::Internal, "an answer that was not asked for")),
         None if *request == Request::Stop => Ok((Condition::Stopped, None)),
         None => Err(Error::new(ErrorKind::State, "the task ended before it could answer")
             .at("task", task)
@@ -57,7 +58,7 @@ pub async fn ask(state_dir: &Path, task: &str, request: &Request) -> Result<(Con
 }
 
 /// The error of whoever asks a task that no process runs.
-pub(super) fn not_running(state_dir: &Path, task: &str) -> Error {
+pub fn not_running(state_dir: &Path, task: &str) -> Error {
     Error::new(ErrorKind::State, "no engine is running this task")
         .at("task", task)
         .at("state directory", state_dir.display())

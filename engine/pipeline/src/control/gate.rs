@@ -6,7 +6,7 @@
 //! the position is where it always is: in the target.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -33,21 +33,28 @@ struct State {
     inside: usize,
     /// What the passes are cancelled by.
     token: CancellationToken,
-    /// What is held: the target has everything up to the position that was asked for, and nothing
-    /// goes on.
-    held: Option<Arc<Held>>,
+    /// The target has everything up to the position that was asked for, and nothing goes on.
+    held: bool,
     /// The task was handed over for good: what is held ends.
     complete: bool,
     ended: bool,
 }
 
-/// A task that holds.
+/// What a task is working on.
 #[derive(Clone, Default)]
 pub(crate) struct Held {
     /// Its tables.
     pub(crate) routes: Vec<Arc<Route>>,
     /// The same in the target.
     pub(crate) targets: Vec<Arc<TargetTable>>,
+}
+
+impl Held {
+    /// Whether they are the same tables, unchanged in structure.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let pairs = || self.routes.iter().zip(&other.routes);
+        self.routes.len() == other.routes.len() && pairs().all(|(one, other)| Arc::ptr_eq(one, other))
+    }
 }
 
 impl fmt::Debug for Held {
@@ -61,6 +68,7 @@ impl fmt::Debug for Held {
 pub(crate) struct Gate {
     stop: CancellationToken,
     state: watch::Sender<State>,
+    tables: Mutex<Arc<Held>>,
     progress: Arc<Progress>,
 }
 
@@ -93,11 +101,11 @@ impl Gate {
             wanted: Wanted::Go,
             inside: 0,
             token: stop.child_token(),
-            held: None,
+            held: false,
             complete: false,
             ended: false,
         };
-        Arc::new(Self { stop, state: watch::Sender::new(state), progress })
+        Arc::new(Self { stop, state: watch::Sender::new(state), tables: Mutex::default(), progress })
     }
 
     /// What ends the task.
@@ -148,10 +156,10 @@ impl Gate {
     }
 
     /// Holds at `goal`, which the target has reached, until whoever asked for it lets go.
-    pub(crate) async fn hold(&self, goal: &Position, held: Held) -> Result<Released> {
+    pub(crate) async fn hold(&self, goal: &Position) -> Result<Released> {
         let wanted = Wanted::Drain(goal.clone());
         let mut changes = self.state.subscribe();
-        self.change(|state| state.held = (state.wanted == wanted).then(|| Arc::new(held)));
+        self.change(|state| state.held = state.wanted == wanted);
         loop {
             changes.mark_unchanged();
             let (complete, still) = {
@@ -199,18 +207,34 @@ impl Gate {
     }
 
     /// Has the stream go on up to `position` and no further; returns when the target has it all.
-    pub(crate) async fn drain(&self, position: &Position) -> Result<Arc<Held>> {
+    pub(crate) async fn drain(&self, position: &Position) -> Result<()> {
         let wanted = Wanted::Drain(position.clone());
         self.change(|state| {
             state.wanted = wanted.clone();
-            state.held = None;
+            state.held = false;
             state.token.cancel();
             state.token = self.stop.child_token();
         });
-        self.until(|state| state.held.is_some() || state.wanted != wanted).await?;
-        self.state.borrow().held.clone().ok_or_else(|| {
-            Error::new(ErrorKind::Interrupted, "the task went on before everything was applied")
-        })
+        self.until(|state| state.held || state.wanted != wanted).await?;
+        if self.state.borrow().held {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Interrupted, "the task went on before everything was applied"))
+    }
+
+    /// Lays open what the task is working on.
+    pub(crate) fn show(&self, tables: Held) {
+        *self.tables.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(tables);
+    }
+
+    /// What the task is working on.
+    pub(crate) fn tables(&self) -> Arc<Held> {
+        Arc::clone(&self.tables.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether the task was handed over for good.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.state.borrow().complete
     }
 
     /// Lets the work go on, whatever held it up.
@@ -220,7 +244,7 @@ impl Gate {
                 state.wanted = Wanted::Go;
                 state.token.cancel();
                 state.token = self.stop.child_token();
-                state.held = None;
+                state.held = false;
             }
         });
     }
@@ -336,7 +360,7 @@ mod tests {
                 pass.stop.cancelled().await;
                 drop(pass);
                 let goal = gate.goal().expect("a goal");
-                gate.hold(&goal, Held::default()).await
+                gate.hold(&goal).await
             }
         });
         tokio::task::yield_now().await;

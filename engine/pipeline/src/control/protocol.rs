@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use engine_core::error::{Error, ErrorKind};
 
+use crate::cut_over::{CutOverOptions, Event};
+
 /// What a running task is asked to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
@@ -14,6 +16,15 @@ pub enum Request {
     Resume,
     /// End as by Ctrl-C.
     Stop,
+    /// Be cut over. Events follow, then the answer.
+    CutOver(CutOverOptions),
+    /// The answer to a question of a cut-over.
+    Reply {
+        /// Whether it was yes.
+        yes: bool,
+    },
+    /// Give the cut-over up.
+    Abort,
 }
 
 /// What a task does.
@@ -24,6 +35,8 @@ pub enum Condition {
     Running,
     /// It holds; nothing is read or written.
     Paused,
+    /// It was cut over; nothing goes on any more.
+    CutOver,
     /// Its process has ended, or is about to with nothing left to do.
     Stopped,
 }
@@ -34,6 +47,7 @@ impl Condition {
         match self {
             Self::Running => "running",
             Self::Paused => "paused",
+            Self::CutOver => "cut-over",
             Self::Stopped => "stopped",
         }
     }
@@ -50,6 +64,11 @@ pub enum Answer {
         /// Position at which the target stands.
         position: Option<String>,
     },
+    /// Something is told while a task is cut over.
+    Told {
+        /// What.
+        told: Event,
+    },
     /// It has not.
     Refused(Refused),
 }
@@ -57,6 +76,9 @@ pub enum Answer {
 /// An [`Error`] on its way to another process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
+    /// Whether it was given up, rather than failed.
+    #[serde(default)]
+    pub given_up: bool,
     /// What failed.
     pub what: String,
     /// Where.
@@ -71,6 +93,7 @@ pub struct Refused {
 impl From<&Error> for Refused {
     fn from(error: &Error) -> Self {
         Self {
+            given_up: error.kind() == ErrorKind::Interrupted,
             what: error.what().to_owned(),
             place: error.place().iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
             why: error.why().map(str::to_owned),
@@ -81,7 +104,8 @@ impl From<&Error> for Refused {
 
 impl From<Refused> for Error {
     fn from(refused: Refused) -> Self {
-        let mut error = Self::new(ErrorKind::State, refused.what);
+        let kind = if refused.given_up { ErrorKind::Interrupted } else { ErrorKind::State };
+        let mut error = Self::new(kind, refused.what);
         if !refused.place.is_empty() {
             let place: Vec<String> =
                 refused.place.iter().map(|(name, value)| format!("{name} {value}")).collect();

@@ -67,7 +67,11 @@ fn short(directory: &Path) -> io::Result<(PathBuf, File)> {
 }
 
 /// JSON lines in.
-pub(super) struct LinesIn(BufReader<OwnedReadHalf>);
+pub(super) struct LinesIn {
+    input: BufReader<OwnedReadHalf>,
+    /// The beginning of a line.
+    line: Vec<u8>,
+}
 
 /// JSON lines out.
 pub(super) struct LinesOut(OwnedWriteHalf);
@@ -75,18 +79,20 @@ pub(super) struct LinesOut(OwnedWriteHalf);
 /// Both directions of a connection.
 pub(super) fn lines(stream: UnixStream) -> (LinesIn, LinesOut) {
     let (input, output) = stream.into_split();
-    (LinesIn(BufReader::new(input)), LinesOut(output))
+    (LinesIn { input: BufReader::new(input), line: Vec::new() }, LinesOut(output))
 }
 
 impl LinesIn {
-    /// The next line; `None` when the other side has gone.
+    /// The next line; `None` when the other side has gone. Cancel-safe.
     pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
-        let mut line = String::new();
-        let read = (&mut self.0).take(LONGEST).read_line(&mut line).await;
-        if read.map_err(|error| broken().caused_by(error))? == 0 {
+        let left = LONGEST.saturating_sub(self.line.len() as u64);
+        let read = (&mut self.input).take(left).read_until(b'\n', &mut self.line).await;
+        read.map_err(|error| broken().caused_by(error))?;
+        if self.line.is_empty() {
             return Ok(None);
         }
-        serde_json::from_str(&line).map(Some).map_err(|error| {
+        let line = std::mem::take(&mut self.line);
+        serde_json::from_slice(&line).map(Some).map_err(|error| {
             Error::new(ErrorKind::State, "a line over the control socket makes no sense")
                 .caused_by(error)
                 .help("use the same version of the engine on both sides")

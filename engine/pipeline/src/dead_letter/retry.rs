@@ -59,6 +59,7 @@ pub async fn retry(spec: TaskSpec, stop: CancellationToken) -> Result<Retried> {
             .at("target", &spec.target_label)
             .help("give the target that the task was run with")
     })?;
+    crate::cut_over::refuse_if_over(&spec).await?;
     let store = Store::open(directory.path())?;
     let progress = Arc::new(Progress::new(&spec.name, &spec.source_label, &spec.target_label));
     let gate = Gate::new(stop.clone(), Arc::clone(&progress));
