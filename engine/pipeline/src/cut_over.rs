@@ -12,7 +12,7 @@ mod intent;
 mod steps;
 
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use engine_core::finding::{Finding, Severity};
 
 use crate::control::gate::Gate;
 use crate::progress::Progress;
+use crate::state::TaskDirectory;
 use crate::task::TaskSpec;
 
 pub(crate) use steps::run;
@@ -163,16 +164,39 @@ pub(crate) struct Subject {
     pub(crate) progress: Arc<Progress>,
 }
 
-/// A warning when a cut-over of the task was killed in the middle.
-pub(crate) fn left_over(directory: &std::path::Path) -> Result<Option<Finding>> {
-    Ok(intent::read(directory)?.map(|intent| Finding {
+/// A warning when a cut-over of the task was killed and the source is still read-only.
+pub(crate) async fn left_over(spec: &TaskSpec, directory: &Path) -> Result<Option<Finding>> {
+    let Some(intent) = intent::read(directory)? else { return Ok(None) };
+    if spec.source.write_state().await.is_ok_and(|state| !state.frozen) {
+        // Somebody has undone it.
+        intent::remove(directory)?;
+        return Ok(None);
+    }
+    Ok(Some(Finding {
         severity: Severity::Warning,
         subject: "cut-over".into(),
-        message: "one of this task was killed before its end, and may have left the source read-only".into(),
+        message: "one of this task was killed before its end, and has left the source read-only".into(),
         fix: Some(format!(
             "engine cutover goes on with it; to have the source take writes: {}",
             intent.before.statement
         )),
+    }))
+}
+
+/// What an earlier cut-over did that was killed after its last step; `None` when there was none.
+/// Told once.
+pub async fn completed_unheard(spec: &TaskSpec) -> Result<Option<Completed>> {
+    let Some(over) = spec.target.cut_over(&spec.name).await? else { return Ok(None) };
+    let directory = TaskDirectory::open(&spec.state_dir, &spec.name)?;
+    let Some(intent) = intent::read(directory.path())? else { return Ok(None) };
+    intent::remove(directory.path())?;
+    Ok(Some(Completed {
+        task: over.task,
+        source: spec.source_label.clone(),
+        target: spec.target_label.clone(),
+        position: over.position.to_string(),
+        frozen_ms: over.at_ms.saturating_sub(intent.since_ms),
+        undo: over.before.map(|before| before.statement),
     }))
 }
 

@@ -33,6 +33,8 @@ pub enum Side {
 pub struct Item {
     /// What it is about.
     pub side: Side,
+    /// Whether a run asks about it before a task begins.
+    pub asks: bool,
     /// What was found.
     #[serde(flatten)]
     pub finding: Finding,
@@ -52,14 +54,23 @@ impl Precheck {
     }
 
     fn add(&mut self, side: Side, findings: impl IntoIterator<Item = Finding>) {
-        self.items.extend(findings.into_iter().map(|finding| Item { side, finding }));
+        self.items.extend(findings.into_iter().map(|finding| Item { side, asks: false, finding }));
     }
 
-    /// Takes findings; that they can't be had is a failed item of its own.
+    /// Takes what a look around found; that it can't be had is a failed item of its own.
     fn take(&mut self, side: Side, subject: &str, findings: Result<Vec<Finding>>) {
         match findings {
             Ok(findings) => self.add(side, findings),
             Err(error) => self.add(side, [failed(subject, &error)]),
+        }
+    }
+
+    /// Takes what a check found, which a run asks about.
+    fn take_check(&mut self, side: Side, subject: &str, findings: Result<Vec<Finding>>) {
+        let first = self.items.len();
+        self.take(side, subject, findings);
+        for item in self.items.iter_mut().skip(first) {
+            item.asks = is_worth_asking(&item.finding);
         }
     }
 }
@@ -76,7 +87,7 @@ pub async fn precheck(spec: &TaskSpec) -> Result<Precheck> {
     };
     list.add(Side::Source, [endpoint("source", &spec.source_label, spec.source.endpoint())]);
     let checked = spec.source.check(&spec.selection, online).await;
-    list.take(Side::Source, "source", checked);
+    list.take_check(Side::Source, "source", checked);
 
     let planned = planned(spec).await;
     let plan = match planned {
@@ -95,7 +106,7 @@ pub async fn precheck(spec: &TaskSpec) -> Result<Precheck> {
     }
     list.add(Side::Target, [endpoint("target", &spec.target_label, spec.target.endpoint())]);
     let checked = spec.target.check(&spec.name, &targets, online).await;
-    list.take(Side::Target, "target", checked);
+    list.take_check(Side::Target, "target", checked);
     list.take(Side::Target, "target", spec.target.survey(&spec.name, &targets, &needs).await);
     list.items.sort_by_key(|item| item.side);
     Ok(list)
@@ -144,10 +155,12 @@ fn of_plan(spec: &TaskSpec, plan: &TaskPlan) -> Vec<Finding> {
 /// The warnings for which somebody is asked before a task begins: those about a server as a whole.
 /// What a plan decides about single tables has its own place, the plugins' configuration.
 pub(crate) fn worth_asking(findings: &[Finding]) -> Vec<Finding> {
-    let about_server =
-        |finding: &&Finding| finding.subject.starts_with("source ") || finding.subject.starts_with("target ");
-    let warnings = findings.iter().filter(|finding| finding.severity == Severity::Warning);
-    warnings.filter(about_server).cloned().collect()
+    findings.iter().filter(|finding| is_worth_asking(finding)).cloned().collect()
+}
+
+fn is_worth_asking(finding: &Finding) -> bool {
+    finding.severity == Severity::Warning
+        && ["source ", "target "].iter().any(|side| finding.subject.starts_with(side))
 }
 
 /// The error of a check as an item.

@@ -152,7 +152,8 @@ impl Task {
         self.progress.enter(Phase::Precheck);
         let pass = self.gate.enter().await?;
         self.unless_stopped(cut_over::refuse_if_over(&self.spec)).await?;
-        self.note(cut_over::left_over(self.directory.path())?.into_iter().collect())?;
+        let left_over = cut_over::left_over(&self.spec, self.directory.path());
+        self.note(self.unless_stopped(left_over).await?.into_iter().collect())?;
         let checked = self.unless_stopped(self.spec.source.check(&self.spec.selection, online)).await?;
         self.note(checked.clone())?;
         let (pass, question) = match self.options.start_at {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use engine_core::{Error, ErrorKind, Result};
 use engine_pipeline::control::{Answer, Call, Request, not_running};
-use engine_pipeline::cut_over::{Completed, CutOverOptions, Event, Progressed};
+use engine_pipeline::cut_over::{Completed, CutOverOptions, Event, Progressed, completed_unheard};
 use engine_pipeline::options::RunOptions;
 use engine_pipeline::progress::{Phase, Progress};
 use engine_pipeline::run::run;
@@ -86,6 +86,9 @@ async fn take_over(
     }
     settings.until = Until::Stopped;
     let spec = unless_stopped(stop, Box::pin(connect::connect(settings))).await?;
+    if let Some(completed) = unless_stopped(stop, completed_unheard(&spec)).await? {
+        return Ok(completed);
+    }
     let known = unless_stopped(stop, spec.target.task(&spec.name)).await?;
     if known.is_none() {
         return Err(Error::new(ErrorKind::State, "the target does not know the task")

@@ -30,7 +30,7 @@ pub(super) async fn precheck(arguments: PrecheckArguments, screen: &Screen) -> R
             Err(error) if matches!(error.kind(), ErrorKind::Usage | ErrorKind::Interrupted) => Err(error),
             // That a server can't be reached is what is found.
             Err(error) => Ok(Precheck {
-                items: vec![Item { side: Side::Source, finding: failed("connection", &error) }],
+                items: vec![Item { side: Side::Source, asks: false, finding: failed("connection", &error) }],
             }),
         }
     })
@@ -141,8 +141,16 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 fn verdict(list: &Precheck) -> String {
     let of = |severity| list.count(severity) as u64;
     let (warnings, failures) = (of(Severity::Warning), of(Severity::Failed));
+    let mut subjects: Vec<&str> =
+        list.items.iter().filter(|item| item.asks).map(|item| item.finding.subject.as_str()).collect();
+    let asked = subjects.len();
+    subjects.dedup();
     let next = match (failures, warnings) {
         (1.., _) => "A run would stop before anything is written: mend what failed.",
+        (0, 1..) if asked > 0 => &format!(
+            "A run is possible. It asks about {asked} of the warnings, or takes --accept-warnings: {}.",
+            subjects.join(", ")
+        ),
         (0, 1..) => "A run is possible. Read the warnings before you begin.",
         (0, 0) => "Nothing stands in the way of a run.",
     };
@@ -166,7 +174,8 @@ mod tests {
             message: message.into(),
             fix: fix.map(str::to_owned),
         };
-        Item { side, finding }
+        let asks = subject.starts_with("target ") && severity == Severity::Warning;
+        Item { side, asks, finding }
     }
 
     fn list() -> Precheck {
@@ -212,6 +221,12 @@ mod tests {
         assert_eq!(code(&list), 1);
         list.items.retain(|item| item.finding.severity != Severity::Failed);
         assert_eq!(code(&list), 3);
+        assert!(verdict(&list).ends_with("Read the warnings before you begin."));
+        list.items.push(item(Side::Target, Severity::Warning, "target version", "newer than 18", None));
+        assert!(
+            verdict(&list)
+                .ends_with("asks about 1 of the warnings, or takes --accept-warnings: target version.")
+        );
         list.items.retain(|item| item.finding.severity != Severity::Warning);
         assert_eq!(code(&list), 0);
     }

@@ -17,6 +17,8 @@ use crate::state;
 
 /// How long the end of the task waits for those who asked for it to have been told.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long somebody may not listen during a cut-over.
+const LISTENING: Duration = Duration::from_secs(5);
 /// How long it waits for a cut-over to be undone.
 const UNDOING: Duration = Duration::from_mins(1);
 
@@ -100,7 +102,12 @@ async fn converse(stream: UnixStream, served: Served) {
 
 async fn answer(request: Request, served: &Served, input: &mut LinesIn, output: &mut LinesOut) -> Result<()> {
     let Subject { gate, progress, directory, .. } = &served.subject;
+    let is_cutting = served.cutting.try_lock().is_err();
     let happened = match request {
+        Request::Pause | Request::Resume if is_cutting => {
+            Err(Error::new(ErrorKind::State, "the task is being cut over")
+                .help("end that with Ctrl-C; it is undone, and the task goes on"))
+        }
         Request::Pause => gate.pause().await.map(|()| Condition::Paused),
         Request::Resume => gate.resume().map(|()| Condition::Running),
         Request::Stop => {
@@ -164,7 +171,9 @@ async fn cut_over(
 }
 
 async fn tell(event: Event, output: &mut LinesOut, abort: &CancellationToken) {
-    if output.send(&Answer::Told { told: event }).await.is_err() {
+    // Somebody who doesn't listen must not keep writes stopped.
+    let sent = tokio::time::timeout(LISTENING, output.send(&Answer::Told { told: event })).await;
+    if !matches!(sent, Ok(Ok(()))) {
         abort.cancel();
     }
 }

@@ -15,6 +15,8 @@ const FILE: &str = "cutover.json";
 pub(super) struct Intent {
     /// How it was before.
     pub(super) before: WriteState,
+    /// When it was set, milliseconds since 1970.
+    pub(super) since_ms: u64,
 }
 
 /// Reads what an earlier process left.
@@ -72,7 +74,7 @@ mod tests {
             setting: "off".into(),
             statement: "SET GLOBAL read_only = OFF".into(),
         };
-        let intent = Intent { before };
+        let intent = Intent { before, since_ms: 7 };
         write(path, &intent).expect("a writable directory");
         assert_eq!(read(path).expect("a good file"), Some(intent));
         remove(path).expect("a writable directory");

@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(200);
 const STILL: Duration = Duration::from_millis(300);
 const STILL_UNFROZEN: Duration = Duration::from_secs(1);
 /// Longest wait for commits of the source that are in progress.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Attempts to have the source as it was, and to learn whether the end was recorded.
 const ATTEMPTS: u32 = 10;
 /// Longest time to record the end.
@@ -35,6 +35,7 @@ const MARKING: Duration = Duration::from_secs(30);
 pub(crate) async fn run(subject: Subject, options: CutOverOptions, talk: Talk) -> Result<Completed> {
     let mut work = Work { subject, options, talk, step: Step::Ready, began: Instant::now(), detail: None };
     let result = work.all().await;
+    work.subject.progress.update(|report| report.waits_for = None);
     if let Err(error) = &result {
         tracing::warn!("the cut-over failed: {error}");
     }
@@ -199,7 +200,7 @@ impl Work {
         self.begin(Step::Freeze, "writes are about to stop").await;
         let (source, label) = (Arc::clone(&self.subject.spec.source), self.subject.spec.source_label.clone());
         let directory = self.subject.directory.clone();
-        if let Some(Intent { before }) = intent::read(&directory)? {
+        if let Some(Intent { before, .. }) = intent::read(&directory)? {
             if source.write_state().await?.frozen {
                 let detail = "the source is read-only since a cut-over that was killed, which goes on";
                 self.done_with(detail, Some(before.statement.clone())).await;
@@ -218,11 +219,11 @@ impl Work {
             return Ok(Frozen { before: None, since: Instant::now() });
         }
         self.ask(format!("Set {label} read-only now?")).await?;
-        intent::write(&directory, &Intent { before: before.clone() })?;
+        intent::write(&directory, &Intent { before: before.clone(), since_ms: now_ms() })?;
         let since = Instant::now();
         let budget = Duration::from_millis(self.options.freeze_budget_ms);
         self.begin(Step::Freeze, "waiting for commits in progress").await;
-        match timeout(PATIENCE * 2, source.freeze(PATIENCE.min(budget))).await {
+        match timeout(PATIENCE * 3, source.freeze(PATIENCE.min(budget))).await {
             Ok(Ok(())) => {}
             failed => {
                 let error = match failed {
@@ -479,6 +480,8 @@ impl Work {
     async fn tell(&self, state: Progressed, detail: impl Display, undo: Option<String>) {
         let detail = detail.to_string();
         tracing::info!(step = self.step.name(), ?state, detail, "cut-over");
+        let doing = format!("being cut over, at the step {}", self.step.name());
+        self.subject.progress.update(|report| report.waits_for = Some(doing));
         let took_ms = self.began.elapsed().as_millis() as u64;
         let event = Event::Step { step: self.step, state, detail, took_ms, undo };
         drop(self.talk.events.send(event).await);
