@@ -1,6 +1,6 @@
 //! Asking somebody at a terminal.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -29,16 +29,12 @@ pub(crate) fn is_conversation() -> bool {
 
 /// Asks a question on standard error and reads a line; anything but yes is a no.
 pub(crate) async fn ask(screen: &Screen, question: String) -> Result<bool> {
-    let screen = screen.clone();
-    let reading = tokio::task::spawn_blocking(move || {
-        screen.suspend(|| {
-            let mut error = io::stderr();
-            write!(error, "{question} [y/N] ")?;
-            error.flush()?;
-            let mut line = String::new();
-            io::stdin().read_line(&mut line)?;
-            Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
-        })
+    // Not while bars are held off the screen: others want to write to it while nobody answers.
+    screen.line(&format!("{question} [y/N]"));
+    let reading = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        io::stdin().read_line(&mut line)?;
+        Ok(matches!(line.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
     });
     let answered: io::Result<bool> = reading
         .await
