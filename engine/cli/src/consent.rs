@@ -47,8 +47,10 @@ struct Asked(Screen);
 #[async_trait]
 impl Consent for Asked {
     async fn to_begin(&self, warnings: &[Finding]) -> Result<bool> {
-        let warnings = plural(warnings.len() as u64, "warning", "warnings");
-        ask(&self.0, format!("Begin in spite of {warnings} about source or target?")).await
+        let mut subjects: Vec<&str> = warnings.iter().map(|warning| warning.subject.as_str()).collect();
+        subjects.dedup();
+        let number = plural(warnings.len() as u64, "warning", "warnings");
+        ask(&self.0, format!("Begin in spite of {number} ({})?", subjects.join(", "))).await
     }
 }
 
