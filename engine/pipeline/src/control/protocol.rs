@@ -102,14 +102,21 @@ impl From<&Error> for Refused {
     }
 }
 
+/// Names of places that errors of requests have.
+const PLACES: [&str; 9] =
+    ["task", "check", "table", "column", "position", "source", "target", "directory", "file"];
+
 impl From<Refused> for Error {
     fn from(refused: Refused) -> Self {
         let kind = if refused.given_up { ErrorKind::Interrupted } else { ErrorKind::State };
         let mut error = Self::new(kind, refused.what);
-        if !refused.place.is_empty() {
-            let place: Vec<String> =
-                refused.place.iter().map(|(name, value)| format!("{name} {value}")).collect();
-            error = error.at("place", place.join(", "));
+        for (name, value) in refused.place {
+            // Places have names of the engine's own.
+            let known = PLACES.into_iter().find(|known| *known == name);
+            error = match known {
+                Some(known) => error.at(known, value),
+                None => error.at("place", format!("{name} {value}")),
+            };
         }
         if let Some(why) = refused.why {
             error = error.because(why);
@@ -138,7 +145,8 @@ mod tests {
 
     #[test]
     fn an_error_arrives_as_it_was() {
-        let error = Error::new(ErrorKind::State, "it can't be paused").because("so").help("wait");
+        let error =
+            Error::new(ErrorKind::State, "it can't be paused").at("task", "t").because("so").help("wait");
         let line = serde_json::to_string(&Answer::Refused(Refused::from(&error))).expect("a small value");
         let Ok(Answer::Refused(refused)) = serde_json::from_str(&line) else { panic!("{line}") };
         assert_eq!(Error::from(refused).to_string(), error.to_string());
