@@ -29,6 +29,7 @@ mod column_type;
 mod connection;
 mod control;
 mod create;
+mod cut_over;
 mod ddl;
 mod evolve;
 mod existing;
@@ -46,6 +47,7 @@ mod statement;
 mod structure;
 
 use async_trait::async_trait;
+use engine_core::cut_over::CutOver;
 use engine_core::endpoint::{Endpoint, EndpointUrl, FULLTEXT_AND_SPATIAL, INDEX_KINDS};
 use engine_core::failpoint::Failpoint;
 use engine_core::finding::Finding;
@@ -195,6 +197,22 @@ impl Target for MysqlTarget {
         let appliers = try_join_all(opening).await?;
         let appliers = appliers.into_iter().map(|applier| Box::new(applier) as Box<dyn Applier>).collect();
         Ok(Lanes { position, applied, appliers })
+    }
+
+    async fn count_rows(&self, table: &TargetTable) -> Result<u64> {
+        cut_over::count_rows(&mut self.connections.open().await?, table).await
+    }
+
+    async fn ready_for_use(&self, tables: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
+        cut_over::ready_for_use(&mut self.connections.open().await?, tables).await
+    }
+
+    async fn mark_cut_over(&self, mark: &CutOver) -> Result<()> {
+        cut_over::mark(&mut self.connections.open().await?, &self.claimed()?, mark).await
+    }
+
+    async fn cut_over(&self, task: &str) -> Result<Option<CutOver>> {
+        cut_over::read(&mut self.connections.open().await?, task).await
     }
 
     async fn open_mender(&self) -> Result<Box<dyn Mender>> {

@@ -18,7 +18,7 @@ const TABLE: &str = "
 CREATE TABLE IF NOT EXISTS _migration.cut_over (
     task text PRIMARY KEY,
     position text NOT NULL,
-    before text,
+    source_before text,
     at_ms bigint NOT NULL
 )";
 
@@ -118,7 +118,7 @@ pub(crate) async fn mark(client: &mut Client, claim: &Claim, mark: &CutOver) -> 
     }
     transaction
         .execute(
-            "INSERT INTO _migration.cut_over (task, position, before, at_ms) VALUES ($1, $2, $3, $4)",
+            "INSERT INTO _migration.cut_over (task, position, source_before, at_ms) VALUES ($1, $2, $3, $4)",
             &[&mark.task, &mark.position.0, &before, &(mark.at_ms as i64)],
         )
         .await
@@ -137,7 +137,7 @@ pub(crate) async fn read(client: &Client, task: &str) -> Result<Option<CutOver>>
         return Ok(None);
     }
     let row = client
-        .query_opt("SELECT position, before, at_ms FROM _migration.cut_over WHERE task = $1", &[&task])
+        .query_opt("SELECT position, source_before, at_ms FROM _migration.cut_over WHERE task = $1", &[&task])
         .await
         .map_err(failed)?;
     let Some(row) = row else { return Ok(None) };

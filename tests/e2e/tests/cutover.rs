@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Run, Running, Scene, Writers, eventually};
+use e2e::{MysqlScene, Run, Running, Scene, Writers, eventually};
 use mysql_async::prelude::Queryable as _;
 use serde_json::Value;
 use test_kit::{Builder, Product, Server};
@@ -277,4 +277,28 @@ async fn a_writer_with_special_rights_is_noticed() -> Result<()> {
     running.finish().await?.succeeded()?;
     scene.require_equal().await?;
     make_writable(&scene).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_of_the_mysql_family_is_cut_over_too() -> Result<()> {
+    let scene = MysqlScene::new(test_kit::mysql()?, test_kit::mariadb()?, "cutover_family").await?;
+    scene.execute(TABLES).await?;
+    let writers = Writers::start(&scene.source_url(), 2, Duration::from_millis(2), transaction);
+    let mut running = scene.follow().start()?;
+    running.phase("streaming").await?;
+    writers.commit_more(100).await?;
+    writers.stop().await?;
+    let state = scene.state_directory().display().to_string();
+    let ended = Run::plain(scene.directory())
+        .arguments(["cutover", scene.name(), "--json", "--yes", "--state-dir", &state])
+        .succeed()
+        .await?;
+    running.finish().await?.succeeded()?;
+    let mut target = scene.target().await?;
+    let marked: Option<String> =
+        target.exec_first("SELECT position FROM _migration.cut_over WHERE task = ?", (scene.name(),)).await?;
+    ensure!(ended.last("cut-over")?["position"].as_str() == marked.as_deref(), "{marked:?} is on record");
+    target.disconnect().await?;
+    scene.require_equal().await?;
+    refused(scene.run(), 1, &["the task was cut over"]).await
 }
