@@ -8,7 +8,7 @@
 //! | `control`, `lanes` | what the target remembers of tasks, and who may go on with one |
 //! | `column_type`, `cell`, `literal`, `json` | what a column holds, and values as literals that it takes exactly |
 //! | `layout`, `statement` | rows of a table as statements |
-//! | `loader`, `rows` | chunks by `INSERT` of many rows; the row that the server refuses |
+//! | `loader`, `bulk`, `rows` | chunks by lines or by `INSERT` of many rows; the row that the server refuses |
 //! | `applier`, `change` | sets of changes, in transactions with the position |
 //! | `ddl`, `create`, `existing`, `index` | tables, and the indexes and foreign keys built after the load |
 //! | `structure` | the record of the source's tables |
@@ -22,6 +22,7 @@
 
 mod alter;
 mod applier;
+mod bulk;
 mod cell;
 mod change;
 mod check;

@@ -1,4 +1,4 @@
-//! Loads chunks by `INSERT` of many rows.
+//! Loads chunks by lines where the server takes those, else by `INSERT` of many rows.
 
 use async_trait::async_trait;
 use engine_core::batch::Batch;
@@ -10,6 +10,7 @@ use engine_core::{Error, ErrorKind, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::bulk::Bulk;
 use super::connection::Connections;
 use super::control::{self, Claim};
 use super::failure::{is_ambiguous, translate};
@@ -25,11 +26,13 @@ pub(super) struct MysqlLoader {
     layouts: HashMap<TableName, Arc<TableLayout>>,
     in_transaction: bool,
     chunk: Option<Chunk>,
+    takes_lines: bool,
 }
 
 /// The chunk being written.
 struct Chunk {
     layout: Arc<TableLayout>,
+    bulk: Option<Bulk>,
     /// A write failed: the chunk can only be given up.
     failed: bool,
 }
@@ -37,8 +40,13 @@ struct Chunk {
 impl MysqlLoader {
     /// A loader over a connection of its own.
     pub(super) async fn open(connections: Connections, claim: Claim) -> Result<Self> {
-        let session = connections.open().await?;
-        Ok(Self { connections, session, claim, layouts: HashMap::new(), in_transaction: false, chunk: None })
+        let mut session = connections.open().await?;
+        let takes_lines = session
+            .takes_lines()
+            .await
+            .map_err(|error| translate(error, "the target's settings can't be read"))?;
+        let layouts = HashMap::new();
+        Ok(Self { connections, session, claim, layouts, in_transaction: false, chunk: None, takes_lines })
     }
 
     fn layout(&mut self, table: &Arc<TargetTable>) -> Result<Arc<TableLayout>> {
@@ -71,7 +79,8 @@ impl Loader for MysqlLoader {
         let layout = self.layout(table)?;
         self.in_transaction = true;
         control::begin(&mut self.session).await.map_err(|error| error.at("table", &table.name))?;
-        self.chunk = Some(Chunk { layout, failed: false });
+        let bulk = self.takes_lines.then(|| Bulk::new(&layout));
+        self.chunk = Some(Chunk { layout, bulk, failed: false });
         Ok(())
     }
 
@@ -83,6 +92,12 @@ impl Loader for MysqlLoader {
         }
         let layout = &chunk.layout;
         layout.check_shape(batch, &layout.all())?;
+        if let Some(bulk) = &chunk.bulk
+            && bulk.load(&mut self.session, layout, batch).await?
+        {
+            chunk.failed = false;
+            return Ok(Vec::new());
+        }
         let careful =
             layout.table.on_row_error == RowErrorPolicy::DeadLetter && layout.table.row_key.is_some();
         let refusals = if careful {

@@ -1,7 +1,9 @@
 //! Connections that write: what their sessions set, and running statements so that nothing the
 //! server did to a value goes unnoticed.
 
+use bytes::Bytes;
 use engine_core::Result;
+use futures_util::{StreamExt as _, stream};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error as DriverFailure, Row};
 
@@ -38,6 +40,9 @@ const STRICT: &str = "SET SESSION \
     max_error_count = DEFAULT";
 /// What a server says of an ENUM that is given the place of no label.
 const NO_LABEL: u16 = 1265;
+
+/// Size of a piece of lines on its way to the server, in bytes.
+const PIECE: usize = 256 << 10;
 
 /// Opens a connection that writes.
 pub(super) async fn open(connector: &Connector, server: &Server) -> Result<Session> {
@@ -128,6 +133,26 @@ impl Session {
     async fn warnings(&mut self) -> Result<Vec<Warning>, Failure> {
         let rows: Vec<(String, u16, String)> = self.conn.query("SHOW WARNINGS").await?;
         Ok(rows.into_iter().map(|(_, code, message)| Warning { code, message }).collect())
+    }
+
+    /// Whether the server reads lines from the connection.
+    pub(super) async fn takes_lines(&mut self) -> Result<bool, DriverFailure> {
+        let setting: Option<bool> = self.conn.query_first("SELECT @@GLOBAL.local_infile").await?;
+        Ok(setting == Some(true))
+    }
+
+    /// Runs a statement that reads lines from the connection; how many it took, and how often the server
+    /// warned.
+    pub(super) async fn load(&mut self, sql: &str, lines: Vec<u8>) -> Result<(u64, u16), DriverFailure> {
+        let lines = Bytes::from(lines);
+        let pieces = (0..lines.len()).step_by(PIECE);
+        let pieces: Vec<std::io::Result<Bytes>> =
+            pieces.map(|from| Ok(lines.slice(from..lines.len().min(from + PIECE)))).collect();
+        self.conn.set_infile_handler(async move { Ok(stream::iter(pieces).boxed()) });
+        let result = self.conn.query_iter(sql).await?;
+        let outcome = (result.affected_rows(), result.warnings());
+        result.drop_result().await?;
+        Ok(outcome)
     }
 
     /// Runs a statement whose warnings mean nothing for values: of a session, a transaction, a structure.

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use e2e::MysqlScene;
+use mysql_async::prelude::Queryable as _;
 use test_kit::{Product, Server};
 
 use crate::types::statements;
@@ -63,6 +64,35 @@ async fn of_mysql_find_their_row_where_there_is_no_key() -> Result<()> {
 async fn of_mariadb_find_their_row_where_there_is_no_key() -> Result<()> {
     let server = test_kit::mariadb()?;
     find_their_row(server, server, Some(Product::MariaDb), "values_keyless_mariadb").await
+}
+
+/// Rows are copied as lines unless one has a value that only a statement can hold.
+async fn arrive_as_lines(server: &Server, own: Product, test: &str) -> Result<()> {
+    let scene = MysqlScene::new(server, server, test).await?;
+    let (mut before, _) = statements(Some(own));
+    before.push("UPDATE edge SET enum_invalid = 'x'".to_owned());
+    if own == Product::MySql {
+        before.push("UPDATE edge SET json_decimal = '[0.5]'".to_owned());
+    }
+    scene.execute(before).await?;
+    let mut conn = scene.source().await?;
+    let loads = "SHOW GLOBAL STATUS LIKE 'Com_load'";
+    let loaded: Option<(String, u64)> = conn.query_first(loads).await?;
+    scene.run().succeed().await?;
+    let now: Option<(String, u64)> = conn.query_first(loads).await?;
+    let takes_lines: Option<bool> = conn.query_first("SELECT @@GLOBAL.local_infile").await?;
+    assert!(takes_lines != Some(true) || now > loaded, "nothing was copied as lines");
+    scene.require_equal().await
+}
+
+#[tokio::test]
+async fn of_mysql_arrive_as_lines() -> Result<()> {
+    arrive_as_lines(test_kit::mysql()?, Product::MySql, "values_lines_mysql").await
+}
+
+#[tokio::test]
+async fn of_mariadb_arrive_as_lines() -> Result<()> {
+    arrive_as_lines(test_kit::mariadb()?, Product::MariaDb, "values_lines_mariadb").await
 }
 
 /// What a strict session takes only under protest, and dates that no calendar has.
