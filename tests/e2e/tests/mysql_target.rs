@@ -1,6 +1,7 @@
 //! MySQL and MariaDB as a target: what arrives is the source's, bit for bit.
 
 mod deaths;
+mod faults;
 mod foreign;
 mod structure;
 mod values;

@@ -111,7 +111,7 @@ impl Bulk {
                 }
                 match (form, literal.as_slice(), &column.values) {
                     (Form::Hexadecimal, _, Vector::Varlen(values)) => {
-                        hexadecimal(values.get(row), &mut lines)
+                        hexadecimal(values.get(row), &mut lines);
                     }
                     (Form::Number, b"0", _) if layout.no_labels(batch, row) > 0 => return Ok(None),
                     (Form::Text, [b'\'', inner @ .., b'\''], _) => escape(inner, &mut lines),
