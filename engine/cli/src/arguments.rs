@@ -32,7 +32,10 @@ Examples:
   Look at it from another terminal:
     engine status
 
-Exit codes: 0 done, 1 failed, 2 usage, 130 interrupted."
+  See whether both sides are equal:
+    engine verify --task shop.toml
+
+Exit codes: 0 done, 1 failed, 2 usage, 4 verify found differences, 130 interrupted."
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -195,6 +198,33 @@ Exit codes: 0 it is paused; 1 it isn't, or no engine runs the task; 2 usage.")]
         #[command(subcommand)]
         command: DeadLetterCommand,
     },
+
+    /// Compares every row of the target with the source, also while an engine follows.
+    ///
+    /// Both sides are read in parts, through the plan and the plugins, and compared at one and the same
+    /// position of the source: nothing is locked, nobody has to pause, and a row that is just changing is
+    /// no difference. Wrong rows are listed with the columns that differ. Takes the options that the task
+    /// was run with.
+    ///
+    /// An interrupted check goes on where it was: parts that were found equal are not read again.
+    #[command(after_long_help = "\
+Examples:
+  Compare everything, while `engine run` goes on in another terminal:
+    engine verify shop-to-postgres --task shop.toml
+
+  Two tables, as quietly as possible:
+    engine verify --task shop.toml --table orders --table customers --parallelism 1 --max-load 20
+
+  See what would mend the differences, then mend them:
+    engine verify --task shop.toml --repair --dry-run
+    engine verify --task shop.toml --repair
+
+  Every wrong row, for a program:
+    engine verify --task shop.toml --json | jq '.tables[].differences[]'
+
+Standard output carries the report, standard error the progress.
+Exit codes: 0 equal, 1 failed, 2 usage, 4 there are differences, 130 interrupted.")]
+    Verify(Box<VerifyArguments>),
 
     /// Looks at plugins and builds them.
     #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -545,6 +575,45 @@ pub(crate) struct RetryArguments {
     pub(crate) json: bool,
 }
 
+/// `engine verify`
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArguments {
+    /// Task to check, in place of --name.
+    #[arg(id = "named", value_name = "NAME", conflicts_with = "name")]
+    pub(crate) named: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) task: TaskArguments,
+
+    /// Source table to check alone, as TABLE or DATABASE.TABLE with * and ?; may be repeated.
+    #[arg(long = "table", value_name = "PATTERN", help_heading = "Check")]
+    pub(crate) tables: Vec<String>,
+
+    /// Waits before each part while the source runs more statements than this at once (MySQL:
+    /// Threads_running).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Check")]
+    pub(crate) max_load: Option<u64>,
+
+    /// Begins anew in place of going on with an interrupted check.
+    #[arg(long, help_heading = "Check")]
+    pub(crate) restart: bool,
+
+    /// Mends the rows that are wrong, and no others, then looks at them again.
+    ///
+    /// An engine may go on following meanwhile. Rows are written as they must be where the target
+    /// stands, so that what the engine applies next finds what it expects.
+    #[arg(long, help_heading = "Repair")]
+    pub(crate) repair: bool,
+
+    /// With --repair: shows the statements and changes nothing.
+    #[arg(long, requires = "repair", help_heading = "Repair")]
+    pub(crate) dry_run: bool,
+
+    /// Writes the report as one JSON object.
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
+}
+
 /// `engine plugin`
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
@@ -615,6 +684,7 @@ impl Command {
             Self::Pause(arguments) | Self::Resume(arguments) | Self::Stop(arguments) => arguments.json,
             Self::DeadLetter { command: DeadLetterCommand::List(arguments) } => arguments.json,
             Self::DeadLetter { command: DeadLetterCommand::Retry(arguments) } => arguments.json,
+            Self::Verify(arguments) => arguments.json,
             Self::Plugin {
                 command: PluginCommand::Inspect { json, .. } | PluginCommand::Build { json, .. },
             } => *json,
@@ -674,6 +744,7 @@ mod tests {
         insta::assert_snapshot!("help_dead_letter", help_of(&["dead-letter"]));
         insta::assert_snapshot!("help_dead_letter_list", help_of(&["dead-letter", "list"]));
         insta::assert_snapshot!("help_dead_letter_retry", help_of(&["dead-letter", "retry"]));
+        insta::assert_snapshot!("help_verify", help_of(&["verify"]));
         insta::assert_snapshot!("help_plugin", help_of(&["plugin"]));
         insta::assert_snapshot!("help_plugin_inspect", help_of(&["plugin", "inspect"]));
         insta::assert_snapshot!("help_plugin_build", help_of(&["plugin", "build"]));

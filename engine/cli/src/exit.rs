@@ -12,6 +12,8 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// There are warnings and no failures.
 pub(crate) const WARNINGS: u8 = 3;
+/// It compared, and found differences.
+pub(crate) const DIFFERENT: u8 = 4;
 /// It was stopped by Ctrl-C or SIGTERM.
 pub(crate) const INTERRUPTED: u8 = 130;
 

@@ -42,10 +42,14 @@ pub enum Failpoint {
     StructureCommitted,
     /// Identity columns are set.
     IdentitiesSet,
+    /// A part of a table was compared and is on record.
+    PartCompared,
+    /// Wrong rows are mended, not committed.
+    RowsMended,
 }
 
 impl Failpoint {
-    /// Every one.
+    /// Every one that a run gets to.
     pub const ALL: [Self; 16] = [
         Self::PlanStored,
         Self::TaskClaimed,
@@ -64,6 +68,9 @@ impl Failpoint {
         Self::StructureCommitted,
         Self::IdentitiesSet,
     ];
+
+    /// Those that a check gets to.
+    pub const OF_A_CHECK: [Self; 2] = [Self::PartCompared, Self::RowsMended];
 
     /// Its name for `ENGINE_FAILPOINT`.
     pub fn name(self) -> &'static str {
@@ -84,6 +91,8 @@ impl Failpoint {
             Self::StructureChanged => "structure-changed",
             Self::StructureCommitted => "structure-committed",
             Self::IdentitiesSet => "identities-set",
+            Self::PartCompared => "part-compared",
+            Self::RowsMended => "rows-mended",
         }
     }
 

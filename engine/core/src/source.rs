@@ -170,6 +170,18 @@ pub trait Source: Send + Sync {
         rows: u64,
     ) -> Result<Option<KeyBound>>;
 
+    /// The values of a bound that [`chunk_end`](Self::chunk_end) gave: the ordinals of its columns, and
+    /// one row of them. `None` when they have no form that others can read.
+    fn bound_values(&self, table: &TableSchema, bound: &KeyBound) -> Result<Option<(Vec<usize>, Batch)>> {
+        let _ = (table, bound);
+        Ok(None)
+    }
+
+    /// How busy the source is: the statements that it runs at this moment, this one included.
+    async fn load(&self) -> Result<u64> {
+        Err(Error::new(ErrorKind::Precondition, "the source does not say how busy it is"))
+    }
+
     /// What a statement of the stream does to tables, given those that the task knew before it.
     ///
     /// Nothing is guessed: a statement, or a part of one, whose effect on structure and rows doesn't

@@ -13,6 +13,7 @@ use crate::change::Op;
 use crate::cut_over::CutOver;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
+use crate::examine::{Examiner, Repairer, RowForm};
 use crate::finding::Finding;
 use crate::plan::TargetTable;
 use crate::position::{Position, Watermarks};
@@ -308,6 +309,35 @@ pub trait Target: Send + Sync {
 
     /// Opens a connection for rows that were set aside.
     async fn open_mender(&self) -> Result<Box<dyn Mender>>;
+
+    /// What makes rows of `table` canonical. Needs no claim.
+    async fn row_form(&self, table: &Arc<TargetTable>) -> Result<Arc<dyn RowForm>> {
+        let _ = table;
+        Err(not_compared(self.endpoint()))
+    }
+
+    /// Opens a connection that reads the target back. Needs no claim, and an engine may run the task
+    /// meanwhile.
+    async fn open_examiner(&self) -> Result<Box<dyn Examiner>> {
+        Err(not_compared(self.endpoint()))
+    }
+
+    /// Opens a connection that mends rows. Needs no claim, and an engine may run the task meanwhile.
+    async fn open_repairer(&self) -> Result<Box<dyn Repairer>> {
+        Err(not_compared(self.endpoint()))
+    }
+
+    /// Looks whether keys, indexes and foreign keys are there as planned and identity columns go on
+    /// beyond the greatest value. Only what is not as it should be is a finding. Writes nothing.
+    async fn inspect(&self, tables: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
+        let _ = tables;
+        Err(not_compared(self.endpoint()))
+    }
+}
+
+fn not_compared(endpoint: &Endpoint) -> Error {
+    Error::new(ErrorKind::Precondition, "a target of this kind can't be compared with its source")
+        .at("target", format_args!("{} {}", endpoint.engine, endpoint.version))
 }
 
 fn not_cut_over(endpoint: &Endpoint) -> Error {

@@ -7,6 +7,8 @@ mod bound;
 
 use std::fmt::Write as _;
 
+use engine_core::batch::Batch;
+use engine_core::column::Column;
 use engine_core::logical::LogicalType;
 use engine_core::schema::{IndexKind, TableSchema};
 use engine_core::source::{ChunkRange, KeyBound};
@@ -110,6 +112,19 @@ pub(crate) async fn end(
     let row: Option<Row> = conn.exec_first(&statement, ()).await.map_err(failed)?;
     conn.close(statement).await.map_err(failed)?;
     row.map(|row| bound_of(table, &key, &row)).transpose()
+}
+
+/// The columns of a bound's key and its values, one row.
+pub(crate) fn values(table: &TableSchema, bound: &KeyBound) -> Result<Option<(Vec<usize>, Batch)>> {
+    let key = required_key(table)?;
+    let values = values_of(&key, bound).map_err(|error| error.at("table", &table.name))?;
+    let columns: Option<Vec<Column>> = key
+        .columns
+        .iter()
+        .zip(&values)
+        .map(|(&column, value)| value.column(&table.columns.get(column)?.logical))
+        .collect();
+    Ok(columns.map(|columns| (key.columns, Batch { rows: 1, columns })))
 }
 
 fn bound_of(table: &TableSchema, key: &ChunkKey<'_>, row: &Row) -> Result<KeyBound> {

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use std::time::Duration;
 
+use engine_core::batch::Batch;
 use engine_core::change::SchemaChange;
 use engine_core::cut_over::WriteState;
 use engine_core::endpoint::{Endpoint, EndpointUrl};
@@ -129,6 +130,14 @@ impl Source for MysqlSource {
         rows: u64,
     ) -> Result<Option<KeyBound>> {
         on_control!(self, conn => chunk::end(conn, table, after, rows))
+    }
+
+    fn bound_values(&self, table: &TableSchema, bound: &KeyBound) -> Result<Option<(Vec<usize>, Batch)>> {
+        chunk::values(table, bound)
+    }
+
+    async fn load(&self) -> Result<u64> {
+        on_control!(self, conn => watermark::threads_running(conn))
     }
 
     async fn evolve(

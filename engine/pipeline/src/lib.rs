@@ -2,7 +2,8 @@
 //!
 //! [`run()`](run::run) drives them: check, plan (plugins decide, [`compose`] joins their decisions),
 //! create, copy in chunks ([`snapshot`]), apply what changed meanwhile ([`follow`]), build indexes,
-//! go on following, over changes of structure too (`evolve`). Rows pass through a [`route`], which runs native operations and plugin code over
+//! go on following, over changes of structure too (`evolve`). [`verify`] compares both sides,
+//! beside a running engine or without one. Rows pass through a [`route`], which runs native operations and plugin code over
 //! columns. The target says what is done; [`state`] is the engine's own memory of the rest.
 
 mod cascades;
@@ -30,3 +31,4 @@ pub mod task;
 #[cfg(test)]
 mod test_rows;
 pub mod throttle;
+pub mod verify;

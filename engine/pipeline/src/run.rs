@@ -261,6 +261,7 @@ impl Task {
             tables: task_plan.tables.clone(),
         };
         store.put_plan(&record)?;
+        state::write_context(self.directory.path(), &record.context)?;
         Failpoint::PlanStored.reach();
         // Both servers have answered: from here on a failure may pass. Claiming twice is claiming.
         self.patiently(|| spec.target.claim(&spec.name, &task_plan.digest, start.as_ref())).await?;

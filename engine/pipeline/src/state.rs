@@ -5,12 +5,14 @@
 //! in full, so that a change of plan can be explained, and the structures that the source's tables
 //! had, by which old events are read.
 
+mod context;
 mod directory;
 mod envelope;
 mod records;
 mod status;
 mod store;
 
+pub use context::{context, write_context};
 pub use directory::{TaskDirectory, dead_letters};
 pub use records::{PluginRecord, RunContext, TaskPlanRecord};
 pub use status::{status, write_status};

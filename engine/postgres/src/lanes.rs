@@ -8,6 +8,7 @@
 //! Opening lanes replaces the rows under a new `session`: it waits for commits in progress, which
 //! it then counts in, and all others of earlier sessions no longer find their row.
 
+use engine_core::examine::Stand;
 use engine_core::failpoint::Failpoint;
 use engine_core::position::Position;
 use engine_core::target::Standing;
@@ -119,6 +120,30 @@ pub(crate) async fn is_at(client: &Client, claim: &Claim, position: &Position) -
         .await
         .map_err(|error| translate(error, "the target can't be asked for its position"))?;
     Ok(row.get(0))
+}
+
+/// Where the task stands in the snapshot, or in the transaction, that is open on `client`.
+pub(crate) async fn stand(client: &Client, task: &str) -> Result<Stand> {
+    let failed = |error| translate(error, "the target's record of the task can't be read").at("task", task);
+    let record = client
+        .query_opt("SELECT plan_digest, start_position FROM _migration.task WHERE name = $1", &[&task])
+        .await
+        .map_err(failed)?
+        .ok_or_else(|| {
+            Error::new(ErrorKind::State, "the target does not know the task")
+                .at("task", task)
+                .help("give the target that the task was run with")
+        })?;
+    let plan_digest = record.get(0);
+    if record.get::<_, Option<String>>(1).is_none() {
+        return Ok(Stand { plan_digest, position: None, applied: TransactionSet::default() });
+    }
+    let rows = client
+        .query("SELECT sequence, position, applied FROM _migration.lane WHERE task = $1", &[&task])
+        .await
+        .map_err(failed)?;
+    let (position, applied) = join(&rows).map_err(|error| error.at("task", task))?;
+    Ok(Stand { plan_digest, position: Some(position), applied })
 }
 
 /// What rows (sequence, position, applied) say together.

@@ -31,6 +31,11 @@
 //! [`alter`](alter) renders what turns the tables of before into those of after, `structure` runs it in
 //! the transaction that moves the position.
 //!
+//! # Reading back
+//! [`RowForm`](row_form) makes what would be written and what is read comparable byte for byte, the
+//! `examiner` reads in snapshots that know where they stand, and the `repairer` mends single rows while
+//! it holds the lanes still.
+//!
 //! # openGauss
 //! An openGauss server is recognised and described, which is enough to plan for it. Running against
 //! one is refused.
@@ -48,19 +53,24 @@ mod copy;
 mod cut_over;
 mod ddl;
 mod exact;
+mod examiner;
 mod existing;
 mod failure;
 mod identifier;
 mod index;
+mod inspect;
 mod lanes;
 mod layout;
 mod loader;
 mod numeric;
 mod pg_type;
 mod rename;
+mod repairer;
+mod row_form;
 mod structure;
 mod survey;
 mod target;
 mod tls;
+mod value_text;
 
 pub use target::PostgresTarget;

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use engine_core::cut_over::CutOver;
 use engine_core::endpoint::{Endpoint, EndpointUrl};
+use engine_core::examine::{Examiner, Repairer, RowForm};
 use engine_core::failpoint::Failpoint;
 use engine_core::finding::Finding;
 use engine_core::plan::TargetTable;
@@ -21,12 +22,15 @@ use tokio_postgres::{Client, Transaction};
 use crate::applier::PostgresApplier;
 use crate::connect::{Connector, Server};
 use crate::control::{self, Claim};
+use crate::examiner::PostgresExaminer;
 use crate::failure::translate;
 use crate::identifier::{fit, literal, qualified};
 use crate::index::{self, Made};
 use crate::layout::TableLayout;
 use crate::loader::PostgresLoader;
-use crate::{check, cut_over, ddl, existing, lanes, structure, survey};
+use crate::repairer::PostgresRepairer;
+use crate::row_form::CanonicalForm;
+use crate::{check, cut_over, ddl, existing, inspect, lanes, structure, survey};
 
 /// How often a job is begun again that lost against another in a deadlock.
 const BUILD_ATTEMPTS: usize = 10;
@@ -280,6 +284,33 @@ impl Target for PostgresTarget {
     async fn open_mender(&self) -> Result<Box<dyn Mender>> {
         let claim = self.claimed()?;
         Ok(Box::new(PostgresApplier::of_no_lane(self.connector.clone(), claim).await?))
+    }
+
+    async fn row_form(&self, table: &Arc<TargetTable>) -> Result<Arc<dyn RowForm>> {
+        Ok(Arc::new(CanonicalForm::new(TableLayout::resolve(&self.client().await?, table).await?)))
+    }
+
+    async fn open_examiner(&self) -> Result<Box<dyn Examiner>> {
+        Ok(Box::new(PostgresExaminer::new(self.client().await?).await?))
+    }
+
+    async fn open_repairer(&self) -> Result<Box<dyn Repairer>> {
+        Ok(Box::new(PostgresRepairer::new(self.client().await?).await?))
+    }
+
+    async fn inspect(&self, tables: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
+        let client = self.client().await?;
+        let mut findings = inspect::identities(&client, tables).await?;
+        for step in [BuildStep::RowKeys, BuildStep::Indexes, BuildStep::ForeignKeys] {
+            for job in index::jobs(step, tables)? {
+                for statement in &job.statements {
+                    if index::made(statement).is_some() && !Self::is_built(&client, &job, statement).await? {
+                        findings.push(inspect::missing(&job, statement));
+                    }
+                }
+            }
+        }
+        Ok(findings)
     }
 }
 

@@ -8,6 +8,7 @@ mod plugin;
 mod precheck;
 mod run;
 mod status;
+mod verify;
 
 use clap::Parser;
 use clap::error::ErrorKind as ClapErrorKind;
@@ -56,6 +57,7 @@ fn perform(arguments: Arguments, screen: &Screen) -> Result<u8> {
         Command::DeadLetter { command: DeadLetterCommand::Retry(arguments) } => {
             block_on(dead_letter::retry(*arguments, screen))
         }
+        Command::Verify(arguments) => return block_on(verify::verify(*arguments, screen)),
         Command::Plugin { command } => plugin::plugin(&command),
     };
     done.map(|()| exit::DONE)

@@ -3,8 +3,10 @@
 //! A bound is a version byte, the number of values, and per value a tag, the length of what
 //! follows (32 bits, little-endian), and that.
 
+use engine_core::column::{Column, Varlen, Vector};
 use engine_core::logical::LogicalType;
 use engine_core::source::KeyBound;
+use engine_core::temporal::Fields;
 use mysql_async::Value;
 
 const VERSION: u8 = 1;
@@ -58,6 +60,31 @@ impl KeyValue {
         })
     }
 
+    /// The value as a column of one row; `None` when it has no place in one of that type.
+    pub(super) fn column(&self, logical: &LogicalType) -> Option<Column> {
+        let bytes = |value: &[u8]| {
+            let mut values = Varlen::default();
+            values.push(value);
+            Vector::Varlen(values)
+        };
+        Some(Column::new(match (self, logical) {
+            (Self::Int(value), LogicalType::Integer { signed: true, .. }) => Vector::I64(vec![*value]),
+            (Self::Int(value), LogicalType::Integer { signed: false, .. }) => {
+                Vector::U64(vec![u64::try_from(*value).ok()?])
+            }
+            (Self::Uint(value), LogicalType::Integer { signed: false, .. }) => Vector::U64(vec![*value]),
+            (Self::Uint(value), LogicalType::Integer { signed: true, .. }) => {
+                Vector::I64(vec![i64::try_from(*value).ok()?])
+            }
+            (Self::Bytes(raw), LogicalType::Bytes { .. }) => bytes(raw),
+            (Self::Date(text), LogicalType::Date) => Vector::I64(vec![fields(text)?.to_date()]),
+            (Self::Date(text), LogicalType::Timestamp { .. }) => {
+                Vector::I64(vec![fields(text)?.to_timestamp()])
+            }
+            _ => return None,
+        }))
+    }
+
     /// The value in SQL.
     pub(super) fn literal(&self) -> String {
         match self {
@@ -71,6 +98,17 @@ impl KeyValue {
             Self::Date(text) | Self::Native(text) => format!("'{text}'"),
         }
     }
+}
+
+/// Reads `2024-02-31` and `2024-02-31 01:02:03.000004`.
+fn fields(text: &str) -> Option<Fields> {
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<u64>().ok();
+    let micros = if text.len() > 10 {
+        ((number(11..13)? * 60 + number(14..16)?) * 60 + number(17..19)?) * 1_000_000 + number(20..26)?
+    } else {
+        0
+    };
+    Some(Fields { year: number(0..4)? as u16, month: number(5..7)? as u8, day: number(8..10)? as u8, micros })
 }
 
 fn is_decimal(text: &str) -> bool {
@@ -190,6 +228,23 @@ mod tests {
         fn any_bytes_are_survived(bytes in any::<Vec<u8>>()) {
             let _ = decode(&KeyBound(bytes));
         }
+    }
+
+    #[test]
+    fn values_become_columns() {
+        let stamp = LogicalType::Timestamp { precision: 6, zoned: false };
+        let column = |value: KeyValue, logical| value.column(logical).map(|column| column.values);
+        assert_eq!(
+            column(KeyValue::Date("1970-01-02 00:00:01.000002".to_owned()), &stamp),
+            Some(Vector::I64(vec![86_401_000_002]))
+        );
+        assert_eq!(
+            column(KeyValue::Date("1970-01-02".to_owned()), &LogicalType::Date),
+            Some(Vector::I64(vec![1]))
+        );
+        let unsigned = LogicalType::Integer { bits: 64, signed: false };
+        assert_eq!(column(KeyValue::Uint(u64::MAX), &unsigned), Some(Vector::U64(vec![u64::MAX])));
+        assert_eq!(column(KeyValue::Int(-1), &unsigned), None);
     }
 
     #[test]

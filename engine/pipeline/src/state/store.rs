@@ -44,6 +44,32 @@ impl Store {
         self.put("plan", PLAN_VERSION, plan)
     }
 
+    /// Reads a record of another part of the engine.
+    pub(crate) fn record<T: DeserializeOwned>(&self, key: &str, version: u16) -> Result<Option<T>> {
+        self.get(key, version)
+    }
+
+    /// Writes a record of another part of the engine.
+    pub(crate) fn put_record<T: Serialize>(&self, key: &str, version: u16, record: &T) -> Result<()> {
+        self.put(key, version, record)
+    }
+
+    /// Reads all records whose keys begin so, by key.
+    pub(crate) fn records<T: DeserializeOwned>(&self, prefix: &str, version: u16) -> Result<Vec<T>> {
+        let entries = self.db.scan_prefix(prefix).map(|entry| {
+            let (_, bytes) = entry.map_err(|error| damaged(&self.path).caused_by(error))?;
+            envelope::open(version, &bytes).map_err(|error| damaged(&self.path).caused_by(error))
+        });
+        entries.collect()
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&self) -> Result<()> {
+        self.db.clear().map_err(|error| self.unwritable(error))?;
+        self.db.flush().map_err(|error| self.unwritable(error))?;
+        Ok(())
+    }
+
     fn get<T: DeserializeOwned>(&self, key: &str, version: u16) -> Result<Option<T>> {
         let bytes = self.db.get(key).map_err(|error| damaged(&self.path).caused_by(error))?;
         bytes

@@ -1,0 +1,313 @@
+//! What has changed on the source since the check began, as far as it matters.
+//!
+//! The check follows the source by a stream of its own. Of each change it keeps the key's hash and the
+//! hashes of the row before and after it, as the target has them; whole rows only of keys that are
+//! [watched](Changes::watch). What every look from now on will find in both databases is forgotten.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use engine_core::batch::Batch;
+use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::position::Position;
+use engine_core::source::Source;
+use engine_core::transaction::{TransactionId, TransactionSet};
+
+use crate::dead_letter::Values;
+
+use super::hash::{ByHash, Hash};
+use super::order::{Interval, OrderKey};
+use super::weigh::Between;
+
+/// Changes that are kept at most: about 300 MB.
+const MOST_CHANGES: usize = 3_000_000;
+
+/// A change of one row under one key.
+#[derive(Debug, Clone)]
+pub(super) struct Change {
+    /// Number of the set that it came with.
+    pub(super) set: u64,
+    /// Its transaction, as a place in the set.
+    pub(super) transaction: u32,
+    /// The row before, by its hash; `None` when there was none under the key.
+    pub(super) before: Option<Hash>,
+    /// The row after.
+    pub(super) after: Option<Hash>,
+    /// Both as whole rows of a watched key.
+    pub(super) images: Option<Box<(Option<Batch>, Option<Batch>)>>,
+}
+
+/// The changes under one key, in order.
+#[derive(Debug, Default)]
+struct KeyChanges {
+    /// Where the key lies, in a table that is cut.
+    order: Option<OrderKey>,
+    /// The row's key on the source, of a table whose bad rows are set aside.
+    letter: Option<Values>,
+    changes: Vec<Change>,
+}
+
+/// A change of how often a table without a key has a row.
+#[derive(Debug)]
+struct Loose {
+    set: u64,
+    transaction: u32,
+    hash: Hash,
+    by: i64,
+}
+
+#[derive(Debug, Default)]
+struct TableChanges {
+    keys: HashMap<Hash, KeyChanges, ByHash>,
+    loose: VecDeque<Loose>,
+    watched: HashSet<Hash, ByHash>,
+}
+
+#[derive(Debug)]
+struct Set {
+    end: Position,
+    transactions: Vec<TransactionId>,
+}
+
+/// The changes.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Number of the first set in `sets`.
+    first: u64,
+    sets: VecDeque<Set>,
+    tables: Vec<TableChanges>,
+    kept: usize,
+}
+
+/// A change that is about to be noted.
+pub(super) struct Noted {
+    pub(super) table: usize,
+    /// `None` in a table without a key.
+    pub(super) key: Option<Hash>,
+    pub(super) order: Option<OrderKey>,
+    pub(super) letter: Option<Values>,
+    pub(super) transaction: u32,
+    pub(super) before: Option<Hash>,
+    pub(super) after: Option<Hash>,
+    pub(super) images: Option<Box<(Option<Batch>, Option<Batch>)>>,
+}
+
+/// Which transactions something holds.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// All of the sets before this one.
+    sets: u64,
+    /// These of the others.
+    others: HashSet<(u64, u32)>,
+}
+
+impl Held {
+    fn holds(&self, set: u64, transaction: u32) -> bool {
+        set < self.sets || self.others.contains(&(set, transaction))
+    }
+}
+
+impl Changes {
+    pub(super) fn new(tables: usize) -> Self {
+        Self { tables: (0..tables).map(|_| TableChanges::default()).collect(), ..Self::default() }
+    }
+
+    /// From now on keeps whole rows of these keys.
+    pub(super) fn watch(&mut self, table: usize, keys: impl IntoIterator<Item = Hash>) {
+        if let Some(table) = self.tables.get_mut(table) {
+            table.watched.extend(keys);
+        }
+    }
+
+    /// Whether whole rows are wanted of a key.
+    pub(super) fn is_watched(&self, table: usize, key: Hash) -> bool {
+        self.tables.get(table).is_some_and(|table| table.watched.contains(&key))
+    }
+
+    /// Notes the changes of a set that ends at `end`.
+    pub(super) fn note(
+        &mut self,
+        end: Position,
+        transactions: Vec<TransactionId>,
+        changes: Vec<Noted>,
+    ) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let set = self.first + self.sets.len() as u64;
+        self.sets.push_back(Set { end, transactions });
+        self.kept += changes.len();
+        for noted in changes {
+            let Some(table) = self.tables.get_mut(noted.table) else { continue };
+            let (transaction, before, after) = (noted.transaction, noted.before, noted.after);
+            let Some(key) = noted.key else {
+                for (hash, by) in [(before, -1), (after, 1)] {
+                    table.loose.extend(hash.map(|hash| Loose { set, transaction, hash, by }));
+                }
+                continue;
+            };
+            let known = table.keys.entry(key).or_default();
+            known.order = known.order.take().or(noted.order);
+            known.letter = noted.letter.or(known.letter.take());
+            known.changes.push(Change { set, transaction, before, after, images: noted.images });
+        }
+        if self.kept <= MOST_CHANGES {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Precondition,
+            "the source is too far ahead of the target to be compared with it",
+        )
+        .because(format!("more than {MOST_CHANGES} changes lie between them"))
+        .help("let the engine catch up (engine run, engine status), then check again"))
+    }
+
+    /// Number of the first set that ends beyond `position`.
+    fn sets_in(&self, source: &dyn Source, position: &Position) -> Result<u64> {
+        let (mut low, mut high) = (0, self.sets.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let is_in = match self.sets.get(middle) {
+                Some(set) => source.covers(position, &set.end)?,
+                None => false,
+            };
+            if is_in {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(self.first + low as u64)
+    }
+
+    /// Exactly those transactions that `position` holds or that are among `applied`.
+    pub(super) fn held(
+        &self,
+        source: &dyn Source,
+        position: &Position,
+        applied: &TransactionSet,
+    ) -> Result<Held> {
+        let sets = self.sets_in(source, position)?;
+        let rest = || {
+            let later = self.sets.iter().zip(self.first..).skip((sets - self.first) as usize);
+            later.flat_map(|(set, number)| {
+                (0_u32..).zip(&set.transactions).map(move |(place, name)| (number, place, name))
+            })
+        };
+        let all: TransactionSet = rest().map(|(_, _, name)| name).collect();
+        let beyond = source.beyond(position, &all)?;
+        let others = rest()
+            .filter(|(_, _, name)| applied.contains(name) || !beyond.contains(name))
+            .map(|(set, place, _)| (set, place))
+            .collect();
+        Ok(Held { sets, others })
+    }
+
+    /// What the changes mean for a part of a table: `target` is what the target holds, `low` what the
+    /// source's rows are known to contain.
+    pub(super) fn between(
+        &self,
+        source: &dyn Source,
+        table: usize,
+        part: Option<&Interval>,
+        target: &Held,
+        low: &Position,
+    ) -> Result<Between> {
+        let mut between = Between::default();
+        let Some(table) = self.tables.get(table) else { return Ok(between) };
+        if !table.loose.is_empty() {
+            let read = self.held(source, low, &TransactionSet::default())?;
+            for loose in &table.loose {
+                let holds = |held: &Held| i64::from(held.holds(loose.set, loose.transaction));
+                let times = loose.by * (holds(target) - holds(&read));
+                if times != 0 {
+                    *between.more.entry(loose.hash).or_default() += times;
+                }
+            }
+            between.more.retain(|_, times| *times != 0);
+        }
+        // What both sides have been seen to hold needs no accounting: the rows themselves tell.
+        let settled = self.sets_in(source, low)?.min(target.sets);
+        for (&key, known) in &table.keys {
+            let is_last_settled = known.changes.last().is_some_and(|last| last.set < settled);
+            let is_elsewhere = match (part, &known.order) {
+                (Some(part), Some(order)) => !part.holds(order),
+                _ => false,
+            };
+            if !is_last_settled && !is_elsewhere {
+                between.expected.insert(key, expected(&known.changes, target).map(|(hash, _)| hash));
+            }
+        }
+        Ok(between)
+    }
+
+    /// What the target must have under a watched key, of which there are changes: the row, if any.
+    pub(super) fn expected_row(&self, table: usize, key: Hash, target: &Held) -> Result<Option<Batch>> {
+        let known = self.tables.get(table).and_then(|table| table.keys.get(&key));
+        match known.and_then(|known| expected(&known.changes, target)) {
+            None => Ok(None),
+            Some((_, Some(row))) => Ok(Some(row.clone())),
+            Some((_, None)) => Err(Error::new(ErrorKind::Internal, "a changed row was not kept")),
+        }
+    }
+
+    /// Whether a change under a watched key is not in what the source's rows are known to contain, or not in
+    /// the target.
+    pub(super) fn is_between(
+        &self,
+        source: &dyn Source,
+        table: usize,
+        key: Hash,
+        target: &Held,
+        low: &Position,
+    ) -> Result<bool> {
+        let Some(known) = self.tables.get(table).and_then(|table| table.keys.get(&key)) else {
+            return Ok(false);
+        };
+        let settled = self.sets_in(source, low)?.min(target.sets);
+        Ok(known.changes.iter().any(|change| change.set >= settled))
+    }
+
+    /// The key on the source of a row that changed.
+    pub(super) fn letter(&self, table: usize, key: Hash) -> Option<&Values> {
+        self.tables.get(table)?.keys.get(&key)?.letter.as_ref()
+    }
+
+    /// Forgets the sets that are within all of these positions, those of the target and what the source's
+    /// rows contained: every look from now on will be further.
+    pub(super) fn forget(&mut self, source: &dyn Source, floors: &[(Position, Position)]) -> Result<()> {
+        let mut end = self.first + self.sets.len() as u64;
+        for (target, low) in floors {
+            end = end.min(self.sets_in(source, target)?).min(self.sets_in(source, low)?);
+        }
+        // Now and then, since all keys are gone through.
+        if floors.is_empty() || end < self.first + 32 {
+            return Ok(());
+        }
+        self.sets.drain(..(end - self.first) as usize);
+        self.first = end;
+        self.kept = 0;
+        for table in &mut self.tables {
+            table.loose.retain(|loose| loose.set >= end);
+            table.keys.retain(|_, known| {
+                known.changes.retain(|change| change.set >= end);
+                !known.changes.is_empty()
+            });
+            self.kept +=
+                table.loose.len() + table.keys.values().map(|known| known.changes.len()).sum::<usize>();
+        }
+        Ok(())
+    }
+}
+
+/// What there must be under a key in a target that holds these transactions: what the last of them left,
+/// else what the first of the others found.
+fn expected<'a>(changes: &'a [Change], target: &Held) -> Option<(Hash, Option<&'a Batch>)> {
+    let last = changes.iter().rev().find(|change| target.holds(change.set, change.transaction));
+    match (last, changes.first()) {
+        (Some(last), _) => Some((last.after?, last.images.as_ref().and_then(|images| images.1.as_ref()))),
+        (None, Some(first)) => {
+            Some((first.before?, first.images.as_ref().and_then(|images| images.0.as_ref())))
+        }
+        (None, None) => None,
+    }
+}

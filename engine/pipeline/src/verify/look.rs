@@ -1,0 +1,185 @@
+//! One look at a part of a table, in both databases at one position.
+//!
+//! The target's snapshot comes first, and with it where it stands. Then the source is read, with what
+//! the read is known to contain. The check's own stream tells of every change that may be in one of
+//! them and not in the other, and what the target must have of those rows where it stands; all others
+//! must be equal as they were read.
+
+use async_trait::async_trait;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+use engine_core::batch::Batch;
+use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::examine::{CanonicalRows, Examiner, KeyRange, RowSink, Stand};
+use engine_core::position::Position;
+use engine_core::source::{BatchSink, ReadRequest, Reader};
+use engine_plugin::Origin;
+
+use crate::dead_letter::Values;
+
+use super::changes::Held;
+use super::hash::Hashing;
+use super::parts::Part;
+use super::report::Progress;
+use super::side::{Scope, Side};
+use super::subject::{Subject, Table};
+use super::trail::Trail;
+use super::weigh::Between;
+
+const BATCH_BYTES: usize = 512 << 10;
+const BATCH_ROWS: usize = 4096;
+
+/// A row of the source, as a whole.
+#[derive(Debug)]
+pub(super) struct SourceRow {
+    /// In canonical form.
+    pub(super) canonical: Vec<u8>,
+    /// As the target would get it, one row.
+    pub(super) written: Batch,
+    /// Its key on the source.
+    pub(super) key: Option<Values>,
+}
+
+/// What a look saw.
+pub(super) struct Seen {
+    pub(super) source: Side<SourceRow>,
+    pub(super) target: Side<Vec<u8>>,
+    pub(super) between: Between,
+    pub(super) stand: Stand,
+    /// What the source's rows are known to contain; `None` for a task that does not follow.
+    pub(super) low: Option<Position>,
+}
+
+/// A connection to each side.
+pub(super) struct Connections {
+    pub(super) reader: Box<dyn Reader>,
+    pub(super) examiner: Box<dyn Examiner>,
+}
+
+impl Connections {
+    pub(super) async fn open(subject: &Subject) -> Result<Self> {
+        let (source, target) = (&subject.spec.source, &subject.spec.target);
+        let (reader, examiner) = tokio::try_join!(source.open_reader(), target.open_examiner())?;
+        Ok(Self { reader, examiner })
+    }
+
+    /// Looks at a part. `trail` is there for a task that follows its source.
+    pub(super) async fn look(
+        &mut self,
+        subject: &Subject,
+        part: &Part,
+        scope: Scope,
+        trail: Option<&Trail>,
+        progress: &Progress,
+        stop: &CancellationToken,
+    ) -> Result<Seen> {
+        let table = subject.table(part.table)?;
+        let stand = self.examiner.begin(&subject.spec.name).await?;
+        if stand.plan_digest != subject.plan_digest {
+            return Err(Error::new(ErrorKind::Precondition, "the plan of the task changed during the check")
+                .at("task", &subject.spec.name)
+                .help("check again"));
+        }
+        let scope = Arc::new(scope);
+        let (mut source, mut target) = (Side::new(Arc::clone(&scope)), Side::new(scope));
+        let composed = table.route.composed();
+        let request = ReadRequest {
+            table: Arc::new(composed.schema.clone()),
+            columns: composed.reads.clone().into(),
+            range: part.range.clone(),
+            batch_bytes: BATCH_BYTES,
+            batch_rows: BATCH_ROWS,
+            exact: trail.is_some() && table.key.is_none(),
+        };
+        let everything = KeyRange::All;
+        let range = part.interval.as_ref().map_or(&everything, |interval| &interval.range);
+        let mut rows = FromSource { table, hashing: subject.hashing, side: &mut source, progress, stop };
+        let mut copies = FromTarget { table, hashing: subject.hashing, side: &mut target, stop };
+        let (watermarks, ()) = tokio::try_join!(
+            self.reader.read(&request, &mut rows),
+            self.examiner.read(&table.target, range, &mut copies)
+        )?;
+        self.examiner.end().await?;
+        let mut seen = Seen { source, target, between: Between::default(), stand, low: None };
+        if let (Some(trail), Some(position)) = (trail, &seen.stand.position) {
+            let reaching = trail.reach(&seen.stand, Some(&watermarks.high));
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Err(interrupted()),
+                reached = reaching => reached?,
+            }
+            let source = subject.spec.source.as_ref();
+            let changes = trail.changes();
+            let held: Held = changes.held(source, position, &seen.stand.applied)?;
+            seen.between =
+                changes.between(source, part.table, part.interval.as_ref(), &held, &watermarks.low)?;
+            seen.low = Some(watermarks.low);
+        }
+        Ok(seen)
+    }
+}
+
+pub(super) fn interrupted() -> Error {
+    Error::new(ErrorKind::Interrupted, "stopped during the check")
+}
+
+struct FromSource<'a> {
+    table: &'a Table,
+    hashing: Hashing,
+    side: &'a mut Side<SourceRow>,
+    progress: &'a Progress,
+    stop: &'a CancellationToken,
+}
+
+#[async_trait]
+impl BatchSink for FromSource<'_> {
+    async fn push(&mut self, batch: Batch) -> Result<()> {
+        if self.stop.is_cancelled() {
+            return Err(interrupted());
+        }
+        let count = batch.rows as u64;
+        let raw = self.side.wants_whole().then(|| batch.clone());
+        let routed = self.table.route.run(batch, Origin::Snapshot).await?;
+        let mut canonical = CanonicalRows::default();
+        self.table.form.canonical(&routed.batch, &mut canonical)?;
+        let places = raw.as_ref().map(|_| routed.places());
+        for (row, bytes) in canonical.iter().enumerate() {
+            let hash = self.hashing.bytes(bytes);
+            let key = self.table.key.as_ref().map_or(hash, |key| self.hashing.fields(bytes, key));
+            self.side.add(key, hash, || {
+                let (raw, place) = (raw.as_ref()?, *places.as_ref()?.get(row)?);
+                let key = self.table.route.key_of(raw, place);
+                let written = routed.batch.take(&[row]);
+                Some((2 * bytes.len(), SourceRow { canonical: bytes.to_vec(), written, key }))
+            });
+        }
+        self.progress.update(|state| state.rows += count);
+        // The other side's turn.
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+}
+
+struct FromTarget<'a> {
+    table: &'a Table,
+    hashing: Hashing,
+    side: &'a mut Side<Vec<u8>>,
+    stop: &'a CancellationToken,
+}
+
+#[async_trait]
+impl RowSink for FromTarget<'_> {
+    async fn push(&mut self, rows: &CanonicalRows) -> Result<()> {
+        if self.stop.is_cancelled() {
+            return Err(interrupted());
+        }
+        for bytes in rows.iter() {
+            let hash = self.hashing.bytes(bytes);
+            let key = self.table.key.as_ref().map_or(hash, |key| self.hashing.fields(bytes, key));
+            self.side.add(key, hash, || Some((bytes.len(), bytes.to_vec())));
+        }
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+}

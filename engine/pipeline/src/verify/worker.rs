@@ -1,0 +1,352 @@
+//! Comparing part after part.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+use engine_core::error::Result;
+use engine_core::failpoint::Failpoint;
+use engine_core::plan::RowErrorPolicy;
+use engine_core::position::Position;
+
+use crate::dead_letter::{self, Letter};
+use crate::retry::{Backoff, may_pass};
+
+use super::describe;
+use super::hash::Hash;
+use super::journal::{Journal, PartRecord};
+use super::look::{Connections, interrupted};
+use super::parts::{Part, Parts};
+use super::report::{Cutting, Difference, Progress, TableReport};
+use super::side::Scope;
+use super::subject::{Subject, Table};
+use super::trail::Trail;
+use super::weigh::{Wrong, weigh};
+
+/// Wrong rows that are told one by one, of each table.
+const LISTED: usize = 10_000;
+/// How often the source's load is looked at while it is too high.
+const BUSY: Duration = Duration::from_millis(500);
+
+/// Up to where a worker's next look will see everything on both sides.
+pub(super) enum Floor {
+    /// It has not looked yet.
+    None,
+    /// Target and source.
+    At(Position, Position),
+    /// There is no next look.
+    Ended,
+}
+
+/// What was found in one part.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) equal: u64,
+    pub(super) followed: u64,
+    pub(super) set_aside: u64,
+    pub(super) passed: u64,
+    /// Keys of rows that are wrong.
+    pub(super) wrong: Vec<(Hash, Wrong)>,
+    pub(super) differences: Vec<Difference>,
+    /// Where the target stood.
+    pub(super) position: Option<Position>,
+}
+
+/// What was found so far, by table of the task.
+#[derive(Default)]
+pub(super) struct Outcomes {
+    tables: Vec<TableOutcome>,
+    position: Option<Position>,
+}
+
+#[derive(Default)]
+struct TableOutcome {
+    parts: u64,
+    found: Found,
+    /// Parts with rows that are wrong.
+    suspects: Vec<(Part, Vec<Hash>)>,
+}
+
+impl Outcomes {
+    pub(super) fn new(tables: usize, before: &[Vec<PartRecord>]) -> Self {
+        let mut outcomes =
+            Self { tables: (0..tables).map(|_| TableOutcome::default()).collect(), position: None };
+        for (outcome, parts) in outcomes.tables.iter_mut().zip(before) {
+            for part in parts {
+                outcome.parts += 1;
+                outcome.found.equal += part.equal;
+                outcome.found.followed += part.followed;
+                outcome.found.set_aside += part.set_aside;
+                outcome.found.passed += part.passed;
+            }
+        }
+        outcomes
+    }
+
+    pub(super) fn add(&mut self, part: &Part, found: Found) {
+        if found.position.is_some() {
+            self.position.clone_from(&found.position);
+        }
+        let Some(outcome) = self.tables.get_mut(part.table) else { return };
+        outcome.parts += 1;
+        if !found.wrong.is_empty() {
+            outcome.suspects.push((part.clone(), found.wrong.iter().map(|&(key, _)| key).collect()));
+        }
+        outcome.found.take(found);
+    }
+
+    /// Takes out the wrong rows, which are about to be looked at again.
+    pub(super) fn doubt(&mut self) -> Vec<(Part, Vec<Hash>)> {
+        let mut suspects = Vec::new();
+        for outcome in &mut self.tables {
+            outcome.found.wrong.clear();
+            outcome.found.differences.clear();
+            outcome.parts = outcome.parts.saturating_sub(outcome.suspects.len() as u64);
+            suspects.append(&mut outcome.suspects);
+        }
+        suspects
+    }
+
+    /// Parts with rows that are wrong, and their keys.
+    pub(super) fn suspects(&self) -> Vec<(Part, Vec<Hash>)> {
+        self.tables.iter().flat_map(|outcome| outcome.suspects.iter().cloned()).collect()
+    }
+
+    pub(super) fn wrong(&self) -> usize {
+        self.tables.iter().map(|outcome| outcome.found.wrong.len()).sum()
+    }
+
+    pub(super) fn position(&self) -> Option<&Position> {
+        self.position.as_ref()
+    }
+
+    pub(super) fn reports(self, subject: &Subject) -> Vec<TableReport> {
+        let compared = subject.tables.iter().zip(self.tables).filter(|(table, _)| table.is_compared());
+        compared.map(|(table, outcome)| outcome.report(table)).collect()
+    }
+}
+
+impl Found {
+    fn take(&mut self, other: Self) {
+        self.equal += other.equal;
+        self.followed += other.followed;
+        self.set_aside += other.set_aside;
+        self.passed += other.passed;
+        self.wrong.extend(other.wrong);
+        let room = LISTED.saturating_sub(self.differences.len());
+        self.differences.extend(other.differences.into_iter().take(room));
+    }
+}
+
+impl TableOutcome {
+    fn report(self, table: &Table) -> TableReport {
+        let count = |wanted| self.found.wrong.iter().filter(|(_, wrong)| *wrong == wanted).count() as u64;
+        let (missing, extra, different) =
+            (count(Wrong::Missing), count(Wrong::Extra), count(Wrong::Different));
+        let columns = table.target.columns.iter();
+        let not_compared = columns
+            .filter(|column| column.generated.is_some())
+            .map(|column| (column.name.clone(), "the target computes it".to_owned()))
+            .collect();
+        let leniencies = table.target.written_columns().enumerate().filter_map(|(place, ordinal)| {
+            let column = table.target.columns.get(ordinal)?;
+            Some((column.name.clone(), table.form.leniency(place)?.to_owned()))
+        });
+        TableReport {
+            table: table.name().to_string(),
+            target: table.target.name.to_string(),
+            method: "stream",
+            cutting: if table.cut.is_some() { Cutting::Ranges } else { Cutting::Whole },
+            parts: self.parts,
+            rows: self.found.equal + missing + extra + different,
+            equal: self.found.equal,
+            missing,
+            extra,
+            different,
+            set_aside: self.found.set_aside,
+            followed: self.found.followed,
+            passed: self.found.passed,
+            differences: self.found.differences,
+            not_compared,
+            leniencies: leniencies.collect(),
+            is_complete: true,
+        }
+    }
+}
+
+pub(super) struct Worker {
+    pub(super) number: usize,
+    pub(super) subject: Arc<Subject>,
+    pub(super) parts: Arc<Parts>,
+    pub(super) trail: Option<Arc<Trail>>,
+    pub(super) outcomes: Arc<Mutex<Outcomes>>,
+    pub(super) floors: Arc<Mutex<Vec<Floor>>>,
+    pub(super) journal: Journal,
+    pub(super) max_load: Option<u64>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Worker {
+    pub(super) async fn run(self) -> Result<()> {
+        let mut connections = None;
+        while !self.stop.is_cancelled() {
+            self.wait_for_calm().await?;
+            let Some(part) = self.parts.next().await? else {
+                self.set_floor(Floor::Ended);
+                return Ok(());
+            };
+            let found = self.patiently(&part, &mut connections).await?;
+            self.progress.update(|state| state.wrong += found.wrong.len() as u64);
+            if found.wrong.is_empty() {
+                let table = self.subject.table(part.table)?.name().to_string();
+                let mut record = PartRecord::new(table, part.number, &part.range);
+                record.equal = found.equal;
+                record.followed = found.followed;
+                record.set_aside = found.set_aside;
+                record.passed = found.passed;
+                self.journal.note(&record)?;
+                Failpoint::PartCompared.reach();
+            }
+            if part.range.to.is_none() {
+                self.progress.update(|state| state.tables_done += 1);
+            }
+            self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).add(&part, found);
+        }
+        Err(interrupted())
+    }
+
+    /// Waits while the source is busier than it may be.
+    async fn wait_for_calm(&self) -> Result<()> {
+        let Some(most) = self.max_load else { return Ok(()) };
+        while self.subject.spec.source.load().await? > most {
+            self.progress.update(|state| state.is_waiting = true);
+            tokio::select! {
+                () = self.stop.cancelled() => return Err(interrupted()),
+                () = tokio::time::sleep(BUSY) => {}
+            }
+        }
+        self.progress.update(|state| state.is_waiting = false);
+        Ok(())
+    }
+
+    /// A broken connection costs the part's work, which is done again over new ones.
+    async fn patiently(&self, part: &Part, connections: &mut Option<Connections>) -> Result<Found> {
+        let mut backoff = Backoff::new();
+        loop {
+            let comparing = async {
+                let mut open = match connections.take() {
+                    Some(open) => open,
+                    None => Connections::open(&self.subject).await?,
+                };
+                let found = self.compare(part, &mut open).await?;
+                *connections = Some(open);
+                Ok(found)
+            };
+            match comparing.await {
+                Err(error) if may_pass(&error) => backoff.wait(error, &self.stop).await?,
+                result => return result,
+            }
+        }
+    }
+
+    async fn compare(&self, part: &Part, connections: &mut Connections) -> Result<Found> {
+        let trail = self.trail.as_deref();
+        let (mut found, mut scope, mut suspects) = (Found::default(), Scope::default(), HashSet::default());
+        loop {
+            let mut seen = connections
+                .look(&self.subject, part, scope.clone(), trail, &self.progress, &self.stop)
+                .await?;
+            let verdict = weigh(&scope, &mut seen.source, &mut seen.target, &seen.between);
+            found.equal += verdict.equal;
+            found.followed += verdict.followed;
+            suspects.extend(verdict.wrong.into_iter().map(|(key, ..)| key));
+            found.position.clone_from(&seen.stand.position);
+            self.forget(seen.stand.position, seen.low)?;
+            match verdict.left {
+                Some(left) => scope = left,
+                None => break,
+            }
+        }
+        if !suspects.is_empty() {
+            let again =
+                examine(&self.subject, part, suspects, connections, trail, &self.progress, &self.stop)
+                    .await?;
+            found.take(again);
+        }
+        Ok(found)
+    }
+
+    /// Forgets changes that no look will meet any more.
+    fn forget(&self, target: Option<Position>, low: Option<Position>) -> Result<()> {
+        let (Some(trail), Some(target), Some(low)) = (&self.trail, target, low) else { return Ok(()) };
+        self.set_floor(Floor::At(target, low));
+        let floors = self.floors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = Vec::with_capacity(floors.len());
+        for floor in floors.iter() {
+            match floor {
+                Floor::None => return Ok(()),
+                Floor::At(target, low) => known.push((target.clone(), low.clone())),
+                Floor::Ended => {}
+            }
+        }
+        drop(floors);
+        trail.changes().forget(self.subject.spec.source.as_ref(), &known)
+    }
+
+    fn set_floor(&self, floor: Floor) {
+        let mut floors = self.floors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = floors.get_mut(self.number) {
+            *own = floor;
+        }
+    }
+}
+
+/// Looks at those rows of a part alone, as a whole, and describes what is wrong with them now.
+pub(super) async fn examine(
+    subject: &Subject,
+    part: &Part,
+    suspects: HashSet<Hash, super::hash::ByHash>,
+    connections: &mut Connections,
+    trail: Option<&Trail>,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> Result<Found> {
+    let table = subject.table(part.table)?;
+    let count = suspects.len() as u64;
+    let scope = Scope { only: Some(Arc::new(suspects)), ..Scope::default() };
+    let mut seen = connections.look(subject, part, scope.clone(), trail, progress, stop).await?;
+    let verdict = weigh(&scope, &mut seen.source, &mut seen.target, &seen.between);
+    let mut found = Found {
+        equal: verdict.equal,
+        followed: verdict.followed,
+        position: seen.stand.position.clone(),
+        ..Found::default()
+    };
+    let letters = if table.target.on_row_error == RowErrorPolicy::DeadLetter {
+        dead_letter::read(&subject.spec.state_dir.join(&subject.spec.name).join("dead-letter.jsonl"))?
+    } else {
+        Vec::new()
+    };
+    let name = table.name().to_string();
+    for (key, wrong, expected) in verdict.wrong {
+        if wrong == Wrong::Missing && !letters.is_empty() {
+            let of_row = seen.source.whole.get(&key).and_then(|rows| rows.first()?.1.key.clone());
+            let of_row = of_row.or_else(|| trail?.changes().letter(part.table, key).cloned());
+            let is_letter = |letter: &Letter| letter.table == name && letter.key == of_row;
+            if of_row.is_some() && letters.iter().any(is_letter) {
+                found.set_aside += 1;
+                continue;
+            }
+        }
+        found.wrong.push((key, wrong));
+        if found.differences.len() < LISTED {
+            found.differences.push(describe::difference(table, &seen, (key, wrong, expected)));
+        }
+    }
+    if table.key.is_some() {
+        found.passed = count.saturating_sub(found.wrong.len() as u64 + found.set_aside);
+    }
+    Ok(found)
+}
