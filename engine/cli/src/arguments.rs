@@ -594,6 +594,12 @@ pub(crate) struct VerifyArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Check")]
     pub(crate) max_load: Option<u64>,
 
+    /// Rows of a part [default: as many as weigh 24 MiB, at most 150,000].
+    ///
+    /// A part is what one connection to each side reads at a time, in a snapshot of its own.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Check")]
+    pub(crate) part_rows: Option<u64>,
+
     /// Begins anew in place of going on with an interrupted check.
     #[arg(long, help_heading = "Check")]
     pub(crate) restart: bool,

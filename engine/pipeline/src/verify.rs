@@ -48,7 +48,6 @@ use crate::progress::now_ms;
 use crate::task::TaskSpec;
 
 use changes::Changes;
-use hash::Hashing;
 use journal::Journal;
 use look::Connections;
 use parts::Parts;
@@ -67,6 +66,8 @@ pub struct Options {
     pub tables: Vec<String>,
     /// Parts compared at the same time; the task's own number when `None`.
     pub parallelism: Option<usize>,
+    /// Rows of a part; by what they weigh when `None`.
+    pub part_rows: Option<u64>,
     /// Wait before a part while the source runs more statements than this.
     pub max_load: Option<u64>,
     /// Forget what an interrupted check found and begin anew.
@@ -111,7 +112,7 @@ async fn check(
     let directory = spec.state_dir.join(&spec.name);
     let wanted = Selection { database: None, include: options.tables.clone(), exclude: Vec::new() };
     let journal = Journal::open(&directory, &spec.name)?;
-    let subject = Subject::open(spec, &wanted, Hashing::new(&journal.hash_key(options.restart)?)).await?;
+    let subject = Subject::open(spec, &wanted, options.part_rows, journal.hashing(options.restart)?).await?;
     let subject = Arc::new(subject);
     let before = journal.resume(&subject, &options.tables)?;
     let is_compared = |table: &&subject::Table| table.is_compared();

@@ -24,4 +24,5 @@ mod resume;
 mod schema;
 mod strict;
 mod types;
+mod verify;
 mod visibility;

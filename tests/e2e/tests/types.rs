@@ -1,7 +1,7 @@
 //! Every type with the values at its edges, through the copy and through the stream, against the text that
 //! `PostgreSQL` shall answer.
 
-mod cases;
+pub(crate) mod cases;
 mod policy;
 
 use anyhow::{Context as _, Result};

@@ -38,6 +38,7 @@ pub(super) async fn verify(arguments: VerifyArguments, screen: &Screen) -> Resul
     let options = Options {
         tables: arguments.tables,
         parallelism: None,
+        part_rows: arguments.part_rows,
         max_load: arguments.max_load,
         restart: arguments.restart,
         repair: arguments.repair,

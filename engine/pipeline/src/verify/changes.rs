@@ -18,7 +18,7 @@ use super::hash::{ByHash, Hash};
 use super::order::{Interval, OrderKey};
 use super::weigh::Between;
 
-/// Changes that are kept at most: about 300 MB.
+/// Changes that are kept at most: about 400 MB.
 const MOST_CHANGES: usize = 3_000_000;
 
 /// A change of one row under one key.
@@ -39,6 +39,8 @@ pub(super) struct Change {
 /// The changes under one key, in order.
 #[derive(Debug, Default)]
 struct KeyChanges {
+    /// The key's fields, canonical, end to end.
+    fields: Box<[u8]>,
     /// Where the key lies, in a table that is cut.
     order: Option<OrderKey>,
     /// The row's key on the source, of a table whose bad rows are set aside.
@@ -81,8 +83,8 @@ pub(super) struct Changes {
 /// A change that is about to be noted.
 pub(super) struct Noted {
     pub(super) table: usize,
-    /// `None` in a table without a key.
-    pub(super) key: Option<Hash>,
+    /// With its fields, canonical, end to end; `None` in a table without a key.
+    pub(super) key: Option<(Hash, Box<[u8]>)>,
     pub(super) order: Option<OrderKey>,
     pub(super) letter: Option<Values>,
     pub(super) transaction: u32,
@@ -139,13 +141,14 @@ impl Changes {
         for noted in changes {
             let Some(table) = self.tables.get_mut(noted.table) else { continue };
             let (transaction, before, after) = (noted.transaction, noted.before, noted.after);
-            let Some(key) = noted.key else {
+            let Some((key, fields)) = noted.key else {
                 for (hash, by) in [(before, -1), (after, 1)] {
                     table.loose.extend(hash.map(|hash| Loose { set, transaction, hash, by }));
                 }
                 continue;
             };
             let known = table.keys.entry(key).or_default();
+            known.fields = fields;
             known.order = known.order.take().or(noted.order);
             known.letter = noted.letter.or(known.letter.take());
             known.changes.push(Change { set, transaction, before, after, images: noted.images });
@@ -265,6 +268,11 @@ impl Changes {
         };
         let settled = self.sets_in(source, low)?.min(target.sets);
         Ok(known.changes.iter().any(|change| change.set >= settled))
+    }
+
+    /// The key's fields of a row that changed, canonical, end to end.
+    pub(super) fn key_fields(&self, table: usize, key: Hash) -> Option<Vec<u8>> {
+        Some(self.tables.get(table)?.keys.get(&key)?.fields.to_vec())
     }
 
     /// The key on the source of a row that changed.

@@ -1,5 +1,7 @@
 //! A wrong row as people read it.
 
+use std::cmp::Ordering;
+
 use engine_core::examine::{Field, fields};
 
 use super::hash::Hash;
@@ -24,6 +26,7 @@ pub(super) fn difference(
     table: &Table,
     seen: &Seen,
     (key, wrong, expected): (Hash, Wrong, Option<Hash>),
+    changed: Option<Vec<u8>>,
 ) -> Difference {
     let source = seen.source.whole.get(&key).and_then(|rows| {
         rows.iter().find(|(hash, _)| Some(*hash) == expected).map(|(_, row)| row.canonical.as_slice())
@@ -38,7 +41,25 @@ pub(super) fn difference(
         (Wrong::Different, Some(source), Some(target)) => differing(table, source, target),
         _ => Vec::new(),
     };
-    Difference { kind: wrong.into(), key: any_row.map(|row| key_of(table, row)).unwrap_or_default(), columns }
+    let key = match (any_row, changed) {
+        (Some(row), _) => key_of(table, row),
+        // The key alone, as a change had it.
+        (None, Some(key)) => {
+            named(table, table.key.iter().flatten().copied().zip(fields(&key).map(|(field, _)| field)))
+        }
+        (None, None) => Vec::new(),
+    };
+    Difference { kind: wrong.into(), key, columns }
+}
+
+/// By key; numbers come in the order of their values.
+pub(super) fn in_order(one: &Difference, other: &Difference) -> Ordering {
+    let parts = |difference: &Difference| -> Vec<(usize, Option<String>)> {
+        let number = |text: &str| text.parse::<i128>().is_ok();
+        let keys = difference.key.iter().map(|(_, value)| value.clone());
+        keys.map(|value| (value.as_deref().filter(|text| number(text)).map_or(0, str::len), value)).collect()
+    };
+    parts(one).cmp(&parts(other))
 }
 
 /// The name that a written column has on the source.
@@ -60,7 +81,15 @@ fn key_of(table: &Table, row: &[u8]) -> Vec<(String, Option<String>)> {
     let fields: Vec<Field<'_>> = fields(row).map(|(field, _)| field).collect();
     let all: Vec<usize> = (0..fields.len()).collect();
     let places = table.key.as_ref().unwrap_or(&all).iter();
-    places.filter_map(|&place| Some((name(table, place), text(table, place, *fields.get(place)?)))).collect()
+    named(table, places.filter_map(|&place| Some((place, *fields.get(place)?))))
+}
+
+/// Fields with their columns' names, as text.
+fn named<'a>(
+    table: &Table,
+    fields: impl Iterator<Item = (usize, Field<'a>)>,
+) -> Vec<(String, Option<String>)> {
+    fields.map(|(place, field)| (name(table, place), text(table, place, field))).collect()
 }
 
 fn differing(table: &Table, source: &[u8], target: &[u8]) -> Vec<ColumnDifference> {

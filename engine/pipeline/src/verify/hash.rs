@@ -1,7 +1,7 @@
 //! Hashes of canonical rows, and sums of them.
 //!
 //! Rows and keys are hashed by SipHash-1-3 with 128 bits under a key that is drawn anew for each check
-//! and leaves the process only for the task's own store: two different rows have one hash with a
+//! and never leaves the process: two different rows have one hash with a
 //! probability of 2⁻¹²⁸, whoever chose them. Sets of rows are compared by their number and the sum of
 //! their hashes modulo 2¹²⁸, which sees swapped values and pairs of equal rows, where XOR or a CRC
 //! does not.

@@ -92,13 +92,12 @@ impl Journal {
         Ok(Self { store })
     }
 
-    /// The key of the hashes; a new one after the record was cleared.
-    pub(super) fn hash_key(&self, restart: bool) -> Result<[u8; 16]> {
+    /// New hashes: they don't outlive a run, since what is on record was equal.
+    pub(super) fn hashing(&self, restart: bool) -> Result<Hashing> {
         if restart {
             self.store.clear()?;
         }
-        // Hashes don't outlive a run: what is on record was equal.
-        Ok(Hashing::draw())
+        Ok(Hashing::new(&Hashing::draw()))
     }
 
     /// What is left to do of an interrupted check of the same tables under the same plan; everything else

@@ -86,7 +86,7 @@ impl Parts {
         let table = self.subject.table(place)?;
         let Some((cut, first)) = &table.cut else { return Ok(None) };
         let (source, composed) = (self.subject.spec.source.as_ref(), table.route.composed());
-        let rows = rows_per_part(&composed.schema);
+        let rows = rows_per_part(&composed.schema, self.subject.part_rows);
         let mut next = match after {
             None => Some(first.clone()),
             Some(after) => source.chunk_end(&composed.schema, Some(after), rows).await?,
@@ -110,8 +110,11 @@ impl Parts {
     }
 }
 
-/// Rows of a part, as far as the source's statistics tell.
-pub(super) fn rows_per_part(schema: &TableSchema) -> u64 {
+/// Rows of a part: as many as were asked for, else by their weight, as far as the source's statistics tell.
+pub(super) fn rows_per_part(schema: &TableSchema, asked: Option<u64>) -> u64 {
+    if let Some(rows) = asked {
+        return rows.clamp(1, MOST_ROWS);
+    }
     match (schema.row_estimate, schema.byte_estimate) {
         (Some(rows), Some(bytes)) if rows > 0 && bytes > 0 => {
             let wanted = u128::from(PART_BYTES) * u128::from(rows) / u128::from(bytes);

@@ -19,7 +19,7 @@ use engine_core::schema::IndexKind;
 use engine_core::target::NetChanges;
 
 use super::changes::Changes;
-use super::hash::Hash;
+use super::hash::{ByHash, Hash};
 use super::look::{Connections, Seen, interrupted};
 use super::parts::Part;
 use super::report::{Progress, Repaired};
@@ -27,7 +27,7 @@ use super::side::Scope;
 use super::subject::{Subject, Table};
 use super::trail::{self, Trail};
 use super::weigh::weigh;
-use super::worker::{Outcomes, examine};
+use super::worker::{Outcomes, examine_all};
 
 /// Rows mended in one transaction.
 const AT_ONCE: usize = 500;
@@ -77,9 +77,13 @@ pub(super) async fn mend(
             }
             continue;
         }
-        let mut left: HashSet<Hash, super::hash::ByHash> = keys.into_iter().collect();
+        let mut left = keys;
+        let mut most = left.len();
         while !left.is_empty() {
-            let scope = Scope { only: Some(Arc::new(left.clone())), ..Scope::default() };
+            let group = left.split_off(left.len().saturating_sub(most));
+            let only: HashSet<Hash, ByHash> = group.into_iter().collect();
+            let count = only.len();
+            let scope = Scope { only: Some(Arc::new(only)), ..Scope::default() };
             let mut seen =
                 connections.look(subject, &part, scope.clone(), trail.as_ref(), progress, stop).await?;
             let verdict = weigh(&scope, &mut seen.source, &mut seen.target, &seen.between);
@@ -87,15 +91,19 @@ pub(super) async fn mend(
             wrong.sort_unstable();
             wrong.dedup();
             // Rows that there was no room for come with the next look.
-            let is_kept =
-                |key: &Hash| !seen.source.dropped.contains(key) && !seen.target.dropped.contains(key);
+            let is_kept = |key: &Hash| {
+                count == 1 || !(seen.source.dropped.contains(key) || seen.target.dropped.contains(key))
+            };
             let (now, later): (Vec<Hash>, Vec<Hash>) = wrong.into_iter().partition(is_kept);
-            repaired.untouched += left.len().saturating_sub(now.len() + later.len()) as u64;
+            repaired.untouched += count.saturating_sub(now.len() + later.len()) as u64;
             let mending = Mending { subject, table, seen: &seen, trail: trail.as_ref(), dry_run, stop };
             for keys in now.chunks(AT_ONCE) {
                 mending.mend(repairer.as_mut(), keys, &mut repaired).await?;
             }
-            left = later.into_iter().collect();
+            if !later.is_empty() {
+                most = (most / 2).min(later.len()).max(1);
+                left.extend(later);
+            }
         }
     }
     Ok(repaired)
@@ -293,9 +301,8 @@ pub(super) async fn look_again(
     let suspects = outcomes.doubt();
     let trail = follow(subject, &[], &mut connections, stop).await?;
     for (part, keys) in suspects {
-        let keys = keys.into_iter().collect();
         let mut found =
-            examine(subject, &part, keys, &mut connections, trail.as_ref(), progress, stop).await?;
+            examine_all(subject, &part, keys, &mut connections, trail.as_ref(), progress, stop).await?;
         // That they were wrong at the look before is what the repair was about.
         found.passed = 0;
         outcomes.add(&part, found);

@@ -63,11 +63,18 @@ pub(super) struct Subject {
     /// A position beyond which no chunk has a change.
     pub(super) copied: Option<Position>,
     pub(super) hashing: Hashing,
+    /// Rows of a part, where that was asked for.
+    pub(super) part_rows: Option<u64>,
 }
 
 impl Subject {
     /// Reads what the target knows of the task, and plans as the task did.
-    pub(super) async fn open(spec: TaskSpec, wanted: &Selection, hashing: Hashing) -> Result<Self> {
+    pub(super) async fn open(
+        spec: TaskSpec,
+        wanted: &Selection,
+        part_rows: Option<u64>,
+        hashing: Hashing,
+    ) -> Result<Self> {
         let directory = spec.state_dir.join(&spec.name);
         let record = spec.target.task(&spec.name).await?.ok_or_else(|| {
             Error::new(ErrorKind::State, "the target does not know the task")
@@ -114,7 +121,7 @@ impl Subject {
             let route = Arc::new(Route::new(Arc::new(composed), code, Arc::clone(&dead_letters), check));
             let mut table = Table { place, route, target, form, key, cut: None, is_wanted };
             if table.is_compared() {
-                table.cut = cut(spec.source.as_ref(), &table).await?;
+                table.cut = cut(spec.source.as_ref(), &table, part_rows).await?;
             }
             tables.push(table);
         }
@@ -125,7 +132,7 @@ impl Subject {
         }
         let skipped = plan.skipped.into_iter().map(|(name, _)| name).collect();
         let plan_digest = plan.digest;
-        Ok(Self { spec, tables, skipped, plan_digest, is_followed, copied, hashing })
+        Ok(Self { spec, tables, skipped, plan_digest, is_followed, copied, hashing, part_rows })
     }
 
     /// The table of this number.
@@ -142,12 +149,12 @@ impl Subject {
 }
 
 /// How a table is cut, if that is worth it. Known before the first change is noted, whose place it tells.
-async fn cut(source: &dyn Source, table: &Table) -> Result<Option<(Cut, KeyBound)>> {
+async fn cut(source: &dyn Source, table: &Table, part_rows: Option<u64>) -> Result<Option<(Cut, KeyBound)>> {
     let composed = table.route.composed();
     if table.key.is_none() || !source.can_chunk(&composed.schema) {
         return Ok(None);
     }
-    let rows = parts::rows_per_part(&composed.schema);
+    let rows = parts::rows_per_part(&composed.schema, part_rows);
     let Some(first) = source.chunk_end(&composed.schema, None, rows).await? else { return Ok(None) };
     Ok(Cut::of(source, composed, table.form.as_ref(), &first)?.map(|cut| (cut, first)))
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use engine_core::batch::Batch;
 use engine_core::change::{ChangeSet, Op, TableChanges};
 use engine_core::error::{Error, ErrorKind, Result};
-use engine_core::examine::{CanonicalRows, Stand};
+use engine_core::examine::{CanonicalRows, Stand, fields};
 use engine_core::plan::RowErrorPolicy;
 use engine_core::position::Position;
 use engine_core::source::{Source, StreamRequest, StreamTable};
@@ -240,10 +240,12 @@ impl Feed {
         for (op, transaction) in changes.ops.iter().zip(&changes.transactions) {
             let old = if *op == Op::Insert { None } else { old.next().and_then(Option::as_ref) };
             let new = if *op == Op::Delete { None } else { new.next().and_then(Option::as_ref) };
-            let mut note = |key: Option<Hash>, old: Option<&Image>, new: Option<&Image>| {
+            let mut note = |old: Option<&Image>, new: Option<&Image>| {
+                let key = new.or(old).filter(|_| table.key.is_some());
+                let key = key.map(|image| (image.key, image.fields.clone()));
                 let image = new.or(old);
-                let is_watched = key.is_some_and(|key| {
-                    self.changes.lock().unwrap_or_else(PoisonError::into_inner).is_watched(place, key)
+                let is_watched = key.as_ref().is_some_and(|(key, _)| {
+                    self.changes.lock().unwrap_or_else(PoisonError::into_inner).is_watched(place, *key)
                 });
                 let order = |image: &Image, batch: &Batch| table.cut.as_ref()?.0.key(batch, image.row);
                 noted.push(Noted {
@@ -266,12 +268,11 @@ impl Feed {
             };
             match (old, new) {
                 (None, None) => {}
-                _ if table.key.is_none() => note(None, old, new),
-                (Some(old), Some(new)) if old.key != new.key => {
-                    note(Some(old.key), Some(old), None);
-                    note(Some(new.key), None, Some(new));
+                (Some(one), Some(other)) if table.key.is_some() && one.key != other.key => {
+                    note(old, None);
+                    note(None, new);
                 }
-                (Some(Image { key, .. }), _) | (None, Some(Image { key, .. })) => note(Some(*key), old, new),
+                _ => note(old, new),
             }
         }
         Ok(())
@@ -288,6 +289,8 @@ struct Images {
 struct Image {
     row: usize,
     key: Hash,
+    /// The key's fields, canonical, end to end.
+    fields: Box<[u8]>,
     hash: Hash,
     letter: Option<Values>,
 }
@@ -309,11 +312,17 @@ impl Images {
             let key = table.key.as_ref().map_or(hash, |key| hashing.fields(bytes, key));
             let letter = raw.as_ref().and_then(|raw| table.route.key_of(raw, place));
             if let Some(slot) = rows.get_mut(place) {
-                *slot = Some(Image { row, key, hash, letter });
+                *slot = Some(Image { row, key, fields: key_fields(table, bytes), hash, letter });
             }
         }
         Ok(Self { batch: routed.batch, rows })
     }
+}
+
+fn key_fields(table: &Table, row: &[u8]) -> Box<[u8]> {
+    let places = table.key.iter().flatten();
+    let fields = places.filter_map(|&place| fields(row).nth(place)).flat_map(|(_, whole)| whole);
+    fields.copied().collect()
 }
 
 /// Where the source is followed from at the least; see [`Trail::begin`].

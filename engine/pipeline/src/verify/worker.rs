@@ -14,7 +14,7 @@ use crate::dead_letter::{self, Letter};
 use crate::retry::{Backoff, may_pass};
 
 use super::describe;
-use super::hash::Hash;
+use super::hash::{ByHash, Hash};
 use super::journal::{Journal, PartRecord};
 use super::look::{Connections, interrupted};
 use super::parts::{Part, Parts};
@@ -133,6 +133,7 @@ impl Found {
         self.followed += other.followed;
         self.set_aside += other.set_aside;
         self.passed += other.passed;
+        self.position = other.position.or(self.position.take());
         self.wrong.extend(other.wrong);
         let room = LISTED.saturating_sub(self.differences.len());
         self.differences.extend(other.differences.into_iter().take(room));
@@ -140,7 +141,8 @@ impl Found {
 }
 
 impl TableOutcome {
-    fn report(self, table: &Table) -> TableReport {
+    fn report(mut self, table: &Table) -> TableReport {
+        self.found.differences.sort_by(describe::in_order);
         let count = |wanted| self.found.wrong.iter().filter(|(_, wrong)| *wrong == wanted).count() as u64;
         let (missing, extra, different) =
             (count(Wrong::Missing), count(Wrong::Extra), count(Wrong::Different));
@@ -253,7 +255,8 @@ impl Worker {
 
     async fn compare(&self, part: &Part, connections: &mut Connections) -> Result<Found> {
         let trail = self.trail.as_deref();
-        let (mut found, mut scope, mut suspects) = (Found::default(), Scope::default(), HashSet::default());
+        let (mut found, mut scope, mut suspects) =
+            (Found::default(), Scope::default(), HashSet::<Hash, ByHash>::default());
         loop {
             let mut seen = connections
                 .look(&self.subject, part, scope.clone(), trail, &self.progress, &self.stop)
@@ -269,12 +272,11 @@ impl Worker {
                 None => break,
             }
         }
-        if !suspects.is_empty() {
-            let again =
-                examine(&self.subject, part, suspects, connections, trail, &self.progress, &self.stop)
-                    .await?;
-            found.take(again);
-        }
+        let suspects = suspects.into_iter().collect();
+        let again =
+            examine_all(&self.subject, part, suspects, connections, trail, &self.progress, &self.stop)
+                .await?;
+        found.take(again);
         Ok(found)
     }
 
@@ -303,24 +305,53 @@ impl Worker {
     }
 }
 
-/// Looks at those rows of a part alone, as a whole, and describes what is wrong with them now.
-pub(super) async fn examine(
+/// Looks at those rows of a part alone, as a whole, and describes what is wrong with them now: at all of
+/// them together, or one group after the other where they don't fit.
+pub(super) async fn examine_all(
     subject: &Subject,
     part: &Part,
-    suspects: HashSet<Hash, super::hash::ByHash>,
+    mut suspects: Vec<Hash>,
     connections: &mut Connections,
     trail: Option<&Trail>,
     progress: &Progress,
     stop: &CancellationToken,
 ) -> Result<Found> {
+    let mut found = Found::default();
+    let mut most = suspects.len();
+    while !suspects.is_empty() {
+        let group = suspects.split_off(suspects.len().saturating_sub(most));
+        let (some, left) = examine(subject, part, group, connections, trail, progress, stop).await?;
+        found.take(some);
+        if !left.is_empty() {
+            // A single row always fits.
+            most = (most / 2).min(left.len()).max(1);
+            suspects.extend(left);
+        }
+    }
+    Ok(found)
+}
+
+/// What is wrong with those rows of which both sides fit, and the others.
+async fn examine(
+    subject: &Subject,
+    part: &Part,
+    suspects: Vec<Hash>,
+    connections: &mut Connections,
+    trail: Option<&Trail>,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> Result<(Found, Vec<Hash>)> {
     let table = subject.table(part.table)?;
+    let suspects: HashSet<Hash, ByHash> = suspects.into_iter().collect();
+    let mut left: HashSet<Hash, ByHash> = HashSet::default();
     let count = suspects.len() as u64;
     let scope = Scope { only: Some(Arc::new(suspects)), ..Scope::default() };
     let mut seen = connections.look(subject, part, scope.clone(), trail, progress, stop).await?;
     let verdict = weigh(&scope, &mut seen.source, &mut seen.target, &seen.between);
     let mut found = Found {
-        equal: verdict.equal,
-        followed: verdict.followed,
+        // Copies of a row in a table without a key were counted by the first look.
+        equal: if table.key.is_some() { verdict.equal } else { 0 },
+        followed: if table.key.is_some() { verdict.followed } else { 0 },
         position: seen.stand.position.clone(),
         ..Found::default()
     };
@@ -331,6 +362,10 @@ pub(super) async fn examine(
     };
     let name = table.name().to_string();
     for (key, wrong, expected) in verdict.wrong {
+        if count > 1 && (seen.source.dropped.contains(&key) || seen.target.dropped.contains(&key)) {
+            left.insert(key);
+            continue;
+        }
         if wrong == Wrong::Missing && !letters.is_empty() {
             let of_row = seen.source.whole.get(&key).and_then(|rows| rows.first()?.1.key.clone());
             let of_row = of_row.or_else(|| trail?.changes().letter(part.table, key).cloned());
@@ -342,11 +377,13 @@ pub(super) async fn examine(
         }
         found.wrong.push((key, wrong));
         if found.differences.len() < LISTED {
-            found.differences.push(describe::difference(table, &seen, (key, wrong, expected)));
+            let changed = trail.and_then(|trail| trail.changes().key_fields(part.table, key));
+            found.differences.push(describe::difference(table, &seen, (key, wrong, expected), changed));
         }
     }
+    found.differences.sort_by(describe::in_order);
     if table.key.is_some() {
-        found.passed = count.saturating_sub(found.wrong.len() as u64 + found.set_aside);
+        found.passed = count.saturating_sub(found.wrong.len() as u64 + found.set_aside + left.len() as u64);
     }
-    Ok(found)
+    Ok((found, left.into_iter().collect()))
 }

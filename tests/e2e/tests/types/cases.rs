@@ -2,19 +2,19 @@
 
 /// One column with one value.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Case {
+pub(crate) struct Case {
     /// Name of the column.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// Its definition in the source.
-    pub(super) definition: &'static str,
+    pub(crate) definition: &'static str,
     /// The value, as an SQL expression of the source.
-    pub(super) value: &'static str,
+    pub(crate) value: &'static str,
     /// Type of the column in the target.
-    pub(super) target_type: &'static str,
+    pub(crate) target_type: &'static str,
     /// How the target is asked for the value as text; `?` stands for the column.
-    pub(super) read: &'static str,
+    pub(crate) read: &'static str,
     /// What it answers.
-    pub(super) expected: &'static str,
+    pub(crate) expected: &'static str,
 }
 
 const fn case(
@@ -35,7 +35,7 @@ impl Case {
 }
 
 /// Values that `MySQL` and `MariaDB` hold alike.
-pub(super) const COMMON: &[Case] = &[
+pub(crate) const COMMON: &[Case] = &[
     // Integers
     case("tinyint1", "tinyint(1)", "127", "smallint", "127"),
     case("tinyint_min", "tinyint", "-128", "smallint", "-128"),
@@ -240,7 +240,7 @@ pub(super) const COMMON: &[Case] = &[
 ];
 
 /// Values that only `MySQL` 9 holds, or holds in another way than `MariaDB`.
-pub(super) const MYSQL: &[Case] = &[
+pub(crate) const MYSQL: &[Case] = &[
     case(
         "datetime_rounded",
         "datetime",
@@ -289,7 +289,7 @@ pub(super) const MYSQL: &[Case] = &[
 ];
 
 /// Values that only `MariaDB` 10.11 holds, or holds in another way than `MySQL`.
-pub(super) const MARIADB: &[Case] = &[
+pub(crate) const MARIADB: &[Case] = &[
     case(
         "datetime_cut",
         "datetime",
