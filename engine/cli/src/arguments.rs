@@ -589,8 +589,8 @@ pub(crate) struct VerifyArguments {
     #[arg(long = "table", value_name = "PATTERN", help_heading = "Check")]
     pub(crate) tables: Vec<String>,
 
-    /// Waits before each part while the source runs more statements than this at once (MySQL:
-    /// Threads_running).
+    /// Waits before each part while the source runs more statements than this at once, as MySQL's
+    /// `Threads_running` says.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Check")]
     pub(crate) max_load: Option<u64>,
 

@@ -178,7 +178,7 @@ async fn broken(scene: &Scene<'_>) -> Result<()> {
     let left: BTreeSet<String> = expected.difference(&with_key(&expected)).cloned().collect();
     assert_eq!(wrong(&repaired), left);
     let refused = repaired["repaired"]["refused"][0][0].as_str().unwrap_or_default();
-    ensure!(refused.ends_with(".loose"), "{refused}");
+    assert_eq!(refused, format!("{}.loose", scene.name()));
     scene
         .target()
         .await?
