@@ -27,6 +27,15 @@ pub(crate) fn command(sides: &Sides, database: &str, plugins: &[&Path]) -> Resul
     Ok(command)
 }
 
+/// Compares what was copied last, offline.
+pub(crate) fn verify(sides: &Sides, database: &str, plugin: &Path) -> Result<Measure> {
+    let mut command = Command::new(program("engine", "ENGINE_BINARY")?);
+    command.args(["verify", TASK, "--json", "--mode", "offline", "--source", &sides.source.url_of(database)]);
+    command.args(["--target", sides.target.url()]).arg("--state-dir").arg(sides.state.path());
+    command.arg("--plugin").arg(plugin).stdout(Stdio::null());
+    sides.measured(|| measure(&mut command))
+}
+
 /// Forgets the task of the runs before.
 pub(crate) fn forget(sides: &Sides) -> Result<()> {
     let task = sides.state.path().join(TASK);

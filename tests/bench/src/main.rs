@@ -10,6 +10,7 @@ mod measure;
 mod peer;
 mod report;
 mod sides;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +28,8 @@ use sides::Sides;
 ///
 /// Each part is run in turn and reported as medians: row code alone, without any database; a snapshot against two
 /// streams of the servers' own clients; a snapshot with a plugin that rewrites 2 of 12 columns against the same without
-/// it; catching up with row changes; the time from commit to commit at a steady rate; and a snapshot from MariaDB beside pgloader, which is fetched where it is not
+/// it; catching up with row changes; the time from commit to commit at a steady rate;
+/// a full check beside the copy and beside a plain comparer; and a snapshot from MariaDB beside pgloader, which is fetched where it is not
 /// installed. The servers keep their durable defaults. Prints a table in Markdown, fit for docs/benchmarks.md.
 #[derive(Debug, Parser)]
 #[command(name = "bench", bin_name = "cargo xtask bench", max_term_width = 100)]
@@ -42,7 +44,7 @@ struct Options {
     #[arg(long, default_value_t = 3, value_name = "N")]
     runs: usize,
     /// Parts to measure
-    #[arg(long, value_delimiter = ',', default_values_t = [Part::Crossing, Part::Snapshot, Part::Plugin, Part::CatchUp, Part::Latency, Part::Pgloader])]
+    #[arg(long, value_delimiter = ',', default_values_t = [Part::Crossing, Part::Snapshot, Part::Plugin, Part::CatchUp, Part::Latency, Part::Verify, Part::Pgloader])]
     parts: Vec<Part>,
     /// The plugin that maps types and names
     #[arg(long, default_value = "target/guests/mysql2og.wasm", value_name = "FILE")]
@@ -66,6 +68,8 @@ enum Part {
     CatchUp,
     /// From commit to commit at 2,000 changes a second
     Latency,
+    /// A full check beside copying and beside a plain comparer
+    Verify,
 }
 
 impl std::fmt::Display for Part {
@@ -77,6 +81,7 @@ impl std::fmt::Display for Part {
             Self::Plugin => "plugin",
             Self::CatchUp => "catch-up",
             Self::Latency => "latency",
+            Self::Verify => "verify",
         })
     }
 }
@@ -112,6 +117,9 @@ fn bench(options: &Options) -> Result<()> {
         if options.parts.contains(&Part::CatchUp) {
             let changes = 300_000 / scale;
             cases.push(catch_up::measure(&runtime, &sides, &options.plugin, 500_000 / scale, changes, runs)?);
+        }
+        if options.parts.contains(&Part::Verify) {
+            cases.extend(verify::measure(&runtime, &sides, &options.plugin, 500_000 / scale, runs)?);
         }
         if options.parts.contains(&Part::Latency) {
             let duration = Duration::from_secs(30 / scale.min(5));

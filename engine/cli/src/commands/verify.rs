@@ -152,6 +152,10 @@ fn text(report: &Report) -> String {
             let _ = writeln!(out, "  and {} more; --json has the first 10,000", count(more));
         }
     }
+    for table in report.tables.iter().filter(|table| !table.is_complete) {
+        let why = table.unsettled.as_deref().unwrap_or("not every part of it was compared");
+        let _ = writeln!(out, "\nnot compared: {}: {why}", table.table);
+    }
     for table in report.tables.iter().filter(|table| table.set_aside > 0) {
         let set_aside = plural(table.set_aside, "row is", "rows are");
         let _ = writeln!(
@@ -197,6 +201,7 @@ fn text(report: &Report) -> String {
     let verdict = match (report.is_equal(), report.wrong()) {
         (true, _) if report.is_clean() => "equal".to_owned(),
         (true, _) => "rows equal, structure not as planned".to_owned(),
+        (false, 0) => "NOT PROVEN EQUAL".to_owned(),
         (false, wrong) => format!("NOT EQUAL: {}", plural(wrong, "row is wrong", "rows are wrong")),
     };
     let _ = write!(out, "\n{}: {verdict}; {compared}", report.task);
@@ -291,6 +296,7 @@ mod tests {
                 not_compared: Vec::new(),
                 leniencies: vec![("paid".into(), "the number counts".into())],
                 is_complete: true,
+                unsettled: None,
             }],
             findings: Vec::new(),
             repaired: None,

@@ -90,6 +90,8 @@ pub struct TableReport {
     pub leniencies: Vec<(String, String)>,
     /// Whether every part was compared.
     pub is_complete: bool,
+    /// Why not, where that is known.
+    pub unsettled: Option<String>,
 }
 
 impl TableReport {

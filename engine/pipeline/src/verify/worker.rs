@@ -1,14 +1,15 @@
 //! Comparing part after part.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-use engine_core::error::Result;
+use engine_core::error::{ErrorKind, Result};
 use engine_core::failpoint::Failpoint;
 use engine_core::plan::RowErrorPolicy;
 use engine_core::position::Position;
+use engine_core::source::KeyBound;
 
 use crate::dead_letter::{self, Letter};
 use crate::retry::{Backoff, may_pass};
@@ -62,7 +63,10 @@ pub(super) struct Outcomes {
 
 #[derive(Default)]
 struct TableOutcome {
-    parts: u64,
+    /// The parts compared, each from its lower bound to its upper one.
+    ranges: HashMap<Option<KeyBound>, Option<KeyBound>>,
+    /// Why a part could not be compared.
+    unsettled: Option<String>,
     found: Found,
     /// Parts with rows that are wrong.
     suspects: Vec<(Part, Vec<Hash>)>,
@@ -74,7 +78,8 @@ impl Outcomes {
             Self { tables: (0..tables).map(|_| TableOutcome::default()).collect(), position: None };
         for (outcome, parts) in outcomes.tables.iter_mut().zip(before) {
             for part in parts {
-                outcome.parts += 1;
+                let (_, range) = part.range();
+                outcome.ranges.insert(range.after, range.to);
                 outcome.found.equal += part.equal;
                 outcome.found.followed += part.followed;
                 outcome.found.set_aside += part.set_aside;
@@ -89,11 +94,18 @@ impl Outcomes {
             self.position.clone_from(&found.position);
         }
         let Some(outcome) = self.tables.get_mut(part.table) else { return };
-        outcome.parts += 1;
+        outcome.ranges.insert(part.range.after.clone(), part.range.to.clone());
         if !found.wrong.is_empty() {
             outcome.suspects.push((part.clone(), found.wrong.iter().map(|&(key, _)| key).collect()));
         }
         outcome.found.take(found);
+    }
+
+    /// Notes that a part could not be compared.
+    fn leave(&mut self, part: &Part, why: String) {
+        if let Some(outcome) = self.tables.get_mut(part.table) {
+            outcome.unsettled = Some(why);
+        }
     }
 
     /// Takes out the wrong rows, which are about to be looked at again.
@@ -102,7 +114,6 @@ impl Outcomes {
         for outcome in &mut self.tables {
             outcome.found.wrong.clear();
             outcome.found.differences.clear();
-            outcome.parts = outcome.parts.saturating_sub(outcome.suspects.len() as u64);
             suspects.append(&mut outcome.suspects);
         }
         suspects
@@ -141,8 +152,22 @@ impl Found {
 }
 
 impl TableOutcome {
+    /// Whether the parts lead from the table's beginning to its end, without a gap and with none left over.
+    fn is_complete(&self) -> bool {
+        let (mut at, mut walked) = (None, 0);
+        while let Some(to) = self.ranges.get(&at) {
+            walked += 1;
+            if to.is_none() || walked > self.ranges.len() {
+                return to.is_none() && walked == self.ranges.len();
+            }
+            at.clone_from(to);
+        }
+        false
+    }
+
     fn report(mut self, table: &Table) -> TableReport {
         self.found.differences.sort_by(describe::in_order);
+        let is_complete = self.is_complete();
         let count = |wanted| self.found.wrong.iter().filter(|(_, wrong)| *wrong == wanted).count() as u64;
         let (missing, extra, different) =
             (count(Wrong::Missing), count(Wrong::Extra), count(Wrong::Different));
@@ -160,7 +185,7 @@ impl TableOutcome {
             target: table.target.name.to_string(),
             method: "stream",
             cutting: if table.cut.is_some() { Cutting::Ranges } else { Cutting::Whole },
-            parts: self.parts,
+            parts: self.ranges.len() as u64,
             rows: self.found.equal + missing + extra + different,
             equal: self.found.equal,
             missing,
@@ -172,7 +197,8 @@ impl TableOutcome {
             differences: self.found.differences,
             not_compared,
             leniencies: leniencies.collect(),
-            is_complete: true,
+            is_complete,
+            unsettled: self.unsettled,
         }
     }
 }
@@ -199,7 +225,15 @@ impl Worker {
                 self.set_floor(Floor::Ended);
                 return Ok(());
             };
-            let found = self.patiently(&part, &mut connections).await?;
+            let found = match self.patiently(&part, &mut connections).await {
+                // What can't be read at one position under these writes is said to be so; the others go on.
+                Err(error) if error.kind() == ErrorKind::Precondition && self.is_without_key(&part) => {
+                    connections = None;
+                    self.lock_outcomes().leave(&part, error.to_string());
+                    continue;
+                }
+                found => found?,
+            };
             self.progress.update(|state| state.wrong += found.wrong.len() as u64);
             if found.wrong.is_empty() {
                 let table = self.subject.table(part.table)?.name().to_string();
@@ -214,9 +248,17 @@ impl Worker {
             if part.range.to.is_none() {
                 self.progress.update(|state| state.tables_done += 1);
             }
-            self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).add(&part, found);
+            self.lock_outcomes().add(&part, found);
         }
         Err(interrupted())
+    }
+
+    fn lock_outcomes(&self) -> MutexGuard<'_, Outcomes> {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_without_key(&self, part: &Part) -> bool {
+        self.subject.table(part.table).is_ok_and(|table| table.key.is_none())
     }
 
     /// Waits while the source is busier than it may be.
@@ -386,4 +428,25 @@ async fn examine(
         found.passed = count.saturating_sub(found.wrong.len() as u64 + found.set_aside + left.len() as u64);
     }
     Ok((found, left.into_iter().collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_complete_when_its_parts_lead_through_it() {
+        let bound = |key: u8| Some(KeyBound(vec![key]));
+        let complete = |ranges: &[(Option<KeyBound>, Option<KeyBound>)]| {
+            let ranges = ranges.iter().cloned().collect();
+            TableOutcome { ranges, ..TableOutcome::default() }.is_complete()
+        };
+        assert!(complete(&[(bound(2), None), (None, bound(1)), (bound(1), bound(2))]));
+        assert!(complete(&[(None, None)]));
+        assert!(!complete(&[]));
+        assert!(!complete(&[(None, bound(1))]));
+        assert!(!complete(&[(None, bound(1)), (bound(2), None)]));
+        assert!(!complete(&[(None, None), (bound(2), bound(3))]));
+        assert!(!complete(&[(None, bound(1)), (bound(1), bound(1))]));
+    }
 }
