@@ -304,8 +304,17 @@ impl Target for PostgresTarget {
         for step in [BuildStep::RowKeys, BuildStep::Indexes, BuildStep::ForeignKeys] {
             for job in index::jobs(step, tables)? {
                 for statement in &job.statements {
-                    if index::made(statement).is_some() && !Self::is_built(&client, &job, statement).await? {
-                        findings.push(inspect::missing(&job, statement));
+                    if index::made(statement).is_none() {
+                        continue;
+                    }
+                    match Self::is_built(&client, &job, statement).await {
+                        Ok(true) => {}
+                        Ok(false) => findings.push(inspect::missing(&job, statement)),
+                        // Something else has its name.
+                        Err(error) if error.kind() == ErrorKind::Precondition => {
+                            findings.push(inspect::missing(&job, statement));
+                        }
+                        Err(error) => return Err(error),
                     }
                 }
             }
