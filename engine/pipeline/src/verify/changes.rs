@@ -319,3 +319,190 @@ fn expected<'a>(changes: &'a [Change], target: &Held) -> Option<(Hash, Option<&'
         (None, None) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use engine_core::change::SchemaChange;
+    use engine_core::endpoint::Endpoint;
+    use engine_core::finding::Finding;
+    use engine_core::schema::TableSchema;
+    use engine_core::selection::Selection;
+    use engine_core::source::{ChangeStream, KeyBound, Reader, StreamRequest};
+    use engine_core::structure::TableEvolution;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// A source whose position is the number of transactions before it.
+    struct Counting;
+
+    fn not_asked() -> Error {
+        Error::new(ErrorKind::Internal, "not asked for")
+    }
+
+    fn number(position: &Position) -> u64 {
+        position.0.parse().expect("a number")
+    }
+
+    #[async_trait]
+    impl Source for Counting {
+        fn endpoint(&self) -> &Endpoint {
+            unreachable!("nobody asks")
+        }
+        async fn check(&self, _: &Selection, _: bool) -> Result<Vec<Finding>> {
+            Err(not_asked())
+        }
+        async fn catalog(&self, _: &Selection) -> Result<Vec<TableSchema>> {
+            Err(not_asked())
+        }
+        async fn low_watermark(&self) -> Result<Position> {
+            Err(not_asked())
+        }
+        async fn high_watermark(&self) -> Result<Position> {
+            Err(not_asked())
+        }
+        fn covers(&self, reached: &Position, wanted: &Position) -> Result<bool> {
+            Ok(number(reached) >= number(wanted))
+        }
+        fn beyond(&self, position: &Position, transactions: &TransactionSet) -> Result<TransactionSet> {
+            let beyond: Vec<_> = transactions.iter().filter(|name| name.number > number(position)).collect();
+            Ok(beyond.iter().collect())
+        }
+        fn can_chunk(&self, _: &TableSchema) -> bool {
+            false
+        }
+        async fn chunk_end(&self, _: &TableSchema, _: Option<&KeyBound>, _: u64) -> Result<Option<KeyBound>> {
+            Err(not_asked())
+        }
+        async fn evolve(
+            &self,
+            _: &SchemaChange,
+            _: &[TableSchema],
+            _: &Selection,
+        ) -> Result<Vec<TableEvolution>> {
+            Err(not_asked())
+        }
+        async fn open_reader(&self) -> Result<Box<dyn Reader>> {
+            Err(not_asked())
+        }
+        async fn open_stream(&self, _: StreamRequest) -> Result<Box<dyn ChangeStream>> {
+            Err(not_asked())
+        }
+    }
+
+    /// A transaction of the model: it gives a key a value, or none.
+    type Write = (u8, Option<u8>);
+
+    fn name(number: u64) -> TransactionId {
+        TransactionId { origin: "log".into(), number }
+    }
+
+    fn position(number: u64) -> Position {
+        Position(number.to_string())
+    }
+
+    /// The rows after those of the transactions that `has` names.
+    fn table(writes: &[Write], has: impl Fn(u64) -> bool) -> BTreeMap<u8, u8> {
+        let mut rows = BTreeMap::new();
+        for (number, &(key, value)) in (1_u64..).zip(writes) {
+            if has(number) {
+                match value {
+                    Some(value) => drop(rows.insert(key, value)),
+                    None => drop(rows.remove(&key)),
+                }
+            }
+        }
+        rows
+    }
+
+    /// All changes from the first transaction on, in sets of `size` transactions.
+    fn noted(writes: &[Write], size: usize, is_loose: bool) -> Changes {
+        let mut changes = Changes::new(1);
+        let mut rows: BTreeMap<u8, u8> = BTreeMap::new();
+        let mut at = 0_u64;
+        for set in writes.chunks(size) {
+            let mut entries = Vec::new();
+            for (transaction, &(key, value)) in (0_u32..).zip(set) {
+                let before = rows.get(&key).copied();
+                match value {
+                    Some(value) => drop(rows.insert(key, value)),
+                    None => drop(rows.remove(&key)),
+                }
+                let hash = |value: Option<u8>| value.map(|value| Hash::from(key) << 8 | Hash::from(value));
+                entries.push(Noted {
+                    table: 0,
+                    key: (!is_loose).then(|| (Hash::from(key), Box::default())),
+                    order: None,
+                    letter: None,
+                    transaction,
+                    before: hash(before),
+                    after: hash(value),
+                    images: None,
+                });
+            }
+            let names = (at + 1..).take(set.len()).map(name).collect();
+            at += set.len() as u64;
+            changes.note(position(at), names, entries).expect("few changes");
+        }
+        changes
+    }
+
+    fn model() -> impl Strategy<Value = (Vec<Write>, usize, u64, u64, u64, Vec<bool>)> {
+        let writes = proptest::collection::vec((0_u8..5, proptest::option::of(0_u8..4)), 1..40);
+        (writes, 1_usize..6, 0_u64..41, 0_u64..41, 0_u64..41, proptest::collection::vec(any::<bool>(), 40))
+    }
+
+    proptest! {
+        /// Whatever the target holds, in order or out of order, and whenever the source is read: a row that changes
+        /// concern is as it must be, and any other is the same on both sides.
+        #[test]
+        fn every_row_is_accounted_for((writes, size, p, low, seen, ahead) in model(), forgotten: bool) {
+            let end = writes.len() as u64;
+            let (p, low) = (p.min(end), low.min(end));
+            let seen = low + seen % (end - low + 1);
+            // Beyond its position the target has some transactions, of each key the first ones.
+            let mut applied = TransactionSet::default();
+            let mut blocked = Vec::new();
+            for (number, &(key, _)) in (1_u64..).zip(&writes).filter(|(number, _)| *number > p) {
+                if ahead[number as usize - 1] && !blocked.contains(&key) {
+                    applied.insert(&name(number));
+                } else {
+                    blocked.push(key);
+                }
+            }
+            let target = table(&writes, |number| number <= p || applied.contains(&name(number)));
+            let source = table(&writes, |number| number <= seen);
+            let mut changes = noted(&writes, size, false);
+            if forgotten {
+                changes.forget(&Counting, &[(position(p.saturating_sub(3)), position(low.saturating_sub(3)))]).expect("comparable");
+            }
+            let held = changes.held(&Counting, &position(p), &applied).expect("comparable");
+            let between = changes.between(&Counting, 0, None, &held, &position(low)).expect("comparable");
+            for key in 0..5_u8 {
+                let hash = |rows: &BTreeMap<u8, u8>| rows.get(&key).map(|&value| Hash::from(key) << 8 | Hash::from(value));
+                match between.expected.get(&Hash::from(key)) {
+                    Some(expected) => prop_assert_eq!(*expected, hash(&target)),
+                    None => prop_assert_eq!(hash(&source), hash(&target)),
+                }
+            }
+        }
+
+        /// Without a key, a row's number on the source and what the changes add give its number in the target.
+        #[test]
+        fn rows_without_a_key_are_counted((writes, size, p, low, _, _) in model()) {
+            let end = writes.len() as u64;
+            let (p, low) = (p.min(end), low.min(end));
+            let target = table(&writes, |number| number <= p);
+            let source = table(&writes, |number| number <= low);
+            let changes = noted(&writes, size, true);
+            let held = changes.held(&Counting, &position(p), &TransactionSet::default()).expect("comparable");
+            let between = changes.between(&Counting, 0, None, &held, &position(low)).expect("comparable");
+            for (key, value) in (0..5_u8).flat_map(|key| (0..4_u8).map(move |value| (key, value))) {
+                let count = |rows: &BTreeMap<u8, u8>| i64::from(rows.get(&key) == Some(&value));
+                let more = between.more.get(&(Hash::from(key) << 8 | Hash::from(value))).copied().unwrap_or(0);
+                prop_assert_eq!(count(&source) + more, count(&target));
+            }
+        }
+    }
+}
