@@ -177,11 +177,6 @@ pub trait Source: Send + Sync {
         Ok(None)
     }
 
-    /// How busy the source is: the statements that it runs at this moment, this one included.
-    async fn load(&self) -> Result<u64> {
-        Err(Error::new(ErrorKind::Precondition, "the source does not say how busy it is"))
-    }
-
     /// What a statement of the stream does to tables, given those that the task knew before it.
     ///
     /// Nothing is guessed: a statement, or a part of one, whose effect on structure and rows doesn't

@@ -136,10 +136,6 @@ impl Source for MysqlSource {
         chunk::values(table, bound)
     }
 
-    async fn load(&self) -> Result<u64> {
-        on_control!(self, conn => watermark::threads_running(conn))
-    }
-
     async fn evolve(
         &self,
         change: &SchemaChange,

@@ -174,17 +174,6 @@ async fn mariadb_position(conn: &mut Conn, server: &Server, file: &str, offset: 
     Ok(Position(format!("{place};mariadb={state}")))
 }
 
-/// How many statements the server runs at this moment, this one included.
-pub(crate) async fn threads_running(conn: &mut Conn) -> Result<u64> {
-    let running: Option<(String, u64)> = conn
-        .query_first("SHOW GLOBAL STATUS LIKE 'Threads_running'")
-        .await
-        .map_err(|error| server_error("the source's load can't be read", error))?;
-    running.map(|(_, running)| running).ok_or_else(|| {
-        Error::new(ErrorKind::Precondition, "the source does not say how many threads are running")
-    })
-}
-
 fn file_position(server: &Server, file: &str, offset: u64) -> Position {
     Position(format!("server={};file={file}:{offset}", identity(server)))
 }

@@ -107,9 +107,11 @@ impl Cut {
         composed: &Composed,
         range: &ChunkRange,
     ) -> Result<Option<Interval>> {
-        let bound = |bound: &Option<KeyBound>| match bound {
-            None => Ok(Some(None)),
-            Some(bound) => Ok(self.bound(source, composed, bound)?.map(Some)),
+        let bound = |bound: &Option<KeyBound>| -> Result<Option<Option<Batch>>> {
+            match bound {
+                None => Ok(Some(None)),
+                Some(bound) => Ok(self.bound(source, composed, bound)?.map(Some)),
+            }
         };
         let (Some(after), Some(to)) = (bound(&range.after)?, bound(&range.to)?) else { return Ok(None) };
         let key = |bound: &Option<Batch>| {

@@ -264,7 +264,7 @@ impl Worker {
     /// Waits while the source is busier than it may be.
     async fn wait_for_calm(&self) -> Result<()> {
         let Some(most) = self.max_load else { return Ok(()) };
-        while self.subject.spec.source.load().await? > most {
+        while self.subject.spec.source.load().await?.is_some_and(|load| load > most) {
             self.progress.update(|state| state.is_waiting = true);
             tokio::select! {
                 () = self.stop.cancelled() => return Err(interrupted()),
