@@ -270,7 +270,7 @@ fn value(table: &TargetTable, ordinal: usize, column: &Column, row: usize) -> St
             let encoder = crate::cell::Encoder::new(&target.logical, &pg_type, true);
             match encoder.map(|encoder| encoder.encode(column, row, &mut encoded)) {
                 Some(Ok(())) => value_text::text(&pg_type, encoded.get(4..).unwrap_or_default()),
-                _ => crate::message::value(column, row, &target.logical),
+                _ => engine_core::message::value(column, row, &target.logical),
             }
         }
     };
