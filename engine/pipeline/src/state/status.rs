@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use engine_core::error::{Error, ErrorKind, Result};
 
@@ -11,6 +12,9 @@ const FILE: &str = "status.json";
 
 /// Writes the report into a task's directory, whole or not at all.
 pub fn write_status(directory: &Path, report: &Report) -> Result<()> {
+    // Whoever answers over the control socket writes it too.
+    static WRITING: Mutex<()> = Mutex::new(());
+    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let failed = |error: std::io::Error| {
         Error::new(ErrorKind::State, "the status file can't be written")
             .at("directory", directory.display())
