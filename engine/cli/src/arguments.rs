@@ -142,8 +142,8 @@ Examples:
 
     /// Ends a task: guides from the last write on the source to the first on the target.
     ///
-    /// Shows and times each step: waits until the target is close behind, has writes stopped or stops
-    /// them, makes sure that they have, waits until the target has everything, sets identity columns,
+    /// Shows and times each step: compares every row while both sides move, waits until the target is
+    /// close behind, has writes stopped or stops them, makes sure that they have, waits until the target has everything, sets identity columns,
     /// looks at foreign keys and triggers, holds both sides against each other, and records the end in
     /// the target. Up to that last step everything is undone when something fails, when writes have been
     /// stopped for longer than --freeze-budget, and by Ctrl-C.
@@ -480,7 +480,7 @@ pub(crate) struct CutoverArguments {
     #[arg(long, help_heading = "Cut-over")]
     pub(crate) set_source_read_only: bool,
 
-    /// Leaves out the last check.
+    /// Leaves out the comparison of every row before writes stop, and the count of rows after.
     #[arg(long, help_heading = "Cut-over")]
     pub(crate) skip_verify: bool,
 

@@ -10,6 +10,7 @@
 mod counts;
 mod intent;
 mod steps;
+mod verified;
 
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -37,7 +38,7 @@ pub struct CutOverOptions {
     pub freeze_budget_ms: u64,
     /// Whether the engine has the source refuse writes.
     pub set_source_read_only: bool,
-    /// Whether the last check is left out.
+    /// Whether the full check and the last count are left out.
     pub skip_verify: bool,
     /// Whether rows that are set aside, and so are missing in the target, may be left behind.
     pub leave_set_aside: bool,
@@ -51,6 +52,8 @@ pub struct CutOverOptions {
 pub enum Step {
     /// Nothing speaks against it.
     Ready,
+    /// Every row is the same on both sides, while they move.
+    Verify,
     /// The target is close behind.
     Lag,
     /// Writes are stopped.
@@ -63,7 +66,7 @@ pub enum Step {
     Sequences,
     /// Foreign keys are there and validated, triggers on.
     Constraints,
-    /// Both sides are held against each other.
+    /// Both sides have the same numbers of rows.
     Check,
     /// Nothing was written meanwhile.
     StillQuiet,
@@ -78,6 +81,7 @@ impl Step {
     pub fn name(self) -> &'static str {
         match self {
             Self::Ready => "ready",
+            Self::Verify => "verify",
             Self::Lag => "lag",
             Self::Freeze => "freeze",
             Self::Quiet => "quiet",

@@ -12,11 +12,12 @@ use engine_core::finding::{Finding, Severity};
 use engine_core::position::Position;
 
 use super::intent::{self, Intent};
-use super::{Completed, CutOverOptions, Event, Progressed, Step, Subject, Talk, counts};
+use super::{Completed, CutOverOptions, Event, Progressed, Step, Subject, Talk, counts, verified};
 use crate::control::gate::{Gate, Held};
 use crate::identities;
 use crate::progress::{Phase, now_ms};
 use crate::task::Mode;
+use crate::verify;
 
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(200);
@@ -117,6 +118,11 @@ impl Work {
             Ok(detail) => self.done(detail).await,
             Err(error) => return Err(self.failed(error).await),
         }
+        self.begin(Step::Verify, "comparing every row, while writes go on").await;
+        match self.verify().await {
+            Ok(detail) => self.done(detail).await,
+            Err(error) => return Err(self.failed(error).await),
+        }
         self.begin(Step::Lag, "measuring").await;
         match self.close_behind().await {
             Ok(detail) => self.done(detail).await,
@@ -159,6 +165,33 @@ impl Work {
         let held = self.subject.gate.tables();
         refuse_failed(&spec.target.ready_for_use(&held.targets).await?)?;
         Ok(format!("{} tables, nothing speaks against it", held.targets.len()))
+    }
+
+    /// Compares both sides as they move.
+    async fn verify(&mut self) -> Result<String> {
+        if self.options.skip_verify {
+            return Ok("left out, as asked for".to_owned());
+        }
+        let (spec, held) = (Arc::clone(&self.subject.spec), self.subject.gate.tables());
+        let progress = Arc::new(verify::Progress::new());
+        // Dropped together with this step, when it is given up.
+        let stop = CancellationToken::new();
+        let _stopping = stop.clone().drop_guard();
+        let comparing = verified::compare(&spec, &held, Arc::clone(&progress), stop);
+        tokio::pin!(comparing);
+        loop {
+            tokio::select! {
+                compared = &mut comparing => return compared,
+                () = sleep(LOOK * 10) => {
+                    let state = progress.state();
+                    let detail = format!(
+                        "{}: {} of about {} rows, {} of {} tables",
+                        state.doing, state.rows, state.rows_estimate, state.tables_done, state.tables
+                    );
+                    self.underway(detail).await;
+                }
+            }
+        }
     }
 
     /// Waits until the target has within the bound what the source had.
