@@ -188,7 +188,7 @@ async fn drive(
                     Error::new(ErrorKind::Internal, "the cut-over ended without a word about it")
                 });
             }
-            Some(Answer::Refused(refused)) => return Err(refused.into()),
+            Some(Answer::Refused(refused)) => return Err(refused.into_error()),
             None => return Err(lost(undo.as_deref())),
         }
     }

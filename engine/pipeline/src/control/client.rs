@@ -48,7 +48,7 @@ pub async fn ask(state_dir: &Path, task: &str, request: &Request) -> Result<(Con
     call.send(request).await?;
     match call.next().await? {
         Some(Answer::Done { condition, position }) => Ok((condition, position)),
-        Some(Answer::Refused(refused)) => Err(Error::from(refused).at("task", task)),
+        Some(Answer::Refused(refused)) => Err(refused.into_error().at("task", task)),
         Some(Answer::Told { .. }) => Err(Error::new(ErrorKind::Internal, "an answer that was not asked for")),
         None if *request == Request::Stop => Ok((Condition::Stopped, None)),
         None => Err(Error::new(ErrorKind::State, "the task ended before it could answer")

@@ -106,11 +106,12 @@ impl From<&Error> for Refused {
 const PLACES: [&str; 9] =
     ["task", "check", "table", "column", "position", "source", "target", "directory", "file"];
 
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Self {
-        let kind = if refused.given_up { ErrorKind::Interrupted } else { ErrorKind::State };
-        let mut error = Self::new(kind, refused.what);
-        for (name, value) in refused.place {
+impl Refused {
+    /// The error as it was, but for its kind.
+    pub fn into_error(self) -> Error {
+        let kind = if self.given_up { ErrorKind::Interrupted } else { ErrorKind::State };
+        let mut error = Error::new(kind, self.what);
+        for (name, value) in self.place {
             // Places have names of the engine's own.
             let known = PLACES.into_iter().find(|known| *known == name);
             error = match known {
@@ -118,10 +119,10 @@ impl From<Refused> for Error {
                 None => error.at("place", format!("{name} {value}")),
             };
         }
-        if let Some(why) = refused.why {
+        if let Some(why) = self.why {
             error = error.because(why);
         }
-        match refused.help {
+        match self.help {
             Some(help) => error.help(help),
             None => error,
         }
@@ -149,6 +150,6 @@ mod tests {
             Error::new(ErrorKind::State, "it can't be paused").at("task", "t").because("so").help("wait");
         let line = serde_json::to_string(&Answer::Refused(Refused::from(&error))).expect("a small value");
         let Ok(Answer::Refused(refused)) = serde_json::from_str(&line) else { panic!("{line}") };
-        assert_eq!(Error::from(refused).to_string(), error.to_string());
+        assert_eq!(refused.into_error().to_string(), error.to_string());
     }
 }
