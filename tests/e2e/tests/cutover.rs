@@ -85,6 +85,15 @@ async fn hold_check(scene: &Scene<'_>) -> Result<Client> {
     Ok(holder)
 }
 
+/// Starts a cut-over, and holds it in its last check.
+async fn held_in_check(scene: &Scene<'_>, cutover: Run) -> Result<(Running, Client)> {
+    let mut client = cutover.start()?;
+    client.event(step_done("verify")).await?;
+    let holder = hold_check(scene).await?;
+    client.event(step_done("constraints")).await?;
+    Ok((client, holder))
+}
+
 async fn follow(scene: &Scene<'_>) -> Result<Running> {
     let mut running = scene.follow().start()?;
     running.phase("streaming").await?;
@@ -111,8 +120,18 @@ async fn under_writers(source: &Server, name: &str) -> Result<()> {
     let ended = cutover(&scene).argument("--set-source-read-only").succeed().await?;
     let end = ended.last("cut-over")?;
     ensure!(end["undo"] == "SET GLOBAL read_only = OFF", "{end}");
-    let steps =
-        ["ready", "lag", "freeze", "quiet", "drain", "sequences", "constraints", "check", "still-quiet"];
+    let steps = [
+        "ready",
+        "verify",
+        "lag",
+        "freeze",
+        "quiet",
+        "drain",
+        "sequences",
+        "constraints",
+        "check",
+        "still-quiet",
+    ];
     let done: Vec<&str> = ended
         .events
         .iter()
@@ -178,15 +197,17 @@ async fn what_fails_or_is_given_up_is_undone_and_the_task_goes_on() -> Result<()
     let frozen = || cutover(&scene).argument("--set-source-read-only");
 
     // A last check that takes too long.
+    let mut client = frozen().arguments(["--freeze-budget", "3s"]).start()?;
+    client.event(step_done("verify")).await?;
     let holder = hold_check(&scene).await?;
-    let late = frozen().arguments(["--freeze-budget", "2s"]).finish().await?;
+    let late = client.finish().await?;
+    holder.batch_execute("ROLLBACK").await?;
     let error = late.clone().failed(1)?;
     ensure!(error.contains("longer than allowed") && error.contains("check"), "{error}");
     ensure!(!is_read_only(&scene).await?, "the source was left read-only");
 
     // Ctrl-C, a client that is killed, a task that is stopped: each with writes stopped.
-    let mut client = frozen().start()?;
-    client.event(step_done("constraints")).await?;
+    let (client, holder) = held_in_check(&scene, frozen()).await?;
     ensure!(is_read_only(&scene).await?, "the source takes writes");
     let error = cutover(&scene).finish().await?.failed(1)?;
     ensure!(error.contains("is being cut over already"), "{error}");
@@ -195,15 +216,15 @@ async fn what_fails_or_is_given_up_is_undone_and_the_task_goes_on() -> Result<()
     ensure!(given_up.events.iter().any(step_done("roll-back")), "{}", given_up.said());
     given_up.failed(130)?;
     ensure!(!is_read_only(&scene).await?, "the source was left read-only");
+    holder.batch_execute("ROLLBACK").await?;
 
-    let mut client = frozen().start()?;
-    client.event(step_done("constraints")).await?;
+    let (client, holder) = held_in_check(&scene, frozen()).await?;
     client.kill().await?;
     let undone = async || Ok((!is_read_only(&scene).await?).then_some(()));
     eventually("a source that takes writes", LIMIT, undone).await?;
+    holder.batch_execute("ROLLBACK").await?;
 
-    let mut client = frozen().start()?;
-    client.event(step_done("constraints")).await?;
+    let (client, holder) = held_in_check(&scene, frozen()).await?;
     running.interrupt().await?;
     running.finish().await?.failed(130)?;
     client.finish().await?.failed(130)?;
@@ -238,9 +259,7 @@ async fn killed_in_the_middle_the_next_one_goes_on() -> Result<()> {
     let scene = Scene::new(&source, test_kit::postgres()?, "cutover_killed").await?;
     scene.execute(TABLES).await?;
     let running = follow(&scene).await?;
-    let holder = hold_check(&scene).await?;
-    let mut client = cutover(&scene).argument("--set-source-read-only").start()?;
-    client.event(step_done("constraints")).await?;
+    let (client, holder) = held_in_check(&scene, cutover(&scene).argument("--set-source-read-only")).await?;
     running.kill().await?;
     let error = client.finish().await?.failed(1)?;
     let statement = "SET GLOBAL read_only = OFF";
