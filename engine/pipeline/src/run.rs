@@ -105,6 +105,9 @@ pub(crate) struct Task {
     pub(crate) gate: Arc<Gate>,
 }
 
+/// How often in a row the target may lose everything that is copied.
+const COPIED_IN_VAIN: u32 = 3;
+
 /// What a task begins or goes on with.
 struct Begun {
     plan: TaskPlan,
@@ -264,17 +267,17 @@ impl Task {
         state::write_context(self.directory.path(), &record.context)?;
         Failpoint::PlanStored.reach();
         // Both servers have answered: from here on a failure may pass. Claiming twice is claiming.
-        self.patiently(|| spec.target.claim(&spec.name, &task_plan.digest, start.as_ref())).await?;
+        self.persistently(|| spec.target.claim(&spec.name, &task_plan.digest, start.as_ref())).await?;
         Failpoint::TaskClaimed.reach();
         if let Some(recorded) = recorded {
-            self.patiently(|| spec.target.record_structure(&recorded)).await?;
+            self.persistently(|| spec.target.record_structure(&recorded)).await?;
             Failpoint::StructureRecorded.reach();
         }
-        self.patiently(|| spec.target.create_tables(&targets)).await?;
+        self.persistently(|| spec.target.create_tables(&targets)).await?;
         Failpoint::TablesCreated.reach();
 
         // Only now is the record final: until the claim another engine could still commit.
-        let record = self.patiently(|| spec.target.task(&spec.name)).await?.ok_or_else(|| {
+        let record = self.persistently(|| spec.target.task(&spec.name)).await?.ok_or_else(|| {
             Error::new(ErrorKind::State, "the target does not know the task that was just registered")
                 .at("task", &spec.name)
         })?;
@@ -363,6 +366,7 @@ impl Task {
         // A source without a log can't tell; then nothing is said about it.
         let before = if online { None } else { spec.source.high_watermark().await.ok() };
         let mut done = prepared.record.chunks.clone();
+        let mut in_vain = 0;
         let throttle = Throttle::new(self.options.limits, Arc::clone(&self.progress));
         loop {
             let pass = self.gate.enter().await?;
@@ -388,7 +392,9 @@ impl Task {
             if snapshot::is_complete(tables, &there) {
                 break;
             }
-            if there == done && !was_paused {
+            // A crash can take all that was copied since the last look, but hardly again and again.
+            in_vain = if there == done && !was_paused { in_vain + 1 } else { 0 };
+            if in_vain > COPIED_IN_VAIN {
                 return Err(Error::new(ErrorKind::State, "the target does not keep what is copied into it")
                     .at("task", &spec.name)
                     .because("chunks that it confirmed are not on record there")
@@ -538,10 +544,16 @@ impl Task {
         Ok(())
     }
 
+    /// As [`patiently`](Self::patiently), of work that has a pass already: another one would not be had
+    /// while a pause waits for the first.
+    async fn persistently<T, F: Future<Output = Result<T>>>(&self, work: impl FnMut() -> F) -> Result<T> {
+        self.unless_stopped(retried(&self.stop, work)).await
+    }
+
     /// What a running task asks of a server that may be down for a while.
     async fn patiently<T, F: Future<Output = Result<T>>>(&self, work: impl FnMut() -> F) -> Result<T> {
         let _pass = self.gate.enter().await?;
-        self.unless_stopped(retried(&self.stop, work)).await
+        self.persistently(work).await
     }
 
     pub(crate) async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {

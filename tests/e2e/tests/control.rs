@@ -10,6 +10,8 @@ use serde_json::Value;
 use test_support::connect;
 use test_support::numbers::Numbers;
 
+use crate::locks::{another_task, waiting_statements};
+
 const LIMIT: Duration = Duration::from_mins(1);
 const ROWS: u64 = 20_000;
 
@@ -98,6 +100,29 @@ async fn paused_in_the_copy_and_in_the_stream_nothing_is_lost() -> Result<()> {
         scene.require_equal().await?;
     }
     Ok(())
+}
+
+/// What is done for all tables at once is finished before a pause is answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn paused_while_tables_are_created_it_comes_to_rest() -> Result<()> {
+    let scene = Scene::mysql("paused_creating").await?;
+    scene.execute(["CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t VALUES (1)"]).await?;
+    another_task(&scene).await?;
+    let holder = scene.target().await?;
+    holder.batch_execute("BEGIN; LOCK TABLE _migration.owned_table IN SHARE MODE").await?;
+    let running = scene.run().start()?;
+    waiting_statements(&scene.target().await?, 1).await?;
+    let pausing = command(&scene, "pause").start()?;
+    // Nobody can see that it has been asked for; if it has not by then, the copy is paused instead.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    holder.batch_execute("ROLLBACK").await?;
+    tokio::time::timeout(LIMIT, pausing.finish())
+        .await
+        .context("the pause was not answered")??
+        .succeeded()?;
+    ask(&scene, "resume").await?;
+    running.finish().await?.succeeded()?;
+    scene.require_equal().await
 }
 
 #[tokio::test]

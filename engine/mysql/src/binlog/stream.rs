@@ -249,9 +249,9 @@ impl BinlogChanges {
                 self.heartbeat(header, body);
                 return Ok(());
             }
-            EventKind::Gtid | EventKind::AnonymousGtid => self.begin_mysql(MySqlGtid::read(body)?, kind),
-            EventKind::TaggedGtid => self.begin_mysql(MySqlGtid::read_tagged(body)?, kind),
-            EventKind::MariaDbGtid => self.begin_mariadb(MariaDbGtid::read(body)?, header),
+            EventKind::Gtid | EventKind::AnonymousGtid => self.begin_mysql(MySqlGtid::read(body)?, kind)?,
+            EventKind::TaggedGtid => self.begin_mysql(MySqlGtid::read_tagged(body)?, kind)?,
+            EventKind::MariaDbGtid => self.begin_mariadb(MariaDbGtid::read(body)?, header)?,
             EventKind::TransactionPayload => {
                 // Only the outer event has a place in the file.
                 self.advance(header);
@@ -267,7 +267,7 @@ impl BinlogChanges {
                 let query = Query::read(body, true)?;
                 self.statement(header, &Said::new(&query, query.statement))?;
             }
-            EventKind::Xid => self.end_after(header),
+            EventKind::Xid => self.end_after(header)?,
             EventKind::XaPrepare => self.prepare(header, body)?,
             EventKind::Incident => {
                 return Err(Error::new(
@@ -330,43 +330,46 @@ impl BinlogChanges {
         self.set.until.get_or_insert_with(|| Instant::now() + GATHER);
     }
 
-    fn begin_mysql(&mut self, gtid: MySqlGtid, kind: EventKind) {
-        self.end_by_next();
+    fn begin_mysql(&mut self, gtid: MySqlGtid, kind: EventKind) -> Result<()> {
+        self.end_by_next()?;
         let id = match kind {
             EventKind::AnonymousGtid => TransactionId::Anonymous,
             _ => TransactionId::MySql(gtid.origin, gtid.number),
         };
         self.transaction = Some(Transaction { committed_at: gtid.committed_at, ..self.new_transaction(id) });
+        Ok(())
     }
 
     fn new_transaction(&self, id: TransactionId) -> Transaction {
         Transaction::new(id, self.reached.file.as_ref().map_or(0, |place| place.offset))
     }
 
-    fn begin_mariadb(&mut self, gtid: MariaDbGtid, header: Header) {
-        self.end_by_next();
+    fn begin_mariadb(&mut self, gtid: MariaDbGtid, header: Header) -> Result<()> {
+        self.end_by_next()?;
         let id =
             TransactionId::MariaDb { domain: gtid.domain, server: header.server_id, sequence: gtid.sequence };
         // MariaDB has no BEGIN: the identifier says whether one statement or a transaction follows.
         let open = !gtid.standalone && !gtid.completes;
         self.transaction = Some(Transaction { open, distributed: gtid.prepares, ..self.new_transaction(id) });
+        Ok(())
     }
 
     /// A transaction that began ends, at the latest, where the next one begins.
-    fn end_by_next(&mut self) {
-        if self.transaction.is_some() {
-            self.end(None);
-        }
+    fn end_by_next(&mut self) -> Result<()> {
+        if self.transaction.is_some() { self.end(None) } else { Ok(()) }
     }
 
-    fn end_after(&mut self, header: Header) {
+    fn end_after(&mut self, header: Header) -> Result<()> {
         self.advance(header);
-        self.end(Some(header));
+        self.end(Some(header))
     }
 
-    fn end(&mut self, header: Option<Header>) {
+    fn end(&mut self, header: Option<Header>) -> Result<()> {
         let is_again = self.is_again();
         let transaction = self.transaction.take();
+        if transaction.as_ref().is_some_and(|transaction| !transaction.kept.is_empty()) {
+            return Err(malformed("a distributed transaction with rows ends without being prepared"));
+        }
         if let Some(transaction) = &transaction
             && let Some(transactions) = &mut self.reached.transactions
         {
@@ -379,6 +382,7 @@ impl BinlogChanges {
             self.set.committed_at = Some(committed_at);
         }
         self.set.until.get_or_insert_with(|| Instant::now() + GATHER);
+        Ok(())
     }
 
     fn query(&mut self, header: Header, body: &[u8], compressed: bool) -> Result<()> {
@@ -417,8 +421,7 @@ impl BinlogChanges {
                 return Ok(());
             }
             Statement::Commit => {
-                self.end_after(header);
-                return Ok(());
+                return self.end_after(header);
             }
             Statement::Rollback => {
                 if self.transaction.as_ref().is_some_and(|transaction| transaction.has_rows) {
@@ -429,8 +432,7 @@ impl BinlogChanges {
                     .because("it changed tables that can't be rolled back together with tables that can")
                     .help("use InnoDB for all tables of the task, and start a new task"));
                 }
-                self.end_after(header);
-                return Ok(());
+                return self.end_after(header);
             }
             Statement::Structure(_)
             | Statement::DropDatabase(_)
@@ -482,7 +484,7 @@ impl BinlogChanges {
         // A statement outside of BEGIN … COMMIT is a transaction by itself. Inside, it is one more
         // event: SAVEPOINT, XA END, the text of a CREATE TABLE … SELECT.
         if !self.transaction.as_ref().is_some_and(|transaction| transaction.open) {
-            self.end_after(header);
+            self.end_after(header)?;
         }
         Ok(())
     }

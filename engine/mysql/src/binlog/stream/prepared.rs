@@ -110,8 +110,7 @@ impl BinlogChanges {
         let rows = std::mem::take(&mut transaction.kept);
         if at_once {
             self.take(rows)?;
-            self.end_after(header);
-            return Ok(());
+            return self.end_after(header);
         }
         let missing = has_set.then(|| std::mem::replace(&mut transaction.id, TransactionId::Anonymous));
         let begin = before.file.filter(|_| !has_set).map(|file| Begin {
@@ -121,9 +120,10 @@ impl BinlogChanges {
                 _ => None,
             },
         });
-        self.undecided.transactions.insert(name, Prepared { missing, begin, rows });
-        self.end_after(header);
-        Ok(())
+        if self.undecided.transactions.insert(name, Prepared { missing, begin, rows }).is_some() {
+            return Err(malformed("a distributed transaction is prepared twice"));
+        }
+        self.end_after(header)
     }
 
     /// `XA COMMIT` or `XA ROLLBACK`.
@@ -152,8 +152,7 @@ impl BinlogChanges {
             }
             None => {}
         }
-        self.end_after(header);
-        Ok(())
+        self.end_after(header)
     }
 
     /// Takes rows that were kept into the set, as those of the transaction that the stream is in.
