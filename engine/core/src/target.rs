@@ -188,6 +188,10 @@ pub trait Applier: Send {
     /// Commits what was applied together with where the lane stands then; with nothing applied,
     /// only that. After a broken connection the target is asked whether the commit happened.
     async fn commit(&mut self, standing: &Standing) -> Result<()>;
+    /// The error of a task that another engine has taken over, if one has, asked of an applier whose
+    /// changes did not fit: they may have been applied by the other already. Gives up the open
+    /// transaction. `None` also when the target doesn't answer.
+    async fn taken_over(&mut self) -> Option<Error>;
 }
 
 /// Writes rows that were set aside, outside of the order of changes.

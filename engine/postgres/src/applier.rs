@@ -458,6 +458,12 @@ impl Applier for PostgresApplier {
         self.succeed();
         Ok(())
     }
+
+    async fn taken_over(&mut self) -> Option<Error> {
+        self.client.batch_execute("ROLLBACK").await.ok()?;
+        let Stand::Lane(lane) = &self.stand else { return None };
+        lane.taken_over(&self.client).await
+    }
 }
 
 #[async_trait]

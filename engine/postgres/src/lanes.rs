@@ -202,4 +202,16 @@ impl Lane {
             .map_err(|error| translate(error, "the target can't be asked for its position"))?;
         row.map(|row| row.get::<_, i64>(0) == self.commits).ok_or_else(|| self.claim.lost())
     }
+
+    /// The error of a lane that is another session's or engine's, if it is.
+    pub(crate) async fn taken_over(&self, client: &Client) -> Option<Error> {
+        let row = client
+            .query_opt(
+                "SELECT FROM _migration.lane WHERE task = $1 AND number = $2 AND epoch = $3 AND session = $4",
+                &[&self.claim.task, &self.number, &self.claim.epoch, &self.session],
+            )
+            .await
+            .ok()?;
+        row.is_none().then(|| self.claim.lost())
+    }
 }

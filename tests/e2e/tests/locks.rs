@@ -43,8 +43,9 @@ pub(crate) async fn waiting_statements(target: &Client, number: usize) -> Result
     eventually("statements that wait for the lock", LIMIT, async || {
         let waiting = target
             .query(
+                // What a statement says it waits for lags behind; who blocks it doesn't.
                 "SELECT query FROM pg_stat_activity WHERE datname = current_database() \
-                 AND wait_event_type = 'Lock'",
+                 AND cardinality(pg_blocking_pids(pid)) > 0",
                 &[],
             )
             .await?;

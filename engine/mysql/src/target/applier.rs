@@ -404,6 +404,12 @@ impl Applier for MysqlApplier {
         self.succeed();
         Ok(())
     }
+
+    async fn taken_over(&mut self) -> Option<Error> {
+        self.session.run("ROLLBACK").await.ok()?;
+        let Stand::Lane(lane) = &self.stand else { return None };
+        lane.taken_over(&mut self.session).await
+    }
 }
 
 #[async_trait]

@@ -185,4 +185,16 @@ impl Lane {
             None => Err(self.claim.lost()),
         }
     }
+
+    /// The error of a lane that is another session's or engine's, if it is.
+    pub(super) async fn taken_over(&self, session: &mut Session) -> Option<Error> {
+        let rows = session
+            .select(
+                "SELECT commits FROM _migration.lane WHERE task = ? AND number = ? AND epoch = ? AND session = ?",
+                (&self.claim.task, self.number, self.claim.epoch, self.session),
+            )
+            .await
+            .ok()?;
+        rows.is_empty().then(|| self.claim.lost())
+    }
 }

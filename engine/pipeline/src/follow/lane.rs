@@ -125,10 +125,17 @@ pub(super) async fn run(
             let ended = |_| Error::new(ErrorKind::Internal, "a lane ended before another that waits for it");
             committed.wait_for(|&committed| committed >= count).await.map_err(ended)?;
         }
-        apply(&part, applier.as_mut()).await.map_err(|error| match &part.position {
-            Some(position) => error.at("position", position),
-            None => error,
-        })?;
+        if let Err(error) = apply(&part, applier.as_mut()).await {
+            if error.kind() == ErrorKind::Divergence
+                && let Some(taken_over) = applier.taken_over().await
+            {
+                return Err(taken_over);
+            }
+            return Err(match &part.position {
+                Some(position) => error.at("position", position),
+                None => error,
+            });
+        }
         let sequence = match part.end {
             End::More => continue,
             End::Set(sequence) => Some(sequence),
