@@ -252,6 +252,19 @@ pub(crate) struct TaskArguments {
     )]
     pub(crate) source: Option<String>,
 
+    /// Replica of the source to read rows from, so that the copy costs the source nothing.
+    ///
+    /// Changes are still followed on the source. Both need GTIDs, and the replica must have taken no
+    /// writes of its own. It may lag: what it lacks comes with the changes.
+    #[arg(
+        long,
+        env = "ENGINE_READ_FROM",
+        hide_env_values = true,
+        value_name = "URL",
+        help_heading = "Endpoints"
+    )]
+    pub(crate) read_from: Option<String>,
+
     /// Database to write: postgres://USER:PASSWORD@HOST:PORT/DATABASE, or opengauss://, mysql://, mariadb://.
     #[arg(
         long,
@@ -392,6 +405,10 @@ pub(crate) struct ThrottleArguments {
     /// above that the copy waits.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Throttle")]
     pub(crate) max_load: Option<u64>,
+
+    /// Seconds that the replica of --read-from may be behind; above that the copy waits.
+    #[arg(long, value_name = "SECONDS", help_heading = "Throttle")]
+    pub(crate) max_replica_lag: Option<u64>,
 }
 
 fn positive(text: &str) -> Result<f64, String> {

@@ -6,7 +6,7 @@ use engine_core::endpoint::EndpointUrl;
 use engine_core::source::Source;
 use engine_core::target::Target;
 use engine_core::{Error, ErrorKind, Result};
-use engine_mysql::{MysqlSource, MysqlTarget};
+use engine_mysql::{MysqlSource, MysqlTarget, ReplicatedSource};
 use engine_pipeline::task::TaskSpec;
 use engine_postgres::PostgresTarget;
 
@@ -29,6 +29,9 @@ enum TargetKind {
 /// them. Opens no connection.
 pub(crate) fn check(settings: &Settings) -> Result<()> {
     let source = source_kind(&settings.source)?;
+    if let Some(replica) = &settings.read_from {
+        source_kind(replica).map_err(|error| error.at("option", "--read-from"))?;
+    }
     let target = target_kind(&settings.target)?;
     match (source, target) {
         (SourceKind::Mysql, TargetKind::Postgres) if settings.plugins.is_empty() => {
@@ -58,7 +61,10 @@ pub(crate) fn check(settings: &Settings) -> Result<()> {
 pub(crate) async fn connect(settings: Settings) -> Result<TaskSpec> {
     let (source_kind, target_kind) = (source_kind(&settings.source)?, target_kind(&settings.target)?);
     let source: Arc<dyn Source> = match source_kind {
-        SourceKind::Mysql => Arc::new(MysqlSource::connect(settings.source.clone()).await?),
+        SourceKind::Mysql => match settings.read_from {
+            Some(replica) => Arc::new(ReplicatedSource::connect(settings.source.clone(), replica).await?),
+            None => Arc::new(MysqlSource::connect(settings.source.clone()).await?),
+        },
     };
     let target: Arc<dyn Target> = match target_kind {
         TargetKind::Mysql => Arc::new(MysqlTarget::connect(settings.target.clone()).await?),

@@ -1,6 +1,7 @@
 //! What a run is asked to do, from command line, environment and task file together.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use engine_core::endpoint::EndpointUrl;
 use engine_core::selection::Selection;
@@ -26,6 +27,8 @@ const LONGEST_NAME: usize = 64;
 pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) source: EndpointUrl,
+    /// A replica of the source, for reading rows.
+    pub(crate) read_from: Option<EndpointUrl>,
     pub(crate) target: EndpointUrl,
     pub(crate) selection: Selection,
     pub(crate) mode: Mode,
@@ -53,6 +56,10 @@ impl Settings {
         };
         let source = endpoint("--source", "ENGINE_SOURCE", "source", arguments.source.or(file.source))?;
         let target = endpoint("--target", "ENGINE_TARGET", "target", arguments.target.or(file.target))?;
+        let read_from = match arguments.read_from.or(file.read_from) {
+            Some(url) => Some(EndpointUrl::parse(&url).map_err(|error| error.at("option", "--read-from"))?),
+            None => None,
+        };
 
         let mode = arguments.mode.or(file.mode).map_or(Mode::Online, Mode::from);
         // An `until` of the file belongs to its online runs; asking for both at once is a mistake.
@@ -60,6 +67,11 @@ impl Settings {
             return Err(Error::new(ErrorKind::Usage, "--until has no meaning for an offline task")
                 .because("it ends by itself once every row is copied")
                 .help("leave out --until, or --mode offline"));
+        }
+        if mode == Mode::Offline && read_from.is_some() {
+            return Err(Error::new(ErrorKind::Usage, "--read-from has no meaning for an offline task")
+                .because("nothing is followed")
+                .help("give the replica as --source"));
         }
         let until = match (mode, until.or(file.until)) {
             (Mode::Online, Some(UntilArgument::CaughtUp)) => Until::CaughtUp,
@@ -86,6 +98,7 @@ impl Settings {
                 exclude: first_given(arguments.exclude, file.exclude),
             },
             source,
+            read_from,
             target,
             mode,
             until,
@@ -107,15 +120,26 @@ impl Settings {
 }
 
 /// The limits of the copy, each from the command line or else from the task file.
-pub(crate) fn limits(line: ThrottleArguments, file: ThrottleArguments) -> Limits {
-    Limits {
+pub(crate) fn limits(
+    line: ThrottleArguments,
+    file: ThrottleArguments,
+    reads_replica: bool,
+) -> Result<Limits> {
+    let lag = line.max_replica_lag.or(file.max_replica_lag);
+    if lag.is_some() && !reads_replica {
+        return Err(Error::new(ErrorKind::Usage, "--max-replica-lag is for a copy from a replica")
+            .because("rows are read from the source itself, which lags behind nobody")
+            .help("name the replica with --read-from URL, or leave out --max-replica-lag"));
+    }
+    Ok(Limits {
         rows_per_second: line.max_rows_per_second.or(file.max_rows_per_second),
         bytes_per_second: line
             .max_mb_per_second
             .or(file.max_mb_per_second)
             .map(|megabytes| ((megabytes * 1e6) as u64).max(1)),
         load: line.max_load.or(file.max_load),
-    }
+        lag: lag.map(Duration::from_secs),
+    })
 }
 
 fn endpoint(option: &'static str, variable: &str, setting: &str, url: Option<String>) -> Result<EndpointUrl> {

@@ -15,6 +15,7 @@ use crate::plugin_config::{self, Sections};
 pub(crate) struct TaskFile {
     pub(crate) name: Option<String>,
     pub(crate) source: Option<String>,
+    pub(crate) read_from: Option<String>,
     pub(crate) target: Option<String>,
     pub(crate) mode: Option<ModeArgument>,
     pub(crate) until: Option<UntilArgument>,
@@ -34,6 +35,7 @@ pub(crate) struct TaskFile {
 struct Raw {
     name: Option<String>,
     source: Option<String>,
+    read_from: Option<String>,
     target: Option<String>,
     mode: Option<ModeArgument>,
     until: Option<UntilArgument>,
@@ -115,6 +117,7 @@ fn parse(text: &str, directory: &Path, lookup: &dyn Fn(&str) -> Option<String>) 
     Ok(TaskFile {
         name: one("name", raw.name)?,
         source: one("source", raw.source)?,
+        read_from: one("read-from", raw.read_from)?,
         target: one("target", raw.target)?,
         mode: raw.mode,
         until: raw.until,
@@ -148,6 +151,7 @@ mod tests {
             r#"
             name = "shop"
             source = "mysql://mig:${MYSQL_PASSWORD}@db1/shop"
+            read-from = "mysql://mig:${MYSQL_PASSWORD}@db2/shop"
             target = "postgres://pg1/shop"
             mode = "online"
             until = "caught-up"
@@ -161,6 +165,7 @@ mod tests {
             [throttle]
             max-load = 40
             max-mb-per-second = 12.5
+            max-replica-lag = 5
 
             [plugin.mysql2og]
             zero_dates = "null"
@@ -172,6 +177,7 @@ mod tests {
             TaskFile {
                 name: Some("shop".into()),
                 source: Some("mysql://mig:p%40ss@db1/shop".into()),
+                read_from: Some("mysql://mig:p%40ss@db2/shop".into()),
                 target: Some("postgres://pg1/shop".into()),
                 mode: Some(ModeArgument::Online),
                 until: Some(UntilArgument::CaughtUp),
@@ -187,6 +193,7 @@ mod tests {
                 throttle: ThrottleArguments {
                     max_load: Some(40),
                     max_mb_per_second: Some(12.5),
+                    max_replica_lag: Some(5),
                     ..ThrottleArguments::default()
                 },
                 state_dir: Some("/srv/state".into()),

@@ -83,6 +83,15 @@ pub trait Reader: Send {
     async fn read_by_key(&mut self, request: &KeyedRequest) -> Result<Batch>;
 }
 
+/// How far a replica is behind its primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lag {
+    /// By this time, as the replica says.
+    Behind(Duration),
+    /// It does not replicate.
+    Stopped,
+}
+
 /// A table whose changes are wanted.
 #[derive(Debug, Clone)]
 pub struct StreamTable {
@@ -192,6 +201,17 @@ pub trait Source: Send + Sync {
     /// How many statements the source is working on at this moment, the engine's own reads among
     /// them; `None` when it doesn't say. What a load limit is held against.
     async fn load(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// The server whose changes are followed, as a source of its own, where rows are read from another one:
+    /// for whoever wants to know what the source has, and not what a copy of it has.
+    fn followed(&self) -> Option<Arc<dyn Source>> {
+        None
+    }
+
+    /// How far the server that is read from lags behind the one that is followed; `None` when they are one.
+    async fn lag(&self) -> Result<Option<Lag>> {
         Ok(None)
     }
 

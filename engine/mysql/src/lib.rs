@@ -15,6 +15,7 @@
 //! | `binlog` | the log's events, into sets of changes |
 //! | `ddl` | statements of structure, into tables as they are after them |
 //! | `watermark` | what a read contains, as positions |
+//! | `replica` | reading from a replica while its primary is followed |
 //! | `target` | everything that writes; of the above it shares connections, server, errors, and SQL |
 //! | [`charset`] | text into UTF-8, for `reader` and `binlog` alike |
 //!
@@ -65,6 +66,7 @@ pub mod error;
 mod freeze;
 mod load;
 mod reader;
+mod replica;
 pub mod server;
 pub mod source;
 mod sql;
@@ -75,5 +77,6 @@ mod watermark;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use binlog::fuzzing;
+pub use replica::ReplicatedSource;
 pub use source::MysqlSource;
 pub use target::MysqlTarget;

@@ -25,6 +25,7 @@ use crate::charset::Charsets;
 use crate::chunk::{self, ChunkKey};
 use crate::connect::Connector;
 use crate::reader::ChunkReader;
+use crate::replica::{self, ReplicaState};
 use crate::server::Server;
 use crate::{catalog, checks, ddl, freeze, load, survey, watermark};
 
@@ -36,23 +37,6 @@ pub struct MysqlSource {
     charsets: Charsets,
     /// For everything but chunks and the stream. Taken while in use; not put back after a failure.
     control: Mutex<Option<Conn>>,
-}
-
-impl MysqlSource {
-    /// Connects and asks the server what it is.
-    pub async fn connect(url: EndpointUrl) -> Result<Self> {
-        let connector = Connector::new(url)?;
-        let mut conn = connector.open().await?;
-        let server = Server::probe(&mut conn).await?;
-        let charsets = Charsets::read(&mut conn).await?;
-        let endpoint = server.endpoint();
-        Ok(Self { connector, server, endpoint, charsets, control: Mutex::new(Some(conn)) })
-    }
-
-    /// What the server said about itself.
-    pub fn server(&self) -> &Server {
-        &self.server
-    }
 }
 
 /// Longest time to log in for a change stream, to see that the log is there, and to have it begin.
@@ -81,6 +65,28 @@ macro_rules! on_control {
         }
         result
     }};
+}
+
+impl MysqlSource {
+    /// Connects and asks the server what it is.
+    pub async fn connect(url: EndpointUrl) -> Result<Self> {
+        let connector = Connector::new(url)?;
+        let mut conn = connector.open().await?;
+        let server = Server::probe(&mut conn).await?;
+        let charsets = Charsets::read(&mut conn).await?;
+        let endpoint = server.endpoint();
+        Ok(Self { connector, server, endpoint, charsets, control: Mutex::new(Some(conn)) })
+    }
+
+    /// What the server said about itself.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// What the server says of itself as a replica.
+    pub(crate) async fn replica_state(&self) -> Result<ReplicaState> {
+        on_control!(self, conn => replica::state(conn, &self.server))
+    }
 }
 
 #[async_trait]

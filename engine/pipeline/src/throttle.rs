@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use engine_core::source::Source;
+use engine_core::error::Result;
+use engine_core::source::{Lag, Source};
 
 use crate::progress::Progress;
 
@@ -19,6 +20,8 @@ pub struct Limits {
     pub bytes_per_second: Option<u64>,
     /// While the source works on more statements than this, nothing new is begun.
     pub load: Option<u64>,
+    /// While the replica that is read from is further behind than this, nothing new is begun.
+    pub lag: Option<Duration>,
 }
 
 /// Time between two looks at the source's load.
@@ -87,35 +90,52 @@ impl Throttle {
         }
     }
 
-    /// Looks at the source's load until dropped. A source that doesn't tell it is not held against it.
+    /// Looks at the source's load, and how far behind it is, until dropped. A source that doesn't tell is not
+    /// held against it.
     pub(crate) async fn watch(&self, source: &dyn Source) {
-        let Some(limit) = self.limits.load else { return std::future::pending().await };
+        if self.limits.load.is_none() && self.limits.lag.is_none() {
+            return std::future::pending().await;
+        }
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             look.tick().await;
-            let load = match source.load().await {
-                Ok(load) => load,
+            let why = match self.too_much(source).await {
+                Ok(why) => why,
                 // The copy meets the same failure, and knows what to do about it.
                 Err(error) => {
                     tracing::debug!("{error}");
                     None
                 }
             };
-            let busy = load.filter(|&load| load > limit);
-            if self.busy.swap(busy.is_some(), Ordering::Relaxed) != busy.is_some() {
-                tracing::info!(load, limit, "the source's load");
+            if self.busy.swap(why.is_some(), Ordering::Relaxed) != why.is_some() {
+                tracing::info!(why, "the source's load");
             }
-            match busy {
-                Some(load) => {
-                    self.tell(Some(format!("the source is busy: {load} running, the limit is {limit}")));
-                }
+            match why {
+                Some(why) => self.tell(Some(why)),
                 None if self.limits.rows_per_second.is_none() && self.limits.bytes_per_second.is_none() => {
                     self.tell(None);
                 }
                 None => {}
             }
         }
+    }
+
+    /// Why nothing new may be begun at this moment, if so.
+    async fn too_much(&self, source: &dyn Source) -> Result<Option<String>> {
+        if let Some(limit) = self.limits.load
+            && let Some(load) = source.load().await?.filter(|&load| load > limit)
+        {
+            return Ok(Some(format!("the source is busy: {load} running, the limit is {limit}")));
+        }
+        let Some(limit) = self.limits.lag else { return Ok(None) };
+        Ok(match source.lag().await? {
+            Some(Lag::Behind(lag)) if lag > limit => {
+                Some(format!("the replica is {} s behind, the limit is {} s", lag.as_secs(), limit.as_secs()))
+            }
+            Some(Lag::Stopped) => Some("the replica does not replicate".to_owned()),
+            _ => None,
+        })
     }
 
     /// Takes the reason for waiting off the progress.

@@ -20,6 +20,8 @@ mod outage;
 mod plugins;
 mod precheck;
 mod refused;
+mod replica;
+mod replication;
 mod resume;
 mod schema;
 mod strict;

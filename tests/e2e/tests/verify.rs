@@ -11,7 +11,7 @@ use e2e::{Outcome, Run, Scene};
 use serde_json::Value;
 
 /// `engine verify` of the scene's task, as JSON.
-fn check(scene: &Scene<'_>) -> Run {
+pub(crate) fn check(scene: &Scene<'_>) -> Run {
     let state = scene.state_directory().display().to_string();
     Run::plain(scene.directory())
         .arguments(["verify", "task", "--json", "--state-dir", &state])
@@ -20,7 +20,7 @@ fn check(scene: &Scene<'_>) -> Run {
 }
 
 /// What a check said; `code` is its exit code.
-async fn report(run: Run, code: i32) -> Result<Value> {
+pub(crate) async fn report(run: Run, code: i32) -> Result<Value> {
     let outcome: Outcome = run.finish().await?;
     ensure!(
         outcome.status.code() == Some(code),

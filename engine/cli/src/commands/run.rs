@@ -24,7 +24,7 @@ pub(super) async fn run(arguments: RunArguments, screen: &Screen) -> Result<()> 
     let options = RunOptions {
         consent: consent(arguments.accept_warnings, arguments.json, screen),
         start_at: arguments.start_at,
-        limits: settings::limits(arguments.throttle, settings.throttle),
+        limits: settings::limits(arguments.throttle, settings.throttle, settings.read_from.is_some())?,
     };
     connect::check(&settings)?;
     let asked = Asked { mode: settings.mode, until: settings.until, state_dir: settings.state_dir.clone() };

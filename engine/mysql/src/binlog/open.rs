@@ -21,6 +21,7 @@ use crate::charset::Charsets;
 use crate::connect::Connector;
 use crate::error::server_error;
 use crate::server::{Flavor, GtidMode, Server};
+use crate::watermark::identity;
 
 /// How often an idle server says that it is there, in nanoseconds.
 const HEARTBEAT: u64 = 500_000_000;
@@ -43,7 +44,9 @@ pub(crate) async fn open(
     resume::check(&mut conn, server, &from, &request.applied).await?;
     let tables = Tables::new(request, charsets.clone())?;
     let wire = dump(conn, server, &from.beginning(), replica_id(connector)?, true).await?;
-    Ok(BinlogChanges::new(wire, tables, since, &from))
+    let begins = from.beginning().on(identity(server));
+    let again_until = from.begin.is_some().then(|| from.on(identity(server)));
+    Ok(BinlogChanges::new(wire, tables, since, begins, again_until))
 }
 
 fn character_sets(request: &StreamRequest) -> BTreeSet<&str> {

@@ -164,6 +164,15 @@ impl LogPosition {
         Self { server: self.server.clone(), file: Some(file.clone()), transactions, begin: None }
     }
 
+    /// The position as one of `server`, whose log files are others than those of the server that it was taken
+    /// from: known by its transactions alone.
+    pub(crate) fn on(mut self, server: String) -> Self {
+        if self.server != server && self.transactions.is_some() {
+            (self.server, self.file, self.begin) = (server, None, None);
+        }
+        self
+    }
+
     /// Whether it holds the transaction of that [name](super::transaction::TransactionId::name).
     pub(crate) fn holds(&self, transaction: &TransactionId) -> bool {
         let by_identifier = match &self.transactions {
@@ -220,6 +229,18 @@ mod tests {
 
     fn position(text: &str) -> LogPosition {
         LogPosition::parse(&Position(text.to_owned())).expect("a position")
+    }
+
+    #[test]
+    fn a_place_in_the_files_of_one_server_is_none_in_those_of_another() {
+        let moved = |text: &str| position(text).on("r".to_owned()).to_string();
+        assert_eq!(
+            moved(&format!("server=s;file=binlog.000003:4;gtid={SET}")),
+            format!("server=r;gtid={SET}")
+        );
+        let same = format!("server=r;file=binlog.000003:4;gtid={SET}");
+        assert_eq!(moved(&same), same);
+        assert_eq!(moved("server=s;file=binlog.000003:4"), "server=s;file=binlog.000003:4");
     }
 
     #[test]

@@ -111,22 +111,24 @@ impl Gathering {
 }
 
 impl BinlogChanges {
-    /// A stream on an open connection that sends events after `from`.
+    /// A stream on an open connection that sends events after `begins`, what an earlier stream had up to
+    /// `again_until` among them.
     pub(crate) fn new(
         wire: Wire,
         tables: Tables,
         since: Vec<Option<LogPosition>>,
-        from: &LogPosition,
+        begins: LogPosition,
+        again_until: Option<LogPosition>,
     ) -> Self {
         Self {
             wire,
             payload: None,
             tables,
             since,
-            reached: from.beginning(),
+            reached: begins,
             transaction: None,
             undecided: Undecided::default(),
-            again_until: from.begin.is_some().then(|| from.clone()),
+            again_until,
             set: Gathering::default(),
             ready: None,
             failure: Failure::None,

@@ -70,11 +70,15 @@ pub(super) struct Subject {
 impl Subject {
     /// Reads what the target knows of the task, and plans as the task did.
     pub(super) async fn open(
-        spec: TaskSpec,
+        mut spec: TaskSpec,
         wanted: &Selection,
         part_rows: Option<u64>,
         hashing: Hashing,
     ) -> Result<Self> {
+        // A replica that was copied from may itself be wrong.
+        if let Some(source) = spec.source.followed() {
+            spec.source = source;
+        }
         let directory = spec.state_dir.join(&spec.name);
         let record = spec.target.task(&spec.name).await?.ok_or_else(|| {
             Error::new(ErrorKind::State, "the target does not know the task")
