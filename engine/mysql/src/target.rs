@@ -46,6 +46,7 @@ mod rows;
 mod session;
 mod statement;
 mod structure;
+mod survey;
 
 use async_trait::async_trait;
 use engine_core::cut_over::CutOver;
@@ -55,6 +56,7 @@ use engine_core::finding::Finding;
 use engine_core::plan::TargetTable;
 use engine_core::position::Position;
 use engine_core::structure::{Evolution, RecordedTable};
+use engine_core::survey::Needs;
 use engine_core::target::{
     Applier, BuildJob, BuildStep, Lanes, Loader, Mender, RowCheck, Target, TaskRecord,
 };
@@ -109,6 +111,11 @@ impl Target for MysqlTarget {
     async fn check(&self, task: &str, tables: &[Arc<TargetTable>], online: bool) -> Result<Vec<Finding>> {
         let mut session = self.connections.open().await?;
         check::check(&mut session, self.connections.server(), task, tables, online).await
+    }
+
+    async fn survey(&self, task: &str, tables: &[Arc<TargetTable>], needs: &Needs) -> Result<Vec<Finding>> {
+        let mut session = self.connections.open().await?;
+        survey::run(&mut session, self.connections.server(), task, tables, needs).await
     }
 
     fn render_table(&self, table: &TargetTable) -> Result<Vec<String>> {
