@@ -187,15 +187,21 @@ fn binlog_settings(server: &Server, variables: &Variables) -> Vec<Finding> {
         ),
     });
     findings.extend(gtid_consistency(server, variables));
-    let options = variables.get("binlog_row_value_options");
-    if !options.is_empty() {
-        findings.push(finding(
+    findings.extend(match variables.get("binlog_row_value_options") {
+        "" => None,
+        "PARTIAL_JSON" => Some(finding(
+            Severity::Pass,
+            "binlog_row_value_options",
+            "PARTIAL_JSON: what updates of JSON columns log is applied to the documents before them",
+            None,
+        )),
+        unknown => Some(finding(
             Severity::Failed,
             "binlog_row_value_options",
-            format!("is {options}: updates of JSON columns are logged as differences"),
+            format!("is {unknown}, which this engine does not know"),
             Some("SET GLOBAL binlog_row_value_options = ''"),
-        ));
-    }
+        )),
+    });
     findings
 }
 
@@ -310,7 +316,7 @@ mod tests {
         let wrong = variables(&[
             ("binlog_format", "MIXED"),
             ("binlog_row_image", "MINIMAL"),
-            ("binlog_row_value_options", "PARTIAL_JSON"),
+            ("binlog_row_value_options", "PARTIAL_ANYTHING"),
         ]);
         let findings = binlog_settings(&server(true, 0), &wrong);
         assert_eq!(
@@ -330,7 +336,11 @@ mod tests {
 
     #[test]
     fn good_settings_pass() {
-        let good = variables(&[("binlog_format", "ROW"), ("binlog_row_image", "FULL")]);
+        let good = variables(&[
+            ("binlog_format", "ROW"),
+            ("binlog_row_image", "FULL"),
+            ("binlog_row_value_options", "PARTIAL_JSON"),
+        ]);
         assert_eq!(failed(&binlog_settings(&server(true, 7), &good)), Vec::<&str>::new());
     }
 

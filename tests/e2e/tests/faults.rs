@@ -3,6 +3,7 @@
 
 mod commits;
 mod distributed;
+mod documents;
 mod log;
 mod network;
 mod servers;

@@ -6,6 +6,9 @@ use super::gtid::Origin;
 /// Bytes of the header that every event begins with.
 pub(crate) const HEADER_LENGTH: usize = 19;
 
+/// Type number of updates that may hold differences of JSON documents.
+const PARTIAL_UPDATE: u8 = 39;
+
 /// The header of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
@@ -75,8 +78,6 @@ pub(crate) enum EventKind {
     TableMap,
     /// Row changes.
     Rows(RowsKind),
-    /// Row changes of which JSON columns hold only a difference.
-    PartialRows,
     /// Nothing has happened for a while.
     Heartbeat,
     /// The beginning of a MySQL transaction with an identifier.
@@ -103,6 +104,8 @@ pub(crate) struct RowsKind {
     pub(crate) extra_data: bool,
     /// The rows are compressed (MariaDB).
     pub(crate) compressed: bool,
+    /// Of JSON columns the rows after an update may hold differences (MySQL).
+    pub(crate) partial: bool,
 }
 
 /// What happened to the rows.
@@ -116,7 +119,9 @@ pub(crate) enum Change {
 impl EventKind {
     /// `None` for a type number that this engine does not know.
     pub(crate) fn of(kind: u8) -> Option<Self> {
-        let rows = |change, extra_data, compressed| Self::Rows(RowsKind { change, extra_data, compressed });
+        let rows = |change, extra_data, compressed| {
+            Self::Rows(RowsKind { change, extra_data, compressed, partial: kind == PARTIAL_UPDATE })
+        };
         Some(match kind {
             2 => Self::Query { compressed: false },
             4 => Self::Rotate,
@@ -130,12 +135,11 @@ impl EventKind {
             26 => Self::Incident,
             27 | 41 => Self::Heartbeat,
             30 => rows(Change::Insert, true, false),
-            31 => rows(Change::Update, true, false),
+            31 | PARTIAL_UPDATE => rows(Change::Update, true, false),
             32 => rows(Change::Delete, true, false),
             33 => Self::Gtid,
             34 => Self::AnonymousGtid,
             38 => Self::XaPrepare,
-            39 => Self::PartialRows,
             40 => Self::TransactionPayload,
             42 => Self::TaggedGtid,
             162 => Self::MariaDbGtid,

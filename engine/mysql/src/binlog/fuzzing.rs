@@ -14,12 +14,13 @@ use super::decimal::PackedDecimal;
 use super::event::{self, EventKind, Header, MariaDbGtid, MySqlGtid, Query};
 use super::extent::{WireColumn, wire_type};
 use super::gtid::{GtidSet, GtidState};
+use super::partial::decode_partial_update;
 use super::payload::{Payload, unpack_mariadb};
 use super::position::LogPosition;
 use super::rows::{ColumnPlan, RowsEvent, decode_row};
 use super::statement::classify;
 use super::table_map::TableMap;
-use super::{json, table_map};
+use super::{json, json_diff, table_map};
 use crate::charset::Charset;
 
 /// Events inside of a compressed transaction that are looked at.
@@ -76,10 +77,12 @@ fn payload(outer: &[u8]) {
     }
 }
 
-/// Rows: the length of a table map in two bytes, the table map, row images as it describes them.
+/// Rows: the length of a table map in two bytes, the table map, row images as it describes them. With
+/// the highest bit of the length they are updates that may hold differences of JSON documents.
 pub fn rows(input: &[u8]) {
     let mut rest = Bytes::new(input);
     let Ok(length) = rest.u16() else { return };
+    let (partial, length) = (length >> 15 == 1, length & 0x7fff);
     let Ok(map) = rest.take(usize::from(length)) else { return };
     let Ok(map) = TableMap::read(map) else { return };
     let mut plans = Vec::new();
@@ -89,16 +92,27 @@ pub fn rows(input: &[u8]) {
             batch.columns.push(layout.empty_column());
             (batch.columns.len() - 1, decoder)
         });
-        plans.push(ColumnPlan { extent: wire.extent, wanted });
+        plans.push(ColumnPlan { extent: wire.extent, is_json: wire.kind == wire_type::JSON, wanted });
     }
     if plans.is_empty() {
         return;
     }
+    let mut before = batch.clone();
     while !rest.is_empty() {
-        if decode_row(&plans, &mut rest, &mut batch).is_err() {
+        let decoded = if partial {
+            decode_partial_update(&plans, &mut rest, &mut before, &mut batch)
+        } else {
+            decode_row(&plans, &mut rest, &mut batch)
+        };
+        if decoded.is_err() {
             return;
         }
-        assert!(batch.columns.iter().all(|column| column.len() == batch.rows), "columns are of one length");
+        for batch in [&batch, &before] {
+            assert!(
+                batch.columns.iter().all(|column| column.len() == batch.rows),
+                "columns are of one length"
+            );
+        }
     }
 }
 
@@ -168,6 +182,17 @@ pub fn ddl(input: &[u8]) {
 pub fn json(input: &[u8]) {
     let mut out = Vec::new();
     if json::decode_into(input, &mut out).is_ok() {
+        assert!(std::str::from_utf8(&out).is_ok(), "JSON is UTF-8");
+    }
+}
+
+/// Differences of a binary JSON document: the document's length in two bytes, the document, the differences.
+pub fn json_diff(input: &[u8]) {
+    let mut rest = Bytes::new(input);
+    let Ok(length) = rest.u16() else { return };
+    let Ok(document) = rest.take(usize::from(length)) else { return };
+    let mut out = Vec::new();
+    if json_diff::apply_into(document, rest.rest(), &mut out).is_ok() {
         assert!(std::str::from_utf8(&out).is_ok(), "JSON is UTF-8");
     }
 }

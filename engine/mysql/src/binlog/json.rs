@@ -7,7 +7,7 @@ use super::decimal::PackedDecimal;
 use super::temporal;
 
 /// The server refuses documents deeper than 100.
-const MAX_DEPTH: usize = 100;
+pub(super) const MAX_DEPTH: usize = 100;
 
 const SMALL_OBJECT: u8 = 0x00;
 const LARGE_OBJECT: u8 = 0x01;
@@ -45,13 +45,16 @@ pub(crate) fn decode_into(document: &[u8], out: &mut Vec<u8>) -> Result<(), Malf
     printer.value(kind, value, 0)
 }
 
-struct Printer<'o> {
-    out: &'o mut Vec<u8>,
-    budget: usize,
+/// Writes text.
+pub(super) struct Printer<'o> {
+    pub(super) out: &'o mut Vec<u8>,
+    /// Values that may still come.
+    pub(super) budget: usize,
 }
 
 impl Printer<'_> {
-    fn value(&mut self, kind: u8, data: &[u8], depth: usize) -> Result<(), Malformed> {
+    /// Appends a value of type `kind`, `depth` containers deep, that begins with `data`.
+    pub(super) fn value(&mut self, kind: u8, data: &[u8], depth: usize) -> Result<(), Malformed> {
         self.budget = self.budget.checked_sub(1).ok_or(Malformed("a JSON document repeats its parts"))?;
         let mut input = Bytes::new(data);
         match kind {
@@ -92,45 +95,28 @@ impl Printer<'_> {
     }
 
     fn container(&mut self, kind: u8, data: &[u8], depth: usize) -> Result<(), Malformed> {
-        if depth >= MAX_DEPTH {
-            return Err(Malformed("a JSON document is nested too deeply"));
+        check_depth(depth)?;
+        let mut members = Members::open(kind, data)?;
+        let (open, close) = if members.are_named() { (b'{', b'}') } else { (b'[', b']') };
+        self.out.push(open);
+        let mut first = true;
+        while let Some(member) = members.next()? {
+            self.separate(&mut first, member.name)?;
+            self.value(member.kind, member.data, depth + 1)?;
         }
-        let width = if matches!(kind, LARGE_OBJECT | LARGE_ARRAY) { 4 } else { 2 };
-        let is_object = matches!(kind, SMALL_OBJECT | LARGE_OBJECT);
-        let mut header = Bytes::new(data);
-        let count = header.little_endian(width)? as usize;
-        let size = header.little_endian(width)? as usize;
-        // Offsets count from the start of the container, its header included.
-        let body = data.get(..size).ok_or(Malformed("a JSON container ends too early"))?;
-        let key_entries = if is_object { count.checked_mul(width + 2).ok_or(TOO_MANY)? } else { 0 };
-        let mut keys = Bytes::new(header.take(key_entries)?);
-        let mut values = Bytes::new(header.take(count.checked_mul(1 + width).ok_or(TOO_MANY)?)?);
+        self.out.push(close);
+        Ok(())
+    }
 
-        self.out.push(if is_object { b'{' } else { b'[' });
-        for index in 0..count {
-            if index > 0 {
-                self.out.extend_from_slice(b", ");
-            }
-            if is_object {
-                let offset = keys.little_endian(width)? as usize;
-                let length = usize::from(keys.u16()?);
-                let key = body.get(offset..).and_then(|rest| rest.get(..length));
-                self.string(key.ok_or(Malformed("a JSON key lies outside its object"))?)?;
-                self.out.extend_from_slice(b": ");
-            }
-            let kind = values.u8()?;
-            let slot = values.take(width)?;
-            let inline =
-                matches!(kind, LITERAL | INT16 | UINT16) || width == 4 && matches!(kind, INT32 | UINT32);
-            if inline {
-                self.value(kind, slot, depth + 1)?;
-            } else {
-                let offset = Bytes::new(slot).little_endian(width)? as usize;
-                let value = body.get(offset..).ok_or(Malformed("a JSON value lies outside its container"))?;
-                self.value(kind, value, depth + 1)?;
-            }
+    /// What stands before a member: a comma, unless it is the first, and its name, if it has one.
+    pub(super) fn separate(&mut self, first: &mut bool, name: Option<&[u8]>) -> Result<(), Malformed> {
+        if !std::mem::replace(first, false) {
+            self.out.extend_from_slice(b", ");
         }
-        self.out.push(if is_object { b'}' } else { b']' });
+        if let Some(name) = name {
+            self.string(name)?;
+            self.out.extend_from_slice(b": ");
+        }
         Ok(())
     }
 
@@ -201,6 +187,90 @@ impl Printer<'_> {
             }
         }
     }
+}
+
+/// The members of a container, one after the other.
+pub(super) struct Members<'d> {
+    /// The container: offsets count from its start, its header included.
+    body: &'d [u8],
+    /// Bytes of a number in its header.
+    width: usize,
+    /// Where the names are, if they have any.
+    names: Option<Bytes<'d>>,
+    values: Bytes<'d>,
+}
+
+/// A member of a container.
+pub(super) struct Member<'d> {
+    pub(super) name: Option<&'d [u8]>,
+    pub(super) kind: u8,
+    /// The value and what comes after it.
+    pub(super) data: &'d [u8],
+}
+
+impl<'d> Members<'d> {
+    /// Whether values of the type have members.
+    pub(super) fn has(kind: u8) -> bool {
+        matches!(kind, SMALL_OBJECT | LARGE_OBJECT | SMALL_ARRAY | LARGE_ARRAY)
+    }
+
+    /// The members of a container of type `kind` that begins with `data`.
+    pub(super) fn open(kind: u8, data: &'d [u8]) -> Result<Self, Malformed> {
+        let width = if matches!(kind, LARGE_OBJECT | LARGE_ARRAY) { 4 } else { 2 };
+        let mut header = Bytes::new(data);
+        let count = header.little_endian(width)? as usize;
+        let size = header.little_endian(width)? as usize;
+        let body = data.get(..size).ok_or(Malformed("a JSON container ends too early"))?;
+        let mut entries = |size: usize| header.take(count.checked_mul(size).ok_or(TOO_MANY)?);
+        let names = match kind {
+            SMALL_OBJECT | LARGE_OBJECT => Some(Bytes::new(entries(width + 2)?)),
+            _ => None,
+        };
+        let values = Bytes::new(entries(1 + width)?);
+        Ok(Self { body, width, names, values })
+    }
+
+    /// Whether it is an object.
+    pub(super) fn are_named(&self) -> bool {
+        self.names.is_some()
+    }
+
+    /// Members that have not been taken yet.
+    pub(super) fn left(&self) -> usize {
+        self.values.rest().len() / (1 + self.width)
+    }
+
+    /// Takes the next member.
+    pub(super) fn next(&mut self) -> Result<Option<Member<'d>>, Malformed> {
+        if self.values.is_empty() {
+            return Ok(None);
+        }
+        let name = match &mut self.names {
+            Some(names) => {
+                let offset = names.little_endian(self.width)? as usize;
+                let length = usize::from(names.u16()?);
+                let name = self.body.get(offset..).and_then(|rest| rest.get(..length));
+                Some(name.ok_or(Malformed("a JSON key lies outside its object"))?)
+            }
+            None => None,
+        };
+        let kind = self.values.u8()?;
+        let slot = self.values.take(self.width)?;
+        let inline =
+            matches!(kind, LITERAL | INT16 | UINT16) || self.width == 4 && matches!(kind, INT32 | UINT32);
+        let data = if inline {
+            slot
+        } else {
+            let offset = Bytes::new(slot).little_endian(self.width)? as usize;
+            self.body.get(offset..).ok_or(Malformed("a JSON value lies outside its container"))?
+        };
+        Ok(Some(Member { name, kind, data }))
+    }
+}
+
+/// Errors when a container is deeper than the server allows.
+pub(super) fn check_depth(depth: usize) -> Result<(), Malformed> {
+    if depth < MAX_DEPTH { Ok(()) } else { Err(Malformed("a JSON document is nested too deeply")) }
 }
 
 const TOO_MANY: Malformed = Malformed("a JSON container has too many members");
@@ -283,12 +353,12 @@ fn base64(data: &[u8], out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::Value;
 
-    fn text(document: &[u8]) -> Result<String, Malformed> {
+    pub(crate) fn text(document: &[u8]) -> Result<String, Malformed> {
         let mut out = Vec::new();
         decode_into(document, &mut out)?;
         Ok(String::from_utf8(out).expect("UTF-8"))
@@ -304,6 +374,12 @@ mod tests {
         bytes.push(length as u8);
         bytes.extend_from_slice(text.as_bytes());
         bytes
+    }
+
+    /// A document as the server stores it, with large containers throughout when `large`.
+    pub(crate) fn document(value: &Value, large: bool) -> Vec<u8> {
+        let (kind, body) = encode(value, large);
+        [vec![kind], body].concat()
     }
 
     /// Encodes as the server does, with large containers throughout when `large`.
@@ -325,7 +401,9 @@ mod tests {
                 (if large { LARGE_ARRAY } else { SMALL_ARRAY }, container(&members, width, large))
             }
             Value::Object(fields) => {
-                let members = fields.iter().map(|(key, item)| (Some(key.as_str()), item)).collect::<Vec<_>>();
+                let mut members =
+                    fields.iter().map(|(key, item)| (Some(key.as_str()), item)).collect::<Vec<_>>();
+                members.sort_by_key(|(key, _)| key.map(|key| (key.len(), key)));
                 (if large { LARGE_OBJECT } else { SMALL_OBJECT }, container(&members, width, large))
             }
         }
@@ -418,7 +496,7 @@ mod tests {
         assert!(text(&looped).is_err());
     }
 
-    fn json() -> impl Strategy<Value = Value> {
+    pub(crate) fn json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
@@ -441,8 +519,7 @@ mod tests {
     proptest! {
         #[test]
         fn documents_round_trip(value in json(), large: bool) {
-            let (kind, body) = encode(&value, large);
-            let printed = text(&[vec![kind], body].concat()).expect("well-formed");
+            let printed = text(&document(&value, large)).expect("well-formed");
             let mut read: Value = serde_json::from_str(&printed).expect("JSON");
             let mut expected = value;
             fold_numbers(&mut read);

@@ -44,6 +44,8 @@ impl<'a> RowsEvent<'a> {
 #[derive(Debug, Clone)]
 pub(crate) struct ColumnPlan {
     pub(crate) extent: Extent,
+    /// Whether it is of MySQL's JSON type, of which an update may log a difference.
+    pub(crate) is_json: bool,
     /// Where the value goes, when it was asked for.
     pub(crate) wanted: Option<(usize, CellDecoder)>,
 }
@@ -92,9 +94,17 @@ mod tests {
 
     fn plans() -> Vec<ColumnPlan> {
         vec![
-            ColumnPlan { extent: Extent::Fixed(4), wanted: Some((1, CellDecoder::Signed(4))) },
-            ColumnPlan { extent: Extent::Prefixed(1), wanted: None },
-            ColumnPlan { extent: Extent::Prefixed(2), wanted: Some((0, CellDecoder::Padded(3))) },
+            ColumnPlan {
+                extent: Extent::Fixed(4),
+                is_json: false,
+                wanted: Some((1, CellDecoder::Signed(4))),
+            },
+            ColumnPlan { extent: Extent::Prefixed(1), is_json: false, wanted: None },
+            ColumnPlan {
+                extent: Extent::Prefixed(2),
+                is_json: false,
+                wanted: Some((0, CellDecoder::Padded(3))),
+            },
         ]
     }
 
@@ -121,7 +131,7 @@ mod tests {
         #[test]
         fn any_bytes_are_survived(body: Vec<u8>, change in 0..3, extra_data: bool) {
             let change = [Change::Insert, Change::Update, Change::Delete][change as usize];
-            if let Ok(event) = RowsEvent::read(&body, RowsKind { change, extra_data, compressed: false }) {
+            if let Ok(event) = RowsEvent::read(&body, RowsKind { change, extra_data, compressed: false, partial: false }) {
                 let _ = decode_row(&plans(), &mut Bytes::new(event.packed), &mut batch());
             }
             let _ = decode_row(&plans(), &mut Bytes::new(&body), &mut batch());

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::bytes::Bytes;
 use super::event::{self, Change, EventKind, Header, MariaDbGtid, MySqlGtid, Query, RowsKind};
+use super::partial::decode_partial_update;
 use super::payload::{Payload, unpack_mariadb};
 use super::position::{FilePosition, LogPosition};
 use super::rows::{RowError, RowsEvent, decode_row};
@@ -260,10 +261,9 @@ impl BinlogChanges {
                 self.payload = Some(Payload::open(body)?);
             }
             // What is of no use any more may not fit today's structure either.
-            EventKind::TableMap | EventKind::Rows(_) | EventKind::PartialRows if self.is_left_out() => {}
+            EventKind::TableMap | EventKind::Rows(_) if self.is_left_out() => {}
             EventKind::TableMap => self.tables.map(body)?,
             EventKind::Rows(kind) => self.rows(body, kind)?,
-            EventKind::PartialRows => self.partial_rows(body)?,
             EventKind::Query { compressed } => self.query(header, body, compressed)?,
             EventKind::LoadQuery => {
                 let query = Query::read(body, true)?;
@@ -647,6 +647,9 @@ impl BinlogChanges {
             let decoded = match kind.change {
                 Change::Insert => decode_row(columns, &mut input, &mut changes.after),
                 Change::Delete => decode_row(columns, &mut input, &mut changes.before),
+                Change::Update if kind.partial => {
+                    decode_partial_update(columns, &mut input, &mut changes.before, &mut changes.after)
+                }
                 Change::Update => decode_row(columns, &mut input, &mut changes.before)
                     .and_then(|()| decode_row(columns, &mut input, &mut changes.after)),
             };
@@ -671,21 +674,6 @@ impl BinlogChanges {
         self.set.rows += changes.ops.len() - before;
         self.set.bytes += packed.len();
         Ok(())
-    }
-
-    fn partial_rows(&self, body: &[u8]) -> Result<()> {
-        let number = super::table_map::table_number(body)?;
-        match self.tables.mapped(number).as_deref() {
-            Some(Mapped::PassedOver) => Ok(()),
-            _ => Err(Error::new(
-                ErrorKind::Precondition,
-                "an update was logged as a difference of JSON documents",
-            )
-            .because("the session or the server has binlog_row_value_options = PARTIAL_JSON")
-            .help(
-                "set binlog_row_value_options = '' for the server and every session, and start a new task",
-            )),
-        }
     }
 }
 

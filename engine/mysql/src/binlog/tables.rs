@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::bytes::bit;
 use super::cell::{CellDecoder, ColumnMismatch};
+use super::extent::wire_type;
 use super::rows::ColumnPlan;
 use super::table_map::{self, TableMap};
 use crate::charset::Charsets;
@@ -212,7 +213,7 @@ fn plan(table: &StreamTable, map: &TableMap, charsets: &Charsets) -> Result<Vec<
                 Some((slot, decoder))
             }
         };
-        plans.push(ColumnPlan { extent: wire.extent, wanted });
+        plans.push(ColumnPlan { extent: wire.extent, is_json: wire.kind == wire_type::JSON, wanted });
     }
     Ok(plans)
 }

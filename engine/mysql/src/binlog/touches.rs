@@ -68,9 +68,6 @@ impl Scan<'_> {
                 let number = RowsEvent::read(body, kind)?.table_number;
                 return Ok(self.tables.get(&number).copied().unwrap_or(false));
             }
-            EventKind::PartialRows => {
-                return Ok(self.tables.get(&table_map::table_number(body)?).copied().unwrap_or(false));
-            }
             EventKind::Query { compressed: false } => {
                 let query = Query::read(body, false)?;
                 let database = String::from_utf8_lossy(query.database);

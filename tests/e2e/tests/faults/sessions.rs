@@ -27,9 +27,9 @@ const REFUSED: [(&str, &str, &[&str]); 4] = [
         &["by a statement", "binlog_format = ROW"],
     ),
     (
-        "SET SESSION binlog_row_value_options = 'PARTIAL_JSON'",
+        "SET SESSION binlog_row_value_options = 'PARTIAL_JSON', SESSION binlog_row_image = 'NOBLOB'",
         "UPDATE t SET document = JSON_SET(document, '$.a', 2) WHERE id = 1",
-        &["difference of JSON", "binlog_row_value_options"],
+        &["without all of its columns", "binlog_row_image = FULL"],
     ),
 ];
 
