@@ -134,7 +134,11 @@ impl Campaign {
             _ => self.new_task().await?,
         };
         let url = self.sides.source.url_of(DATABASE);
-        let writers = Writers::start(&url, self.options.writers, self.options.pause, self.numbers.next());
+        // What was prepared before a task began can't be followed. In the second round of a task it has begun for
+        // certain, and a target that forgets its last commits can't make it begin again.
+        let prepare = engine.starts > 0;
+        let (writers, pause) = (self.options.writers, self.options.pause);
+        let writers = Writers::start(&url, writers, pause, prepare, self.numbers.next());
         let starts = engine.starts;
         let chaos = self.chaos(&mut engine, log).await;
         self.sides.to_source.heal();

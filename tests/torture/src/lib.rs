@@ -7,6 +7,7 @@
 mod campaign;
 mod changes;
 mod chaos;
+mod distributed;
 mod fault;
 mod supervisor;
 mod tables;

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use e2e::{Scene, eventually};
 use mysql_async::prelude::Queryable as _;
 use test_kit::{Builder, Product};
+use tokio::task::block_in_place;
 
 use super::{LIMIT, TABLES, arrives};
 use crate::refused::refused;
@@ -109,6 +110,57 @@ async fn of_mysql_without_identifiers_are_followed() -> Result<()> {
         .line("enforce_gtid_consistency = OFF")
         .start()?;
     are_followed(&Scene::new(&source, test_kit::postgres()?, "distributed_places").await?).await
+}
+
+/// What is prepared stays so over an orderly restart of the source and over its death, and is decided afterwards.
+async fn outlive_the_source(scene: &Scene<'_>) -> Result<()> {
+    let source = scene.source_server();
+    scene.execute(TABLES).await?;
+    let mut running = scene.follow().start()?;
+    running.phase("streaming").await?;
+    prepare(scene, "over a restart", 1).await?;
+    prepare(scene, "taken back", 2).await?;
+    prepare(scene, "over a death", 3).await?;
+    block_in_place(|| source.restart())?;
+    arrives(scene, "after the restart").await?;
+    decide(scene, "COMMIT", "over a restart").await?;
+    appears(scene, "over a restart").await?;
+    decide(scene, "ROLLBACK", "taken back").await?;
+
+    prepare(scene, "of the engine too", 1).await?;
+    block_in_place(|| source.kill().and_then(|()| source.start()))?;
+    arrives(scene, "after the death").await?;
+    running.kill().await?;
+    decide(scene, "COMMIT", "of the engine too").await?;
+    let mut running = scene.follow().start()?;
+    running.phase("streaming").await?;
+    appears(scene, "of the engine too").await?;
+    for name in ["taken back", "over a death"] {
+        ensure!(
+            rows(scene, name).await? == "0",
+            "what is only prepared, or was rolled back, is there: {name}"
+        );
+    }
+    decide(scene, "COMMIT", "over a death").await?;
+    appears(scene, "over a death").await?;
+    running.interrupt().await?;
+    running.finish().await?.failed(130)?;
+    scene.run().succeed().await?;
+    scene.require_equal().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_mysql_outlive_the_source() -> Result<()> {
+    // What a process has prepared must survive its death, though not that of the machine.
+    let source = Builder::new(Product::MySql).line("innodb_flush_log_at_trx_commit=2").start()?;
+    outlive_the_source(&Scene::new(&source, test_kit::postgres()?, "distributed_restart").await?).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_mariadb_outlive_the_source() -> Result<()> {
+    let source = Builder::new(Product::MariaDb).line("innodb_flush_log_at_trx_commit=2").start()?;
+    outlive_the_source(&Scene::new(&source, test_kit::postgres()?, "distributed_restart_mariadb").await?)
+        .await
 }
 
 /// The copy can't have seen it, and the log had its rows before the task began.
