@@ -110,11 +110,10 @@ async fn paused_while_tables_are_created_it_comes_to_rest() -> Result<()> {
     another_task(&scene).await?;
     let holder = scene.target().await?;
     holder.batch_execute("BEGIN; LOCK TABLE _migration.owned_table IN SHARE MODE").await?;
-    let running = scene.run().start()?;
+    let mut running = scene.run().environment("ENGINE_LOG", "info").start()?;
     waiting_statements(&scene.target().await?, 1).await?;
     let pausing = command(&scene, "pause").start()?;
-    // Nobody can see that it has been asked for; if it has not by then, the copy is paused instead.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    running.complaint("asked over the control socket").await?;
     holder.batch_execute("ROLLBACK").await?;
     tokio::time::timeout(LIMIT, pausing.finish())
         .await

@@ -96,6 +96,12 @@ impl Proxy {
         self.shared.change(|conditions| conditions.bytes_per_second = bytes_per_second);
     }
 
+    /// Loses one of so many pieces, counted over all connections and directions; `None` loses none. To both ends this is
+    /// what TCP makes of it: the piece, and all that comes after it, arrives when it has been sent again.
+    pub fn lose(&self, one_of: Option<u64>) {
+        self.shared.change(|conditions| conditions.lost = one_of);
+    }
+
     /// Breaks one connection after so many more bytes from the server, counted over all connections.
     pub fn truncate_after(&self, bytes: u64) {
         self.shared.truncation.begin(bytes);
@@ -125,6 +131,11 @@ impl Proxy {
     /// Lifts every condition. Connections that were broken stay so.
     pub fn heal(&self) {
         self.shared.heal();
+    }
+
+    /// How many directions of connections have something to deliver and are held.
+    pub fn held_back(&self) -> usize {
+        self.shared.held_back()
     }
 
     /// How many connections are open.

@@ -91,11 +91,28 @@ fn held_bytes_arrive_later_and_in_order() -> Result<()> {
     server.set_read_timeout(Some(SHORT))?;
     ensure!(!has_ended(&mut server), "a held connection stays open");
     client.write_all(b"two")?;
+    ensure!(line.proxy.held_back() == 1, "nothing is held back");
     line.proxy.hold(false);
     let mut heard = [0; 7];
     server.read_exact(&mut heard)?;
     ensure!(&heard == b"one two");
+    ensure!(line.proxy.held_back() == 0, "something is held back still");
     Ok(())
+}
+
+#[test]
+fn what_is_lost_arrives_once_it_is_sent_again() -> Result<()> {
+    let line = Line::new()?;
+    let (mut client, mut server) = line.connect()?;
+    line.proxy.lose(Some(2));
+    let begin = Instant::now();
+    for _ in 0..2 {
+        says(&mut client, &mut server, "there")?;
+        says(&mut server, &mut client, "and back")?;
+    }
+    ensure!(begin.elapsed() >= Duration::from_millis(400), "two losses took {:?}", begin.elapsed());
+    line.proxy.heal();
+    says(&mut client, &mut server, "at once")
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -135,21 +135,12 @@ impl Run {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("starting {}", program.display()))?;
         let stdout = child.stdout.take().context("the engine's standard output")?;
-        let mut stderr = child.stderr.take().context("the engine's standard error")?;
+        let stderr = child.stderr.take().context("the engine's standard error")?;
         let (sender, lines) = watch::channel(Vec::new());
-        let reading = tokio::spawn(async move {
-            let mut reader = BufReader::new(stdout).lines();
-            while let Some(line) = reader.next_line().await? {
-                sender.send_modify(|lines: &mut Vec<String>| lines.push(line));
-            }
-            Ok(())
-        });
-        let complaints = tokio::spawn(async move {
-            let mut text = String::new();
-            stderr.read_to_string(&mut text).await?;
-            Ok(text)
-        });
-        Ok(Running { child, lines, reading, complaints })
+        let reading = tokio::spawn(read_lines(stdout, sender));
+        let (sender, complaints) = watch::channel(Vec::new());
+        let complaining = tokio::spawn(read_lines(stderr, sender));
+        Ok(Running { child, lines, complaints, reading, complaining })
     }
 
     /// Runs it to its end, whatever its exit code.
@@ -168,13 +159,23 @@ impl Run {
     }
 }
 
+async fn read_lines(from: impl AsyncRead + Unpin, to: watch::Sender<Vec<String>>) -> std::io::Result<()> {
+    let mut reader = BufReader::new(from).lines();
+    while let Some(line) = reader.next_line().await? {
+        to.send_modify(|lines| lines.push(line));
+    }
+    Ok(())
+}
+
 /// A running engine; killed when dropped.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
     lines: watch::Receiver<Vec<String>>,
+    /// What it writes to standard error.
+    complaints: watch::Receiver<Vec<String>>,
     reading: JoinHandle<std::io::Result<()>>,
-    complaints: JoinHandle<std::io::Result<String>>,
+    complaining: JoinHandle<std::io::Result<()>>,
 }
 
 impl Running {
@@ -199,6 +200,14 @@ impl Running {
         };
         let outcome = tokio::time::timeout(LIMIT, waiting).await;
         outcome.with_context(|| format!("no such event within {} s", LIMIT.as_secs()))?
+    }
+
+    /// Waits for a line on standard error that has these words, one that has already come included.
+    pub async fn complaint(&mut self, words: &str) -> Result<()> {
+        let says = |lines: &Vec<String>| lines.iter().any(|line| line.contains(words));
+        let outcome = tokio::time::timeout(LIMIT, self.complaints.wait_for(says)).await;
+        let said = outcome.with_context(|| format!("no '{words}' within {} s", LIMIT.as_secs()))?;
+        said.map(drop).with_context(|| format!("the engine ended without saying '{words}'"))
     }
 
     /// Waits for the beginning of a phase, by its name in events.
@@ -240,13 +249,15 @@ impl Running {
     pub async fn finish(mut self) -> Result<Outcome> {
         let Ok(status) = tokio::time::timeout(LIMIT, self.child.wait()).await else {
             self.child.kill().await?;
-            let stderr = self.complaints.await??;
+            self.complaining.await??;
+            let stderr = self.complaints.borrow().join("\n");
             let lines = self.lines.borrow().join("\n");
             bail!("the engine did not end within {} s\n{lines}\n{stderr}", LIMIT.as_secs());
         };
         let status = status?;
         self.reading.await??;
-        let stderr = self.complaints.await??;
+        self.complaining.await??;
+        let stderr = self.complaints.borrow().join("\n");
         let lines = self.lines.borrow().clone();
         let events = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
         Ok(Outcome { status, stdout: lines.join("\n"), stderr, events })

@@ -17,8 +17,8 @@ const POLL: Duration = Duration::from_millis(20);
 /// There is nothing to decide: the server does not know the transaction, or not yet that its connection is gone; and
 /// `MariaDB` rolls back what changed nothing when its connection ends.
 const NOTHING_TO_DECIDE: [u16; 2] = [1397, 1402];
-/// A transaction that can only be rolled back: for itself, for a deadlock, for a timeout.
-const TO_BE_ROLLED_BACK: [u16; 4] = [1402, 1613, 1614, 1615];
+/// A transaction that can only be rolled back: `MariaDB`'s word for it, for itself, for a timeout, for a deadlock.
+const TO_BE_ROLLED_BACK: [u16; 4] = [1399, 1402, 1613, 1614];
 
 /// How a transaction ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -31,6 +31,11 @@ async fn truncated(proxy: &Proxy, number: u32) -> Result<()> {
     eventually("a connection that breaks off", LIMIT, broken).await
 }
 
+/// Waits until something is on its way that is not delivered.
+async fn held_back(proxy: &Proxy) -> Result<()> {
+    eventually("something held back", LIMIT, async || Ok((proxy.held_back() > 0).then_some(()))).await
+}
+
 /// Cuts all connections and refuses new ones for a moment.
 async fn cut(proxy: &Proxy, writers: &Writers) -> Result<()> {
     writers.commit_more(10).await?;
@@ -107,8 +112,9 @@ async fn a_silence_that_ends_is_waited_for() -> Result<()> {
     under_writes("network_silence", async |lines, writers| {
         for (proxy, name) in [(&lines.to_source, "source"), (&lines.to_target, "target")] {
             proxy.hold(true);
-            writers.commit_more(20).await?;
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            held_back(proxy).await?;
+            // For some seconds.
+            writers.commit_more(250).await?;
             proxy.hold(false);
             arrives(&lines.scene, name).await?;
         }
@@ -139,8 +145,7 @@ async fn a_stop_does_not_wait_for_a_silent_target() -> Result<()> {
     lines.arrives(&mut running, "before").await?;
     lines.to_target.hold(true);
     lines.scene.execute(transaction(1)).await?;
-    // Long enough for the changes to be on their way to the target.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    held_back(&lines.to_target).await?;
     running.interrupt().await?;
     let begin = Instant::now();
     running.finish().await?.failed(130)?;

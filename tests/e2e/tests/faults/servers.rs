@@ -114,7 +114,7 @@ async fn a_target_without_a_free_connection_is_waited_for() -> Result<()> {
     let target = target.line("superuser_reserved_connections = 0").line("wal_level = replica").start()?;
     let lines = Lines::to(Scene::new(test_kit::mysql()?, &target, "connections").await?)?;
     lines.scene.execute(TABLES).await?;
-    let running = lines.streaming().await?;
+    let mut running = lines.streaming().await?;
     arrives(&lines.scene, "before").await?;
     // The engine loses its connections, and others take all there are.
     lines.to_target.refuse(true);
@@ -126,7 +126,7 @@ async fn a_target_without_a_free_connection_is_waited_for() -> Result<()> {
     }
     lines.to_target.refuse(false);
     lines.scene.execute(transaction(7)).await?;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    running.complaint("too many clients").await?;
     ensure!(connect::postgres(target.url()).await.is_err(), "there was a connection left");
     drop(others);
     arrives(&lines.scene, "after").await?;

@@ -1,7 +1,5 @@
 //! What a target does to single transactions: deadlocks, timeouts, failures to serialise, and being read-only.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use e2e::{Scene, eventually};
 use test_kit::{Builder, Product};
@@ -100,9 +98,13 @@ async fn limits_on_time_do_not_apply() -> Result<()> {
     scene.execute(["UPDATE codes SET code = CONCAT(code, '!')"]).await?;
     let watcher = connect::postgres(&scene.target_url()).await?;
     watcher.batch_execute("SET statement_timeout = 0").await?;
-    waiting_statements(&watcher, 1).await?;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    waiting_statements(&watcher, 1).await?;
+    // One and the same statement waits for much longer than the limits.
+    eventually("a statement that waits for long", LIMIT, async || {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                       AND wait_event_type = 'Lock' AND clock_timestamp() - query_start > interval '400 ms'";
+        Ok((watcher.query_one(waiting, &[]).await?.get::<_, i64>(0) > 0).then_some(()))
+    })
+    .await?;
     holder.batch_execute("ROLLBACK").await?;
     arrives(&scene, "after the lock").await?;
     running.interrupt().await?;

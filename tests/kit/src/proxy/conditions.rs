@@ -25,6 +25,8 @@ pub(super) struct Conditions {
     pub(super) forgotten: u64,
     pub(super) delay: Duration,
     pub(super) bytes_per_second: Option<u64>,
+    /// One of so many pieces is lost at first.
+    pub(super) lost: Option<u64>,
 }
 
 /// What is to be done to commits.
@@ -82,6 +84,10 @@ pub(super) struct Shared {
     commits_broken: AtomicU32,
     connections: AtomicUsize,
     opened: AtomicU64,
+    /// Pieces delivered so far, of all connections.
+    pieces: AtomicU64,
+    /// Directions of connections that have something to deliver and may not.
+    held_back: AtomicUsize,
 }
 
 impl Default for Shared {
@@ -96,6 +102,8 @@ impl Default for Shared {
             commits_broken: AtomicU32::new(0),
             connections: AtomicUsize::new(0),
             opened: AtomicU64::new(0),
+            pieces: AtomicU64::new(0),
+            held_back: AtomicUsize::new(0),
         }
     }
 }
@@ -182,5 +190,30 @@ impl Shared {
 
     pub(super) fn closed(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts a piece; whether it is one of those that are lost.
+    pub(super) fn is_lost(&self) -> bool {
+        let piece = self.pieces.fetch_add(1, Ordering::Relaxed);
+        self.now().lost.is_some_and(|of| piece % of.max(1) == of.max(1) - 1)
+    }
+
+    pub(super) fn held_back(&self) -> usize {
+        self.held_back.load(Ordering::Relaxed)
+    }
+
+    /// Counts a direction as held back until the answer is dropped.
+    pub(super) fn hold_back(&self) -> HeldBack<'_> {
+        self.held_back.fetch_add(1, Ordering::Relaxed);
+        HeldBack(&self.held_back)
+    }
+}
+
+/// See [`Shared::hold_back`].
+pub(super) struct HeldBack<'a>(&'a AtomicUsize);
+
+impl Drop for HeldBack<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -17,6 +17,8 @@ use super::conditions::{CommitFault, Conditions, Shared};
 const PIECE: usize = 16 * 1024;
 /// Pieces under way in one direction; what is beyond them waits in its sender's socket.
 const UNDER_WAY: usize = 64;
+/// How long a sender waits until it sends a lost packet again: the least that Linux waits.
+const RETRANSMISSION: Duration = Duration::from_millis(200);
 /// Longest wait for the server's answer to a `COMMIT` whose client is gone.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -75,7 +77,7 @@ impl Upward {
     /// Delivers until an end, or until a `COMMIT` has to be broken, which is the piece that is answered.
     async fn deliver(&mut self, open: &Open<'_>) -> Option<(CommitFault, Vec<u8>)> {
         let mut conditions = open.shared.watch();
-        while let Some(piece) = next(&mut self.pieces, &mut conditions, open.number).await {
+        while let Some(piece) = next(&mut self.pieces, &mut conditions, open).await {
             if self.commits.read(&piece)
                 && let Some(fault) = open.shared.commit_sent()
             {
@@ -125,7 +127,7 @@ impl Downward {
     /// Delivers until an end.
     async fn deliver(&mut self, open: &Open<'_>) {
         let mut conditions = open.shared.watch();
-        while let Some(mut piece) = next(&mut self.pieces, &mut conditions, open.number).await {
+        while let Some(mut piece) = next(&mut self.pieces, &mut conditions, open).await {
             self.answers.read(&piece);
             if let Some(byte) = open.shared.corruption.count(piece.len()).and_then(|at| piece.get_mut(at)) {
                 *byte ^= 1;
@@ -143,11 +145,19 @@ impl Downward {
 async fn next(
     pieces: &mut mpsc::Receiver<Piece>,
     conditions: &mut watch::Receiver<Conditions>,
-    connection: u64,
+    open: &Open<'_>,
 ) -> Option<Vec<u8>> {
     let (arrival, piece) = pieces.recv().await?;
     sleep_until(arrival).await;
-    let limit = conditions.wait_for(|conditions| !conditions.holds(connection)).await.ok()?.bytes_per_second;
+    if open.shared.is_lost() {
+        sleep(RETRANSMISSION).await;
+    }
+    let delivers = |conditions: &Conditions| !conditions.holds(open.number);
+    if !delivers(&open.shared.now()) {
+        let _held_back = open.shared.hold_back();
+        conditions.wait_for(delivers).await.ok()?;
+    }
+    let limit = open.shared.now().bytes_per_second;
     if let Some(limit) = limit {
         sleep(Duration::from_secs_f64(piece.len() as f64 / limit.max(1) as f64)).await;
     }
