@@ -4,10 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, ensure};
-use e2e::Scene;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::{Scene, eventually};
 
 use crate::refused::refused;
+
+const LIMIT: Duration = Duration::from_mins(1);
 
 const TABLE: &str = "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(200))";
 const ROWS: &str = "INSERT INTO t (v) VALUES ('a'), ('b'), ('c')";
@@ -21,17 +25,47 @@ async fn a_damaged_state_directory_costs_no_data() -> Result<()> {
     for damage in [truncate as fn(&Path) -> Result<()>, empty, overwrite] {
         damage(&store.join("db"))?;
         scene.execute([ROWS]).await?;
-        let outcome = scene.run().finish().await?;
-        if !outcome.status.success() {
-            let error = outcome.failed(1)?;
-            ensure!(error.contains("store is damaged") && error.contains("delete that directory"), "{error}");
-            // The way out that the message names.
-            fs::remove_dir_all(&store)?;
-            scene.run().succeed().await?;
-        }
+        go_on(&scene).await?;
         scene.require_equal().await?;
     }
     fs::write(scene.state_directory().join("task/status.json"), "{")?;
+    scene.run().succeed().await?;
+    Ok(())
+}
+
+/// As a power failure leaves it: what was written last is not all there.
+#[tokio::test]
+async fn a_store_with_a_torn_end_costs_no_data() -> Result<()> {
+    let scene = Scene::mysql("torn").await?;
+    scene.execute([TABLE, ROWS]).await?;
+    let db = scene.state_directory().join("task/store/db");
+    let rows = format!("SELECT count(*)::text FROM {}.t", scene.name());
+    for (round, torn) in [1, 7, 100, 4_096, 100_000].into_iter().enumerate() {
+        let mut running = scene.follow().start()?;
+        running.phase("streaming").await?;
+        scene.execute([ROWS]).await?;
+        let wanted = (3 * (round + 2)).to_string();
+        eventually("the rows", LIMIT, async || Ok((scene.value(&rows).await? == wanted).then_some(())))
+            .await?;
+        running.kill().await?;
+        let length = fs::metadata(&db)?.len();
+        fs::OpenOptions::new().write(true).open(&db)?.set_len(length.saturating_sub(torn))?;
+        go_on(&scene).await.with_context(|| format!("{torn} of {length} bytes are torn off"))?;
+        scene.require_equal().await?;
+    }
+    Ok(())
+}
+
+/// Runs the task to its present, with a new store where the old one is found to be damaged.
+async fn go_on(scene: &Scene<'_>) -> Result<()> {
+    let outcome = scene.run().finish().await?;
+    if outcome.status.success() {
+        return Ok(());
+    }
+    let error = outcome.failed(1)?;
+    ensure!(error.contains("store is damaged") && error.contains("delete that directory"), "{error}");
+    // The way out that the message names.
+    fs::remove_dir_all(scene.state_directory().join("task/store"))?;
     scene.run().succeed().await?;
     Ok(())
 }

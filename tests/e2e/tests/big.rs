@@ -7,9 +7,13 @@ use test_kit::{Builder, Product};
 
 const MIB: usize = 1 << 20;
 
-/// The most memory the engine ever had, in bytes.
 fn peak(running: &Running) -> Result<usize> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", running.id()?))?;
+    peak_memory(running.id()?)
+}
+
+/// The most memory that a process ever had, in bytes.
+pub(crate) fn peak_memory(process: u32) -> Result<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
     let kib: usize = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kib << 10)

@@ -4,6 +4,7 @@
 mod commits;
 mod distributed;
 mod documents;
+mod gaps;
 mod log;
 mod network;
 mod servers;

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use e2e::{Scene, Writers, eventually};
 use test_kit::Proxy;
 
 use super::{LIMIT, Lines, TABLES, arrives, transaction};
+use crate::big::peak_memory;
 
 /// Lines with an engine that streams, and somebody who writes.
 async fn under_writes(
@@ -153,4 +154,50 @@ async fn a_stop_does_not_wait_for_a_silent_target() -> Result<()> {
     lines.to_target.hold(false);
     lines.scene.run().succeed().await?;
     lines.scene.require_equal().await
+}
+
+/// What is lost is sent again by TCP: it comes late, and everything after it waits.
+#[tokio::test]
+async fn lost_packets_are_only_late() -> Result<()> {
+    under_writes("network_loss", async |lines, writers| {
+        for proxy in [&lines.to_source, &lines.to_target] {
+            proxy.lose(Some(20));
+        }
+        for round in 0..3 {
+            writers.commit_more(100).await?;
+            arrives(&lines.scene, &format!("over losses {round}")).await?;
+        }
+        lines.to_source.heal();
+        lines.to_target.heal();
+        Ok(())
+    })
+    .await
+}
+
+/// A target that takes far less than the source gives: the engine says how far behind it is, and does not gather what
+/// it can't write.
+#[tokio::test]
+async fn a_target_slower_than_its_source_falls_behind_and_catches_up() -> Result<()> {
+    let lines = Lines::to(Scene::mysql("network_behind").await?)?;
+    lines.scene.execute(TABLES).await?;
+    let mut running = lines.streaming().await?;
+    lines.arrives(&mut running, "before").await?;
+    let before = peak_memory(running.id()?)?;
+    lines.to_target.limit(Some(40_000));
+    let wide = "INSERT INTO t (v) SELECT REPEAT(CHAR(97 + seq % 26), 200) FROM \
+                (WITH RECURSIVE n (seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM n WHERE seq < 500) SELECT seq FROM n) s";
+    let writers = Writers::start(&lines.scene.source_url(), 2, Duration::from_millis(40), |numbers| {
+        transaction(numbers.below(1000)).into_iter().chain([wide.to_owned()]).collect()
+    });
+    running
+        .event(|event| event["event"] == "progress" && event["lag_ms"].as_u64() > Some(10_000))
+        .await
+        .context("the lag is not shown")?;
+    let written = writers.stop().await?;
+    ensure!(written.changes > 20_000, "only {} changes were written", written.changes);
+    let grown = peak_memory(running.id()?)? - before;
+    ensure!(grown < 250 << 20, "the engine took {} MiB more", grown >> 20);
+    lines.to_target.heal();
+    lines.arrives(&mut running, "afterwards").await?;
+    lines.end(running).await
 }

@@ -1,14 +1,19 @@
 //! Servers that die under writes, and a target that has no connection left.
 
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use e2e::{Scene, Writers, eventually};
-use test_kit::{Builder, Product};
+use test_kit::{Builder, PASSWORD, Product, Server, USER};
+use test_support::compare::{compare, require_equal, tables_of};
 use test_support::connect;
 use tokio::task::block_in_place;
 
 use super::{LIMIT, Lines, TABLES, arrives, transaction};
+use crate::refused::refused;
 
 /// `MySQL` ends a stream in other ways than `MariaDB`, and goes by sets of GTIDs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -131,4 +136,78 @@ async fn a_target_without_a_free_connection_is_waited_for() -> Result<()> {
     drop(others);
     arrives(&lines.scene, "after").await?;
     lines.end(running).await
+}
+
+/// A standby of the target that stands still, without what comes from now on.
+async fn standby_of(primary: &Server) -> Result<Server> {
+    let connection = format!(
+        "primary_conninfo = 'host={} port={} user={USER} password={PASSWORD}'",
+        primary.host(),
+        primary.port()
+    );
+    let standby = Builder::new(Product::Postgres15).line(connection).start()?;
+    let data =
+        |server: &Server| server.directory().map(|directory| directory.join("data")).context("no directory");
+    let (from, to) = (data(primary)?, data(&standby)?);
+    block_in_place(|| {
+        standby.stop()?;
+        primary.stop()?;
+        fs::remove_dir_all(&to)?;
+        copy(&from, &to)?;
+        // What makes a standby of it is a file of any content and the server's own account.
+        copy(&to.join("PG_VERSION"), &to.join("standby.signal"))?;
+        primary.start()?;
+        standby.start()
+    })?;
+    let client = connect::postgres(primary.url()).await?;
+    eventually("a standby that follows", LIMIT, async || {
+        let caught_up = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn()";
+        Ok((client.query_one(caught_up, &[]).await?.get::<_, i64>(0) == 1).then_some(()))
+    })
+    .await?;
+    block_in_place(|| standby.stop())?;
+    Ok(standby)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status()?;
+    ensure!(status.success(), "copying {}: {status}", from.display());
+    Ok(())
+}
+
+/// The standby lacks the primary's last commits: it is asked where it stands, and gets them again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_lacks_commits_takes_the_targets_place() -> Result<()> {
+    let primary = Builder::new(Product::Postgres15).start()?;
+    let scene = Scene::new(test_kit::mysql()?, &primary, "standby").await?;
+    scene.execute(TABLES).await?;
+    scene.run().succeed().await?;
+    scene.execute(transaction(1)).await?;
+    scene.run().succeed().await?;
+    let standby = standby_of(&primary).await?;
+    let mut running = scene.follow().start()?;
+    running.phase("streaming").await?;
+    for number in 2..40 {
+        scene.execute(transaction(number)).await?;
+    }
+    arrives(&scene, "at the primary").await?;
+    block_in_place(|| primary.kill())?;
+    running.kill().await?;
+
+    block_in_place(|| standby.start())?;
+    let url = standby.url_of(scene.name());
+    let target = connect::postgres(&url).await?;
+    let lacks = format!("SELECT count(*) FROM {}.keyless WHERE v = 'at the primary'", scene.name());
+    ensure!(target.query_one(&lacks, &[]).await?.get::<_, i64>(0) == 0, "the standby lacks nothing");
+    let run = || scene.run().replace("--target", url.clone());
+    refused(run(), 1, &["standby and takes no writes"]).await?;
+    target.execute("SELECT pg_promote()", &[]).await?;
+    run().succeed().await?;
+    scene.execute(transaction(40)).await?;
+    run().succeed().await?;
+    let mut source = scene.source().await?;
+    let pairs = tables_of(&mut source, scene.name()).await?;
+    let comparisons = compare(&mut source, &target, &pairs).await?;
+    source.disconnect().await?;
+    require_equal(&comparisons)
 }
