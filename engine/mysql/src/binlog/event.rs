@@ -163,6 +163,8 @@ impl EventKind {
 /// A Query event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Query<'a> {
+    /// Number of the connection on the server.
+    pub(crate) session: u32,
     /// Number of the error with which the statement ended; 0 when it succeeded.
     pub(crate) error: u16,
     /// Variables of the session, see [`SessionFacts`](super::session::SessionFacts).
@@ -177,7 +179,7 @@ impl<'a> Query<'a> {
     /// Reads the body. `load` events have 13 more bytes about the file that was loaded.
     pub(crate) fn read(body: &'a [u8], load: bool) -> Result<Self, Malformed> {
         let mut input = Bytes::new(body);
-        let (_thread, _duration) = (input.u32()?, input.u32()?);
+        let (session, _duration) = (input.u32()?, input.u32()?);
         let database_length = usize::from(input.u8()?);
         let error = input.u16()?;
         let variables_length = usize::from(input.u16()?);
@@ -189,7 +191,7 @@ impl<'a> Query<'a> {
         if input.u8()? != 0 {
             return Err(Malformed("a database name does not end where it should"));
         }
-        Ok(Self { error, variables, database, statement: input.rest() })
+        Ok(Self { session, error, variables, database, statement: input.rest() })
     }
 }
 

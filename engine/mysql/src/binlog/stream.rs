@@ -67,6 +67,7 @@ enum Failure {
 
 /// A statement and what it says besides.
 struct Said<'e> {
+    session: u32,
     database: Cow<'e, str>,
     statement: Cow<'e, str>,
     variables: &'e [u8],
@@ -76,6 +77,7 @@ struct Said<'e> {
 impl<'e> Said<'e> {
     fn new(query: &Query<'e>, statement: &'e [u8]) -> Self {
         Self {
+            session: query.session,
             database: text(query.database),
             statement: text(statement),
             variables: query.variables,
@@ -390,7 +392,7 @@ impl BinlogChanges {
     fn query(&mut self, header: Header, body: &[u8], compressed: bool) -> Result<()> {
         let query = Query::read(body, false)?;
         if query.statement == b"BEGIN" {
-            self.open_transaction();
+            self.open_transaction(query.session);
             return Ok(());
         }
         let unpacked;
@@ -403,20 +405,20 @@ impl BinlogChanges {
         self.statement(header, &Said::new(&query, statement))
     }
 
-    fn open_transaction(&mut self) {
+    fn open_transaction(&mut self, session: u32) {
         // Without identifiers, before MySQL 5.7, BEGIN is the first event of a transaction.
         let begun = self.transaction.take().unwrap_or_else(|| self.new_transaction(TransactionId::Anonymous));
-        self.transaction = Some(Transaction { open: true, ..begun });
+        self.transaction = Some(Transaction { open: true, session: Some(session), ..begun });
     }
 
     fn statement(&mut self, header: Header, said: &Said<'_>) -> Result<()> {
         match classify(&said.statement, &said.database) {
             Statement::Begin => {
-                self.open_transaction();
+                self.open_transaction(said.session);
                 return Ok(());
             }
             Statement::XaBegin => {
-                self.open_transaction();
+                self.open_transaction(said.session);
                 if let Some(transaction) = &mut self.transaction {
                     transaction.distributed = true;
                 }
@@ -442,12 +444,12 @@ impl BinlogChanges {
             | Statement::Unknown
                 if self.is_again() => {}
             Statement::CreateWithRows(_) if self.is_again() => {
-                self.open_transaction();
+                self.open_transaction(said.session);
                 return Ok(());
             }
             Statement::CreateWithRows(tables) => {
                 self.create_with_rows(header, said, &tables)?;
-                self.open_transaction();
+                self.open_transaction(said.session);
                 return Ok(());
             }
             Statement::Structure(tables) => {
@@ -594,13 +596,7 @@ impl BinlogChanges {
             return Err(named(malformed("a row event has another number of columns than its table")));
         }
         if !event.full_images {
-            return Err(named(
-                Error::new(ErrorKind::Precondition, "a row was logged without all of its columns")
-                    .because("the session or the server has a binlog_row_image other than FULL")
-                    .help(
-                        "set binlog_row_image = FULL for the server and every session, and start a new task",
-                    ),
-            ));
+            return Err(named(without_columns(transaction.session)));
         }
         let place = self.reached.file.as_ref();
         let applied = match transaction.applied {
@@ -690,6 +686,21 @@ fn holds(since: &LogPosition, reached: &LogPosition, transaction: &Transaction) 
             let start = FilePosition { file: place.file.clone(), offset: transaction.start };
             start.compare(since) == Some(std::cmp::Ordering::Less)
         })
+}
+
+/// The error for a row of which the log has a part, and no more will ever be known.
+fn without_columns(session: Option<u32>) -> Error {
+    let error = Error::new(ErrorKind::Precondition, "a row was logged without all of its columns")
+        .because("the session that changed it, or the server, has a binlog_row_image other than FULL")
+        .help(
+            "SET GLOBAL binlog_row_image = FULL, also in the server's configuration, and let sessions that are open \
+             connect again. Then start a new task: what is missing in the log can't be had, and no table can be copied \
+             again by itself",
+        );
+    match session {
+        Some(session) => error.at("session", session),
+        None => error,
+    }
 }
 
 fn text(bytes: &[u8]) -> Cow<'_, str> {

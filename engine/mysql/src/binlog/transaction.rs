@@ -72,6 +72,8 @@ pub(crate) struct Transaction {
     pub(crate) distributed: bool,
     /// The rows of one.
     pub(crate) kept: Vec<KeptRows>,
+    /// Number of the connection that changes rows in it, where the log says so.
+    pub(crate) session: Option<u32>,
     /// It changed rows of a wanted table.
     pub(crate) has_rows: bool,
     /// The target has it already; known from its first row on.
@@ -89,6 +91,7 @@ impl Transaction {
             open: false,
             distributed: false,
             kept: Vec::new(),
+            session: None,
             has_rows: false,
             applied: None,
             place: None,

@@ -14,12 +14,22 @@ const REFUSED: [(&str, &str, &[&str]); 4] = [
     (
         "SET SESSION binlog_row_image = 'MINIMAL'",
         "UPDATE t SET v = 'new' WHERE id = 1",
-        &["without all of its columns", "binlog_row_image = FULL"],
+        &[
+            "without all of its columns",
+            "\"session\"",
+            "SET GLOBAL binlog_row_image = FULL",
+            "start a new task",
+        ],
     ),
     (
         "SET SESSION binlog_row_image = 'NOBLOB'",
         "UPDATE t SET v = 'new' WHERE id = 1",
-        &["without all of its columns", "binlog_row_image = FULL"],
+        &[
+            "without all of its columns",
+            "\"session\"",
+            "SET GLOBAL binlog_row_image = FULL",
+            "start a new task",
+        ],
     ),
     (
         "SET SESSION binlog_format = 'STATEMENT'",
@@ -29,7 +39,12 @@ const REFUSED: [(&str, &str, &[&str]); 4] = [
     (
         "SET SESSION binlog_row_value_options = 'PARTIAL_JSON', SESSION binlog_row_image = 'NOBLOB'",
         "UPDATE t SET document = JSON_SET(document, '$.a', 2) WHERE id = 1",
-        &["without all of its columns", "binlog_row_image = FULL"],
+        &[
+            "without all of its columns",
+            "\"session\"",
+            "SET GLOBAL binlog_row_image = FULL",
+            "start a new task",
+        ],
     ),
 ];
 
