@@ -380,6 +380,12 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "TIME", value_parser = crate::start_time::parse, help_heading = "Task")]
     pub(crate) start_at: Option<SystemTime>,
 
+    /// Compares rows that change with the target after they were applied; the exit code is 4 when some are wrong.
+    ///
+    /// Of an online task whose target can be read back. What is wrong is told at once.
+    #[arg(long, help_heading = "Task")]
+    pub(crate) check_changes: bool,
+
     #[command(flatten)]
     pub(crate) throttle: ThrottleArguments,
 

@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) plugin_config: Sections,
     pub(crate) parallelism: usize,
     pub(crate) dead_letter_limit: Option<u64>,
+    /// Whether the task file wants what changes to be compared after it was applied.
+    pub(crate) check_changes: bool,
     /// What the task file says; the command line wins.
     pub(crate) throttle: ThrottleArguments,
     pub(crate) state_dir: PathBuf,
@@ -113,6 +115,7 @@ impl Settings {
                 Some(Limit::Of(number)) => Some(number),
                 None => Some(DEAD_LETTER_LIMIT),
             },
+            check_changes: file.check_changes,
             throttle: file.throttle,
             state_dir: arguments.state_dir.or(file.state_dir).unwrap_or_else(|| PathBuf::from(STATE_DIR)),
         })

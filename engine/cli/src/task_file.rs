@@ -25,6 +25,7 @@ pub(crate) struct TaskFile {
     pub(crate) plugin_config: Sections,
     pub(crate) parallelism: Option<u16>,
     pub(crate) dead_letter_limit: Option<Limit>,
+    pub(crate) check_changes: bool,
     pub(crate) throttle: ThrottleArguments,
     pub(crate) state_dir: Option<PathBuf>,
 }
@@ -49,6 +50,8 @@ struct Raw {
     plugin: toml::Table,
     parallelism: Option<u16>,
     dead_letter_limit: Option<toml::Value>,
+    #[serde(default)]
+    check_changes: bool,
     #[serde(default)]
     throttle: ThrottleArguments,
     state_dir: Option<String>,
@@ -127,6 +130,7 @@ fn parse(text: &str, directory: &Path, lookup: &dyn Fn(&str) -> Option<String>) 
         plugin_config,
         parallelism: raw.parallelism,
         dead_letter_limit: limit.transpose()?,
+        check_changes: raw.check_changes,
         throttle: raw.throttle,
         state_dir: one("state-dir", raw.state_dir)?.map(|state_dir| directory.join(state_dir)),
     })
@@ -160,6 +164,7 @@ mod tests {
             plugins = ["plugins/mysql2og.wasm", "/opt/mask.wasm"]
             parallelism = 4
             dead-letter-limit = 50
+            check-changes = true
             state-dir = "${HOME_DIR}/state"
 
             [throttle]
@@ -190,6 +195,7 @@ mod tests {
                     .clone(),
                 parallelism: Some(4),
                 dead_letter_limit: Some(Limit::Of(50)),
+                check_changes: true,
                 throttle: ThrottleArguments {
                     max_load: Some(40),
                     max_mb_per_second: Some(12.5),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::column::Column;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::TargetTable;
 use crate::position::Position;
 use crate::target::NetChanges;
@@ -193,6 +193,24 @@ pub trait Examiner: Send {
         range: &KeyRange,
         sink: &mut dyn RowSink,
     ) -> Result<()>;
+
+    /// Whether [`read_keys`](Self::read_keys) is there.
+    fn reads_keys(&self) -> bool {
+        false
+    }
+
+    /// Reads those rows of the snapshot that have one of `keys`, each row once, in any order: a batch of the
+    /// row key's columns in key order, as of the rows that [go](NetChanges::Strict). A key without a row is
+    /// passed over.
+    async fn read_keys(
+        &mut self,
+        table: &Arc<TargetTable>,
+        _keys: &Batch,
+        _sink: &mut dyn RowSink,
+    ) -> Result<()> {
+        Err(Error::new(ErrorKind::Precondition, "single rows of a target of this kind can't be read back")
+            .at("table", &table.name))
+    }
 
     /// Lets go of the snapshot.
     async fn end(&mut self) -> Result<()>;

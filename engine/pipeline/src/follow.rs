@@ -29,7 +29,9 @@ use crate::progress::Progress;
 use crate::retry::{Backoff, may_pass};
 use crate::route::Route;
 use crate::task::TaskSpec;
+use crate::verify::incremental::{Incremental, Watch};
 
+pub(crate) use lane::RoutedTable;
 use session::Session;
 
 const SET_BYTES: usize = 4 << 20;
@@ -47,6 +49,8 @@ pub struct Follower<'a> {
     pub progress: &'a Progress,
     /// When to stop.
     pub stop: &'a CancellationToken,
+    /// What compares the changes after they were applied.
+    pub(crate) check: Option<&'a Arc<Incremental>>,
 }
 
 /// How following ended.
@@ -85,11 +89,17 @@ impl Follower<'_> {
         })?;
         let lanes = target.open_lanes(self.spec.parallelism.max(1)).await?;
         Failpoint::LanesOpened.reach();
-        let applied = source.beyond(&lanes.position, &lanes.applied)?;
+        let (position, had) = (lanes.position.clone(), lanes.applied.clone());
+        let applied = source.beyond(&position, &had)?;
         let (request, places) = self.request(lanes.position.clone(), applied, &record);
         let stream = source.open_stream(request).await?;
         let copied = self.end_of_copy(&record)?;
-        Session::begin(self, lanes, stream, places, copied)?.run(until).await
+        let mut session = Session::begin(self, lanes, stream, places, copied)?;
+        if let Some(check) = self.check {
+            let watch = Watch::begin(check, self.routes, &position, &had, session.running()).await?;
+            session.watch_by(watch);
+        }
+        session.run(until).await
     }
 
     /// A position beyond which no chunk has a change; `None` when nothing was copied.

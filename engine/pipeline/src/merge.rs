@@ -188,7 +188,8 @@ fn put(places: &mut HashMap<Vec<u8>, usize>, states: &mut Vec<State>, key: &[u8]
     }
 }
 
-fn same(left: &Batch, left_row: usize, right: &Batch, right_row: usize, places: &[usize]) -> bool {
+/// Whether two rows have the same values in the columns at `places`, bit for bit.
+pub(crate) fn same(left: &Batch, left_row: usize, right: &Batch, right_row: usize, places: &[usize]) -> bool {
     places.iter().all(|&place| match (left.columns.get(place), right.columns.get(place)) {
         (Some(left), Some(right)) => same_value(left, left_row, right, right_row),
         _ => false,

@@ -36,10 +36,12 @@ pub struct RunOptions {
     pub start_at: Option<SystemTime>,
     /// How fast the copy may be.
     pub limits: Limits,
+    /// Compare what changes after it was applied.
+    pub check_changes: bool,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { consent: Arc::new(Accepted), start_at: None, limits: Limits::default() }
+        Self { consent: Arc::new(Accepted), start_at: None, limits: Limits::default(), check_changes: false }
     }
 }

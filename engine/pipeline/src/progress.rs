@@ -6,6 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use engine_core::finding::Finding;
 
+use crate::verify::Kind;
+
 /// The phases of a task, in order. Offline tasks have no catch-up and no streaming.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -75,6 +77,49 @@ pub struct TableProgress {
     pub rows_dead: u64,
 }
 
+/// A row that is not as its last change left it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrongRow {
+    /// Source name, `database.table`.
+    pub table: String,
+    /// Target name, `schema.table`.
+    pub target: String,
+    /// What is wrong with it.
+    pub kind: Kind,
+    /// Its key, column by column.
+    pub key: Vec<(String, Option<String>)>,
+    /// The columns that differ, where that is known.
+    pub columns: Vec<String>,
+}
+
+/// What the check of changes has seen in this run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ChangeCheck {
+    /// Changes whose rows were compared after they were applied.
+    pub checked: u64,
+    /// Rows that were not as they must be when they were last looked at.
+    pub wrong: u64,
+    /// Changes that were applied and not compared.
+    pub not_checked: u64,
+    /// Changes that wait to be compared.
+    pub waiting: u64,
+    /// Keys, indexes, foreign keys and identity columns that were not as planned at the end; `None` before it.
+    pub objects_amiss: Option<u64>,
+    /// Tables whose changes are not checked, since their rows have no key.
+    pub tables_without_key: Vec<String>,
+    /// The first rows that were found wrong, also those that are right again.
+    pub rows: Vec<WrongRow>,
+    /// Whether there were more.
+    pub is_cut_short: bool,
+}
+
+impl ChangeCheck {
+    /// Whether nothing was found that is not as it must be.
+    pub fn is_clean(&self) -> bool {
+        self.wrong == 0 && self.objects_amiss.unwrap_or(0) == 0
+    }
+}
+
 /// Everything there is to say about a task at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -120,6 +165,9 @@ pub struct Report {
     /// Where it was cut over, once it was.
     #[serde(default)]
     pub cut_over: Option<String>,
+    /// What the check of changes has seen, where that was asked for.
+    #[serde(default)]
+    pub check: Option<ChangeCheck>,
     /// The error that ended the run.
     pub error: Option<String>,
 }
@@ -168,6 +216,7 @@ impl Progress {
             paused: false,
             waits_for: None,
             cut_over: None,
+            check: None,
             error: None,
         }))
     }

@@ -1,10 +1,11 @@
 //! A task from beginning to end, and on from wherever it was.
 
 use futures_util::{TryStreamExt as _, stream};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use engine_core::change::SchemaChange;
@@ -34,6 +35,7 @@ use crate::snapshot;
 use crate::state::{self, RunContext, Store, TaskDirectory, TaskPlanRecord};
 use crate::task::{Mode, TaskSpec, Until};
 use crate::throttle::Throttle;
+use crate::verify::incremental::Incremental;
 
 /// Runs a task until it is done, fails, or `stop` is cancelled: then it ends with an
 /// [`ErrorKind::Interrupted`] error, and the same call later goes on where it was.
@@ -80,8 +82,9 @@ async fn run_in(
         })
     };
     let stop = gate.stop_token().clone();
-    let task = Task { spec, options, store, directory, progress, stop, gate };
+    let task = Task { spec, options, store, directory, progress, stop, gate, check: OnceLock::new() };
     let result = task.phases().await;
+    let result = task.end_check(result).await;
     status.abort();
     task.progress.update(|report| {
         report.pid = None;
@@ -103,10 +106,15 @@ pub(crate) struct Task {
     pub(crate) stop: CancellationToken,
     /// Where the work is held up.
     pub(crate) gate: Arc<Gate>,
+    /// What compares the changes after they were applied, where that was asked for.
+    pub(crate) check: OnceLock<Arc<Incremental>>,
 }
 
 /// How often in a row the target may lose everything that is copied.
 const COPIED_IN_VAIN: u32 = 3;
+
+/// How long the last look at keys and indexes may take.
+const LAST_LOOK: Duration = Duration::from_mins(1);
 
 /// What a task begins or goes on with.
 struct Begun {
@@ -159,6 +167,10 @@ impl Task {
         self.note(self.unless_stopped(left_over).await?.into_iter().collect())?;
         let checked = self.unless_stopped(self.spec.source.check(&self.spec.selection, online)).await?;
         self.note(checked.clone())?;
+        if online && self.options.check_changes {
+            let opening = Incremental::open(&self.spec, Arc::clone(&self.progress));
+            drop(self.check.set(Arc::new(self.unless_stopped(opening).await?)));
+        }
         let (pass, question) = match self.options.start_at {
             None => (pass, Some(checked)),
             Some(hour) => {
@@ -204,6 +216,25 @@ impl Task {
         }
         self.progress.enter(Phase::Done);
         Ok(())
+    }
+
+    /// Ends the check of changes, of a run that ends as it was asked to.
+    async fn end_check(&self, result: Result<()>) -> Result<()> {
+        let Some(check) = self.check.get() else { return result };
+        let was_stopped = match &result {
+            Ok(()) => false,
+            Err(error) if error.kind() == ErrorKind::Interrupted => true,
+            Err(_) => return result,
+        };
+        // Before, indexes are not built; of a target that is in use by now they are nobody's business.
+        let is_built = self.progress.report().phase >= Phase::Streaming && !self.gate.is_complete();
+        match timeout(LAST_LOOK, check.finish(is_built, !was_stopped)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) if !was_stopped => return Err(error),
+            Ok(Err(error)) => tracing::warn!("keys and indexes could not be looked at: {error}"),
+            Err(_) => tracing::warn!("looking at keys and indexes took too long and was given up"),
+        }
+        result
     }
 
     /// Keeps findings for whoever watches, and fails when one of them says so.
@@ -484,6 +515,7 @@ impl Task {
             skipped: &prepared.skipped,
             progress: &self.progress,
             stop,
+            check: self.check.get(),
         }
     }
 

@@ -24,14 +24,18 @@
 mod changes;
 mod describe;
 mod hash;
+pub(crate) mod incremental;
 mod journal;
 mod look;
 mod order;
 mod parts;
 mod repair;
 mod report;
+mod sets;
 mod side;
 mod subject;
+#[cfg(test)]
+mod test_source;
 mod trail;
 mod weigh;
 mod worker;

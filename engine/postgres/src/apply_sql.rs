@@ -81,6 +81,28 @@ pub(crate) fn update_rows(layout: &TableLayout, key: &[usize]) -> Option<String>
     (!values.is_empty()).then_some(sql)
 }
 
+/// Reads the rows that have one of the keys, each once, as their written columns.
+///
+/// Parameters: an array for each key column.
+pub(crate) fn select_keys(layout: &TableLayout, key: &[usize]) -> String {
+    let names: Vec<_> = layout.columns.iter().map(|column| format!("t.{}", column.name)).collect();
+    let columns = key.iter().filter_map(|&position| layout.columns.get(position));
+    let columns: Vec<_> = columns.map(|column| format!("t.{}", column.name)).collect();
+    let values: Vec<_> = key
+        .iter()
+        .enumerate()
+        .filter_map(|(index, &position)| Some(unnested(layout.columns.get(position)?, "k", index)))
+        .collect();
+    format!(
+        "SELECT {} FROM {} AS t WHERE ({}) IN (SELECT {} FROM {})",
+        names.join(", "),
+        identifier::qualified(&layout.table.name),
+        columns.join(", "),
+        values.join(", "),
+        unnest(layout, key, "k"),
+    )
+}
+
 /// The place, from one, of a key that no row has, one array per column of the key.
 pub(crate) fn missing_key(layout: &TableLayout, key: &[usize]) -> String {
     let names: Vec<_> = (0..key.len()).map(|index| format!("c{index}")).collect();

@@ -1,6 +1,7 @@
 //! Reads a task's tables back, in snapshots.
 
 use async_trait::async_trait;
+use engine_core::batch::Batch;
 use engine_core::column::{Column, Vector};
 use engine_core::examine::{CanonicalRows, Examiner, KeyRange, RowSink, Stand};
 use engine_core::logical::LogicalType;
@@ -16,6 +17,7 @@ use tokio_postgres::Client;
 use crate::copy;
 use crate::failure::translate;
 use crate::identifier;
+use crate::key_reader::KeyReader;
 use crate::lanes;
 use crate::layout::TableLayout;
 use crate::row_form::CanonicalForm;
@@ -27,6 +29,7 @@ const HANDED_OVER: usize = 256 << 10;
 pub(crate) struct PostgresExaminer {
     client: Client,
     tables: HashMap<TableName, Arc<CanonicalForm>>,
+    keys: KeyReader,
     in_snapshot: bool,
 }
 
@@ -37,7 +40,7 @@ impl PostgresExaminer {
             .batch_execute("SET jit = off")
             .await
             .map_err(|error| translate(error, "the session of an examiner can't be set up"))?;
-        Ok(Self { client, tables: HashMap::new(), in_snapshot: false })
+        Ok(Self { client, tables: HashMap::new(), keys: KeyReader::default(), in_snapshot: false })
     }
 
     async fn form(&mut self, table: &Arc<TargetTable>) -> Result<Arc<CanonicalForm>> {
@@ -89,6 +92,20 @@ impl Examiner for PostgresExaminer {
             return Err(malformed(table).because("it ends before its end"));
         }
         sink.push(&rows).await
+    }
+
+    fn reads_keys(&self) -> bool {
+        true
+    }
+
+    async fn read_keys(
+        &mut self,
+        table: &Arc<TargetTable>,
+        keys: &Batch,
+        sink: &mut dyn RowSink,
+    ) -> Result<()> {
+        let form = self.form(table).await?;
+        self.keys.read(&self.client, &form, keys, sink).await
     }
 
     async fn end(&mut self) -> Result<()> {
@@ -245,7 +262,6 @@ fn bound_literal(column: &Column, logical: &LogicalType) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine_core::batch::Batch;
     use engine_core::column::Varlen;
     use engine_core::examine::{Field, RowForm as _, fields};
     use proptest::prelude::*;

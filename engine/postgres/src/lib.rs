@@ -59,6 +59,7 @@ mod failure;
 mod identifier;
 mod index;
 mod inspect;
+mod key_reader;
 mod lanes;
 mod layout;
 mod loader;

@@ -5,6 +5,7 @@ mod bad_server;
 mod bad_state;
 mod big;
 mod campaign;
+mod check_changes;
 mod control;
 mod cutover;
 mod ddl;

@@ -46,7 +46,7 @@ fn perform(arguments: Arguments, screen: &Screen) -> Result<u8> {
     logging::start(&arguments.log, screen)?;
     let done = match arguments.command {
         Command::Precheck(arguments) => return block_on(precheck::precheck(arguments, screen)),
-        Command::Run(arguments) => block_on(run::run(arguments, screen)),
+        Command::Run(arguments) => return block_on(run::run(arguments, screen)),
         Command::Plan(arguments) => block_on(plan::plan(arguments, screen)),
         Command::Status(arguments) => status::status(&arguments),
         Command::Cutover(arguments) => block_on(cutover::cutover(*arguments, screen)),

@@ -6,7 +6,8 @@ use tokio::time::MissedTickBehavior;
 
 use engine_core::{Error, ErrorKind, Result};
 use engine_pipeline::options::RunOptions;
-use engine_pipeline::progress::Progress;
+use engine_pipeline::progress::{ChangeCheck, Progress};
+use engine_pipeline::task::Mode;
 
 use crate::arguments::RunArguments;
 use crate::consent::consent;
@@ -14,17 +15,23 @@ use crate::render::summary::{Asked, Outcome};
 use crate::render::{self, Screen};
 use crate::settings::{self, Settings};
 use crate::signals::{stop_on_signal, unless_stopped};
-use crate::{connect, environment};
+use crate::{connect, environment, exit};
 
 /// How often the display looks at the task; displays write less often than that.
 const LOOK: Duration = Duration::from_millis(100);
 
-pub(super) async fn run(arguments: RunArguments, screen: &Screen) -> Result<()> {
+pub(super) async fn run(arguments: RunArguments, screen: &Screen) -> Result<u8> {
     let settings = Settings::gather(arguments.task, arguments.until, &environment::variable)?;
+    if arguments.check_changes && settings.mode == Mode::Offline {
+        return Err(Error::new(ErrorKind::Usage, "--check-changes has no meaning for an offline task")
+            .because("it follows no changes")
+            .help("leave it out, and compare every row afterwards with: engine verify"));
+    }
     let options = RunOptions {
         consent: consent(arguments.accept_warnings, arguments.json, screen),
         start_at: arguments.start_at,
         limits: settings::limits(arguments.throttle, settings.throttle, settings.read_from.is_some())?,
+        check_changes: arguments.check_changes || settings.check_changes,
     };
     connect::check(&settings)?;
     let asked = Asked { mode: settings.mode, until: settings.until, state_dir: settings.state_dir.clone() };
@@ -50,8 +57,18 @@ pub(super) async fn run(arguments: RunArguments, screen: &Screen) -> Result<()> 
         Err(error) if error.kind() == ErrorKind::Interrupted => Outcome::Interrupted,
         Err(_) => Outcome::Failed,
     };
-    display.finish(&progress.report(), outcome, &asked);
-    result
+    let report = progress.report();
+    display.finish(&report, outcome, &asked);
+    let is_clean = report.check.as_ref().is_none_or(ChangeCheck::is_clean);
+    match result {
+        Ok(()) => Ok(if is_clean { exit::DONE } else { exit::DIFFERENT }),
+        // Whoever stops a run wants to know.
+        Err(error) if outcome == Outcome::Interrupted && !is_clean => {
+            super::show(&error, arguments.json, true, screen);
+            Ok(exit::DIFFERENT)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn crashed(error: &tokio::task::JoinError) -> Error {

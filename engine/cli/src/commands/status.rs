@@ -10,6 +10,7 @@ use engine_pipeline::state;
 use super::{print, to_json};
 use crate::arguments::StatusArguments;
 use crate::render::finding_lines;
+use crate::render::lines::checked;
 use crate::render::table::Table;
 use crate::render::units::{count, duration_ms, plural};
 use crate::settings::check_name;
@@ -108,6 +109,13 @@ fn full(report: &Report, now: u64) -> String {
             plural(report.transactions_applied, "transaction", "transactions")
         ),
     ]);
+    if let Some(check) = &report.check {
+        facts.row(&["check", &checked(check)]);
+        if !check.tables_without_key.is_empty() {
+            let tables = check.tables_without_key.join(", ");
+            facts.row(&["unchecked", &format!("{tables}: their rows have no key")]);
+        }
+    }
     if report.rows_dead() > 0 {
         let rows = plural(report.rows_dead(), "row", "rows");
         facts.row(&["set aside", &format!("{rows}, see: engine dead-letter list {}", report.task)]);

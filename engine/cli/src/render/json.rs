@@ -7,7 +7,8 @@
 //! |---|---|---|
 //! | `phase` | a phase begins | `phase`, `resumed` |
 //! | `finding` | a check or the plan has something to say | `severity` (`pass`, `note`, `warning`, `failed`), `subject`, `message`, `fix` |
-//! | `progress` | each second while something changes, each ten seconds otherwise | `phase`, `rows_copied`, `rows_expected`, `rows_per_second`, `copy_left_ms`, `changes_applied`, `changes_per_second`, `transactions_applied`, `builds_done`, `builds_total`, `building`, `lag_ms`, `position`, `tables` (those that changed since the last event) |
+//! | `difference` | with `--check-changes`, a row is not as its last change left it | `table`, `target`, `kind` (`missing`, `extra`, `different`), `key`, `columns` |
+//! | `progress` | each second while something changes, each ten seconds otherwise | `phase`, `rows_copied`, `rows_expected`, `rows_per_second`, `copy_left_ms`, `changes_applied`, `changes_per_second`, `transactions_applied`, `builds_done`, `builds_total`, `building`, `lag_ms`, `position`, `check` (`checked`, `wrong`, `not_checked`, `waiting`, `objects_amiss`; `null` without `--check-changes`), `tables` (those that changed since the last event) |
 //! | `done` | the run did what it was asked to do | the fields of `progress` with all tables, `phases` with their times, `exit_code` |
 //! | `error` | the run ended otherwise | `kind`, `what`, `place`, `why`, `help`, `exit_code`; without `task` and `at_ms` |
 //!
@@ -16,7 +17,7 @@
 use serde_json::{Map, Value, json};
 use std::io::Write;
 
-use engine_pipeline::progress::{Report, TableProgress};
+use engine_pipeline::progress::{ChangeCheck, Report, TableProgress, WrongRow};
 
 use super::pace::{Pace, rows_expected};
 use super::summary::{Asked, Outcome};
@@ -28,6 +29,23 @@ const BUSY_MS: u64 = 1_000;
 /// Time between two `progress` events while nothing does.
 const IDLE_MS: u64 = 10_000;
 
+/// What the check of changes has seen, in figures.
+fn check(check: &ChangeCheck) -> Value {
+    json!({
+        "checked": check.checked,
+        "wrong": check.wrong,
+        "not_checked": check.not_checked,
+        "waiting": check.waiting,
+        "objects_amiss": check.objects_amiss,
+    })
+}
+
+/// A row that is wrong.
+fn wrong_row(row: &WrongRow) -> Value {
+    let key: Map<String, Value> = row.key.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    json!({"table": row.table, "target": row.target, "kind": row.kind, "key": key, "columns": row.columns})
+}
+
 /// Writes the events.
 pub(super) struct JsonDisplay<W> {
     output: W,
@@ -38,6 +56,7 @@ pub(super) struct JsonDisplay<W> {
     last_tables: Vec<TableProgress>,
     last_builds: u64,
     last_paused: bool,
+    wrong_shown: usize,
 }
 
 impl<W: Write> JsonDisplay<W> {
@@ -51,6 +70,7 @@ impl<W: Write> JsonDisplay<W> {
             last_tables: Vec::new(),
             last_builds: 0,
             last_paused: false,
+            wrong_shown: 0,
         }
     }
 
@@ -84,6 +104,7 @@ impl<W: Write> JsonDisplay<W> {
             "position": report.position,
             "paused": report.paused,
             "waits_for": report.waits_for,
+            "check": report.check.as_ref().map(check),
             "tables": tables,
         })
     }
@@ -93,6 +114,9 @@ impl<W: Write> JsonDisplay<W> {
         for finding in self.findings.take(report) {
             self.event(report, "finding", json!(finding));
         }
+        let wrong = report.check.iter().flat_map(|check| &check.rows).skip(self.wrong_shown);
+        wrong.clone().for_each(|row| self.event(report, "difference", wrong_row(row)));
+        self.wrong_shown += wrong.count();
         let entered = report.phases.get(self.phases_shown..).unwrap_or_default();
         self.phases_shown = report.phases.len();
         for times in entered {
@@ -139,7 +163,9 @@ impl<W: Write> Display for JsonDisplay<W> {
         let mut fields = self.fields(report, &tables);
         if let Value::Object(fields) = &mut fields {
             fields.insert("phases".to_owned(), json!(report.phases));
-            fields.insert("exit_code".to_owned(), json!(exit::DONE));
+            let is_clean = report.check.as_ref().is_none_or(ChangeCheck::is_clean);
+            let code = if is_clean { exit::DONE } else { exit::DIFFERENT };
+            fields.insert("exit_code".to_owned(), json!(code));
         }
         self.event(report, "done", fields);
     }

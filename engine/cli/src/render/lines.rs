@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use engine_pipeline::progress::{Phase, Report};
+use engine_pipeline::progress::{ChangeCheck, Phase, Report};
 
 use super::pace::{Pace, phase_ms, rows_expected};
 use super::summary::{self, Asked, Outcome};
@@ -111,10 +111,24 @@ pub(super) fn progress_line(report: &Report, pace: &Pace) -> Option<String> {
     if let Some(why) = &report.waits_for {
         line = format!("{line}; {why}");
     }
+    if let Some(check) = &report.check
+        && matches!(report.phase, Phase::CatchUp | Phase::Streaming)
+    {
+        line = format!("{line}, {}", checked(check));
+    }
     match report.rows_dead() {
         0 => Some(line),
         dead => Some(format!("{line}, {} set aside", plural(dead, "row", "rows"))),
     }
+}
+
+/// `checked 12,345, wrong 0`
+pub(crate) fn checked(check: &ChangeCheck) -> String {
+    let mut text = format!("checked {}, wrong {}", count(check.checked), count(check.wrong));
+    if check.not_checked > 0 {
+        text = format!("{text}, not checked {}", count(check.not_checked));
+    }
+    text
 }
 
 fn phase_progress(report: &Report, pace: &Pace) -> Option<String> {

@@ -5,7 +5,7 @@
 
 mod bars;
 mod json;
-mod lines;
+pub(crate) mod lines;
 mod pace;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -46,6 +46,7 @@ pub(crate) fn precheck() -> Report {
         paused: false,
         waits_for: None,
         cut_over: None,
+        check: None,
         error: None,
     }
 }

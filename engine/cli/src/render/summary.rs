@@ -7,6 +7,7 @@ use engine_core::finding::Severity;
 use engine_pipeline::progress::{Phase, Report};
 use engine_pipeline::task::{Mode, Until};
 
+use super::lines::checked;
 use super::pace::{Pace, phase_ms};
 use super::table::Table;
 use crate::settings::STATE_DIR;
@@ -73,6 +74,16 @@ fn text(report: &Report, pace: &Pace, outcome: Outcome, asked: &Asked) -> String
         fact("changes", &changes(report));
         fact("lag", &report.lag_ms.map_or_else(|| "not known yet".to_owned(), duration_ms));
         fact("position", report.position.as_deref().unwrap_or("none yet"));
+    }
+    if let Some(check) = &report.check {
+        fact("check", &checked(check));
+        if !check.tables_without_key.is_empty() {
+            let tables = check.tables_without_key.join(", ");
+            fact(
+                "unchecked",
+                &format!("{tables}: their rows have no key, see: engine verify {}", report.task),
+            );
+        }
     }
     let filtered = report.tables.iter().map(|table| table.rows_filtered).sum::<u64>();
     if filtered > 0 {

@@ -1,7 +1,7 @@
 //! Trying rows that were set aside again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 
 use engine_core::batch::Batch;
@@ -64,7 +64,7 @@ pub async fn retry(spec: TaskSpec, stop: CancellationToken) -> Result<Retried> {
     let progress = Arc::new(Progress::new(&spec.name, &spec.source_label, &spec.target_label));
     let gate = Gate::new(stop.clone(), Arc::clone(&progress));
     let options = RunOptions::default();
-    let task = Task { spec, options, store, directory, progress, stop, gate };
+    let task = Task { spec, options, store, directory, progress, stop, gate, check: OnceLock::new() };
     let prepared = task.unless_stopped(task.prepare(known.start.is_some(), None)).await?;
     if !prepared.copied_before {
         return Err(Error::new(ErrorKind::Precondition, "the copy is not complete")

@@ -21,27 +21,27 @@ use super::ledger::Ledger;
 
 /// Changes of one table after its route.
 #[derive(Debug)]
-pub(super) struct RoutedTable {
-    pub(super) target: Arc<TargetTable>,
+pub(crate) struct RoutedTable {
+    pub(crate) target: Arc<TargetTable>,
     /// Without, rows are told apart by all their values.
-    pub(super) keys: Option<MergeKeys>,
+    pub(crate) keys: Option<MergeKeys>,
     /// The target has none of the changes yet.
-    pub(super) strict: bool,
-    pub(super) after: Batch,
-    pub(super) before: Batch,
+    pub(crate) strict: bool,
+    pub(crate) after: Batch,
+    pub(crate) before: Batch,
     /// What letters need, of a table whose bad rows are set aside.
-    pub(super) origin: Option<Origin>,
+    pub(crate) origin: Option<Origin>,
 }
 
 /// Where the new images of a table come from.
-pub(super) struct Origin {
-    pub(super) route: Arc<Route>,
+pub(crate) struct Origin {
+    pub(crate) route: Arc<Route>,
     /// The images as the source has them.
-    pub(super) input: Batch,
+    pub(crate) input: Batch,
     /// For each of them its change and its transaction.
-    pub(super) changes: Vec<(Op, TransactionId)>,
+    pub(crate) changes: Vec<(Op, TransactionId)>,
     /// For each image that came through its place in `input`.
-    pub(super) places: Vec<usize>,
+    pub(crate) places: Vec<usize>,
 }
 
 impl Origin {

@@ -20,6 +20,7 @@ use crate::dead_letter::Occurrences;
 use crate::merge::{self, MergeKeys};
 use crate::progress::now_ms;
 use crate::route::Route;
+use crate::verify::incremental::{Fed, Watch};
 
 use super::dispatch::{Dispatcher, Work};
 use super::keys::ConflictKeys;
@@ -54,6 +55,8 @@ pub(super) struct Session<'a> {
     pieces: Option<ledger::Entry>,
     /// Rows set aside of the transactions at hand.
     occurrences: Occurrences,
+    /// What compares the changes after they were applied.
+    watch: Option<Watch>,
 }
 
 /// A table of the stream.
@@ -131,12 +134,35 @@ impl<'a> Session<'a> {
             fed: target.position,
             pieces: None,
             occurrences: Occurrences::default(),
+            watch: None,
         })
+    }
+
+    /// What runs beside the session and ends it by failing.
+    pub(super) fn running(&mut self) -> &mut JoinSet<Result<()>> {
+        &mut self.running
+    }
+
+    /// Has the changes compared after they were applied.
+    pub(super) fn watch_by(&mut self, watch: Watch) {
+        self.watch = Some(watch);
     }
 
     /// Feeds the lanes until `until` is covered, or, without one, until stopped, or up to a change of
     /// structure.
     pub(super) async fn run(mut self, until: Option<&Position>) -> Result<Followed> {
+        let followed = self.follow(until).await;
+        let is_over = match &followed {
+            Ok(_) => true,
+            Err(error) => error.kind() == ErrorKind::Interrupted,
+        };
+        if let Some(watch) = self.watch.take().filter(|_| is_over) {
+            watch.settle(self.follower.stop).await?;
+        }
+        followed
+    }
+
+    async fn follow(&mut self, until: Option<&Position>) -> Result<Followed> {
         loop {
             self.advance();
             if let Some(until) = until
@@ -283,6 +309,18 @@ impl<'a> Session<'a> {
             changes: routed.counts,
         };
         let tables = Arc::new(routed.tables);
+        if let Some(watch) = &self.watch {
+            let places = entry.changes.iter().map(|&(place, _)| place);
+            let fed = Fed {
+                position: set.position.clone(),
+                transactions: set.changing.clone(),
+                tables: Arc::clone(&tables),
+                changes: places.zip(routed.changes.iter().cloned()).collect(),
+            };
+            if !watch.take(fed).await {
+                return Err(failure(self.running.join_next().await));
+            }
+        }
         if is_piece || self.pieces.is_some() {
             // Nobody knows what the rest will touch: the other lanes wait till it is over.
             self.wait(Ledger::is_idle).await?;

@@ -16,6 +16,7 @@ use crate::dead_letter::Values;
 
 use super::hash::{ByHash, Hash};
 use super::order::{Interval, OrderKey};
+use super::sets::{Held, Sets};
 use super::weigh::Between;
 
 /// Changes that are kept at most: about 400 MB.
@@ -64,18 +65,10 @@ struct TableChanges {
     watched: HashSet<Hash, ByHash>,
 }
 
-#[derive(Debug)]
-struct Set {
-    end: Position,
-    transactions: Vec<TransactionId>,
-}
-
 /// The changes.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    /// Number of the first set in `sets`.
-    first: u64,
-    sets: VecDeque<Set>,
+    sets: Sets,
     tables: Vec<TableChanges>,
     kept: usize,
 }
@@ -91,21 +84,6 @@ pub(super) struct Noted {
     pub(super) before: Option<Hash>,
     pub(super) after: Option<Hash>,
     pub(super) images: Option<Box<(Option<Batch>, Option<Batch>)>>,
-}
-
-/// Which transactions something holds.
-#[derive(Debug)]
-pub(super) struct Held {
-    /// All of the sets before this one.
-    sets: u64,
-    /// These of the others.
-    others: HashSet<(u64, u32)>,
-}
-
-impl Held {
-    fn holds(&self, set: u64, transaction: u32) -> bool {
-        set < self.sets || self.others.contains(&(set, transaction))
-    }
 }
 
 impl Changes {
@@ -135,8 +113,7 @@ impl Changes {
         if changes.is_empty() {
             return Ok(());
         }
-        let set = self.first + self.sets.len() as u64;
-        self.sets.push_back(Set { end, transactions });
+        let (set, _) = self.sets.add(Some(end), transactions);
         self.kept += changes.len();
         for noted in changes {
             let Some(table) = self.tables.get_mut(noted.table) else { continue };
@@ -164,24 +141,6 @@ impl Changes {
         .help("let the engine catch up (engine run, engine status), then check again"))
     }
 
-    /// Number of the first set that ends beyond `position`.
-    fn sets_in(&self, source: &dyn Source, position: &Position) -> Result<u64> {
-        let (mut low, mut high) = (0, self.sets.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let is_in = match self.sets.get(middle) {
-                Some(set) => source.covers(position, &set.end)?,
-                None => false,
-            };
-            if is_in {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        Ok(self.first + low as u64)
-    }
-
     /// Exactly those transactions that `position` holds or that are among `applied`.
     pub(super) fn held(
         &self,
@@ -189,20 +148,7 @@ impl Changes {
         position: &Position,
         applied: &TransactionSet,
     ) -> Result<Held> {
-        let sets = self.sets_in(source, position)?;
-        let rest = || {
-            let later = self.sets.iter().zip(self.first..).skip((sets - self.first) as usize);
-            later.flat_map(|(set, number)| {
-                (0_u32..).zip(&set.transactions).map(move |(place, name)| (number, place, name))
-            })
-        };
-        let all: TransactionSet = rest().map(|(_, _, name)| name).collect();
-        let beyond = source.beyond(position, &all)?;
-        let others = rest()
-            .filter(|(_, _, name)| applied.contains(name) || !beyond.contains(name))
-            .map(|(set, place, _)| (set, place))
-            .collect();
-        Ok(Held { sets, others })
+        self.sets.held(source, position, applied)
     }
 
     /// What the changes mean for a part of a table: `target` is what the target holds, `low` what the
@@ -229,7 +175,7 @@ impl Changes {
             between.more.retain(|_, times| *times != 0);
         }
         // What both sides have been seen to hold needs no accounting: the rows themselves tell.
-        let settled = self.sets_in(source, low)?.min(target.sets);
+        let settled = self.sets.within(source, low)?.min(target.sets);
         for (&key, known) in &table.keys {
             let is_last_settled = known.changes.last().is_some_and(|last| last.set < settled);
             let is_elsewhere = match (part, &known.order) {
@@ -266,7 +212,7 @@ impl Changes {
         let Some(known) = self.tables.get(table).and_then(|table| table.keys.get(&key)) else {
             return Ok(false);
         };
-        let settled = self.sets_in(source, low)?.min(target.sets);
+        let settled = self.sets.within(source, low)?.min(target.sets);
         Ok(known.changes.iter().any(|change| change.set >= settled))
     }
 
@@ -283,16 +229,15 @@ impl Changes {
     /// Forgets the sets that are within all of these positions, those of the target and what the source's
     /// rows contained: every look from now on will be further.
     pub(super) fn forget(&mut self, source: &dyn Source, floors: &[(Position, Position)]) -> Result<()> {
-        let mut end = self.first + self.sets.len() as u64;
+        let mut end = self.sets.end();
         for (target, low) in floors {
-            end = end.min(self.sets_in(source, target)?).min(self.sets_in(source, low)?);
+            end = end.min(self.sets.within(source, target)?).min(self.sets.within(source, low)?);
         }
         // Now and then, since all keys are gone through.
-        if floors.is_empty() || end < self.first + 32 {
+        if floors.is_empty() || end < self.sets.first() + 32 {
             return Ok(());
         }
-        self.sets.drain(..(end - self.first) as usize);
-        self.first = end;
+        self.sets.forget(end);
         self.kept = 0;
         for table in &mut self.tables {
             table.loose.retain(|loose| loose.set >= end);
@@ -323,84 +268,13 @@ fn expected<'a>(changes: &'a [Change], target: &Held) -> Option<(Hash, Option<&'
 #[cfg(test)]
 mod tests {
     use super::*;
-    use async_trait::async_trait;
-    use engine_core::change::SchemaChange;
-    use engine_core::endpoint::Endpoint;
-    use engine_core::finding::Finding;
-    use engine_core::schema::TableSchema;
-    use engine_core::selection::Selection;
-    use engine_core::source::{ChangeStream, KeyBound, Reader, StreamRequest};
-    use engine_core::structure::TableEvolution;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    /// A source whose position is the number of transactions before it.
-    struct Counting;
-
-    fn not_asked() -> Error {
-        Error::new(ErrorKind::Internal, "not asked for")
-    }
-
-    fn number(position: &Position) -> u64 {
-        position.0.parse().expect("a number")
-    }
-
-    #[async_trait]
-    impl Source for Counting {
-        fn endpoint(&self) -> &Endpoint {
-            unreachable!("nobody asks")
-        }
-        async fn check(&self, _: &Selection, _: bool) -> Result<Vec<Finding>> {
-            Err(not_asked())
-        }
-        async fn catalog(&self, _: &Selection) -> Result<Vec<TableSchema>> {
-            Err(not_asked())
-        }
-        async fn low_watermark(&self) -> Result<Position> {
-            Err(not_asked())
-        }
-        async fn high_watermark(&self) -> Result<Position> {
-            Err(not_asked())
-        }
-        fn covers(&self, reached: &Position, wanted: &Position) -> Result<bool> {
-            Ok(number(reached) >= number(wanted))
-        }
-        fn beyond(&self, position: &Position, transactions: &TransactionSet) -> Result<TransactionSet> {
-            let beyond: Vec<_> = transactions.iter().filter(|name| name.number > number(position)).collect();
-            Ok(beyond.iter().collect())
-        }
-        fn can_chunk(&self, _: &TableSchema) -> bool {
-            false
-        }
-        async fn chunk_end(&self, _: &TableSchema, _: Option<&KeyBound>, _: u64) -> Result<Option<KeyBound>> {
-            Err(not_asked())
-        }
-        async fn evolve(
-            &self,
-            _: &SchemaChange,
-            _: &[TableSchema],
-            _: &Selection,
-        ) -> Result<Vec<TableEvolution>> {
-            Err(not_asked())
-        }
-        async fn open_reader(&self) -> Result<Box<dyn Reader>> {
-            Err(not_asked())
-        }
-        async fn open_stream(&self, _: StreamRequest) -> Result<Box<dyn ChangeStream>> {
-            Err(not_asked())
-        }
-    }
+    use super::super::test_source::{Counting, name, position};
 
     /// A transaction of the model: it gives a key a value, or none.
     type Write = (u8, Option<u8>);
-
-    fn name(number: u64) -> TransactionId {
-        TransactionId { origin: "log".into(), number }
-    }
-
-    fn position(number: u64) -> Position {
-        Position(number.to_string())
-    }
 
     /// The rows after those of the transactions that `has` names.
     fn table(writes: &[Write], has: impl Fn(u64) -> bool) -> BTreeMap<u8, u8> {

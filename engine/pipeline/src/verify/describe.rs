@@ -92,7 +92,7 @@ fn named<'a>(
     fields.map(|(place, field)| (name(table, place), text(table, place, field))).collect()
 }
 
-fn differing(table: &Table, source: &[u8], target: &[u8]) -> Vec<ColumnDifference> {
+pub(super) fn differing(table: &Table, source: &[u8], target: &[u8]) -> Vec<ColumnDifference> {
     let pairs = fields(source).zip(fields(target)).enumerate();
     pairs
         .filter(|(_, ((_, source), (_, target)))| source != target)

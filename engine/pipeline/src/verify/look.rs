@@ -18,10 +18,10 @@ use engine_plugin::Origin;
 
 use crate::dead_letter::Values;
 
-use super::changes::Held;
 use super::hash::Hashing;
 use super::parts::Part;
 use super::report::Progress;
+use super::sets::Held;
 use super::side::{Scope, Side};
 use super::subject::{Subject, Table};
 use super::trail::Trail;
