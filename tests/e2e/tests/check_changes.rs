@@ -51,7 +51,7 @@ fn transaction(numbers: &mut Numbers) -> Vec<String> {
         ],
         _ => vec![
             // The hot row of everybody.
-            "UPDATE numbers SET other = CONCAT('o ', RAND()) WHERE id = 9000".to_owned(),
+            "UPDATE numbers SET other = CONCAT('o ', ROUND(RAND(), 6)) WHERE id = 9000".to_owned(),
             format!("UPDATE numbers SET other = CONCAT('o ', {other}) WHERE id BETWEEN {one} AND {one} + 90"),
         ],
     }
@@ -63,15 +63,15 @@ fn number(event: &Value, name: &str) -> u64 {
 
 /// Waits until everything that changed until now is compared.
 async fn all_checked(scene: &Scene<'_>) -> Result<Value> {
-    scene.execute(["INSERT INTO texts VALUES (UUID(), -1)"]).await?;
+    scene.execute(["INSERT INTO texts (code, n) VALUES (UUID_SHORT(), -1)"]).await?;
     let expected = {
         use mysql_async::prelude::Queryable as _;
         let mut source = scene.source().await?;
-        let count: Option<u64> = source.query_first("SELECT COUNT(*) FROM texts").await?;
+        let count: Option<u64> = source.query_first("SELECT COUNT(*) FROM texts WHERE n = -1").await?;
         source.disconnect().await?;
         count.unwrap_or_default().to_string()
     };
-    let query = format!("SELECT count(*)::text FROM {}.texts", scene.name());
+    let query = format!("SELECT count(*)::text FROM {}.texts WHERE n = -1", scene.name());
     eventually("the last change", Duration::from_mins(1), async || {
         Ok((scene.value(&query).await? == expected).then_some(()))
     })
@@ -160,20 +160,20 @@ async fn rows_that_somebody_else_changes_are_told_at_once() -> Result<()> {
     let target = scene.target().await?;
     target
         .batch_execute(&format!(
-            "SET search_path = {};
+            "SET search_path = {name};
              CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS
                  $$ BEGIN NEW.other = NEW.other || ' '; RETURN NEW; END $$;
              CREATE TRIGGER spoil BEFORE INSERT OR UPDATE ON numbers FOR EACH ROW WHEN (NEW.other = 'poison') EXECUTE FUNCTION spoil();
              ALTER TABLE numbers ENABLE ALWAYS TRIGGER spoil;
              CREATE FUNCTION vanish() RETURNS trigger LANGUAGE plpgsql AS
-                 $$ BEGIN DELETE FROM numbers WHERE id = NEW.id; RETURN NULL; END $$;
+                 $$ BEGIN DELETE FROM {name}.numbers WHERE id = NEW.id; RETURN NULL; END $$;
              CREATE TRIGGER vanish AFTER INSERT ON numbers FOR EACH ROW WHEN (NEW.other = 'vanish') EXECUTE FUNCTION vanish();
              ALTER TABLE numbers ENABLE ALWAYS TRIGGER vanish;
              CREATE FUNCTION stay() RETURNS trigger LANGUAGE plpgsql AS
-                 $$ BEGIN INSERT INTO texts VALUES (OLD.code, OLD.n); RETURN NULL; END $$;
+                 $$ BEGIN INSERT INTO {name}.texts VALUES (OLD.code, OLD.n); RETURN NULL; END $$;
              CREATE TRIGGER stay AFTER DELETE ON texts FOR EACH ROW WHEN (OLD.n = 70) EXECUTE FUNCTION stay();
              ALTER TABLE texts ENABLE ALWAYS TRIGGER stay",
-            scene.name()
+            name = scene.name()
         ))
         .await?;
     scene
@@ -214,7 +214,7 @@ async fn rows_that_somebody_else_changes_are_told_at_once() -> Result<()> {
     let seen = all_checked(&scene).await?;
     assert_eq!(number(&seen, "wrong"), 1, "{seen}");
     target
-        .batch_execute(&format!("SET search_path = {}; DROP TRIGGER spoil ON numbers", scene.name()))
+        .batch_execute(&format!("SET search_path = {}; DROP TRIGGER spoil ON numbers; DROP TRIGGER vanish ON numbers; DROP TRIGGER stay ON texts", scene.name()))
         .await?;
     let state = scene.state_directory().display().to_string();
     e2e::Run::plain(scene.directory())
