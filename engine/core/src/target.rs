@@ -342,7 +342,7 @@ pub trait Target: Send + Sync {
 fn not_compared(endpoint: &Endpoint) -> Error {
     Error::new(ErrorKind::Precondition, "a target of this kind can't be compared with its source")
         .at("target", format_args!("{} {}", endpoint.engine, endpoint.version))
-        .help("engine verify knows PostgreSQL as a target so far; compare this one by its own means")
+        .help("compare it by its own means")
 }
 
 fn not_cut_over(endpoint: &Endpoint) -> Error {

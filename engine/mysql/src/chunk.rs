@@ -83,6 +83,7 @@ pub(crate) fn from_clause(table: &TableSchema, range: &ChunkRange) -> Result<Str
     for (bound, strictly, last) in bounds {
         if let Some(bound) = bound {
             let values = values_of(&key, bound).map_err(|error| error.at("table", &table.name))?;
+            let values: Vec<String> = values.iter().map(KeyValue::literal).collect();
             conditions.push(condition(&names, &values, strictly, last));
         }
     }
@@ -159,10 +160,9 @@ fn values_of(key: &ChunkKey<'_>, bound: &KeyBound) -> Result<Vec<KeyValue>> {
 
 /// `(a > x OR (a = x AND (b > y OR …)))` with `last` for the last column, so that the server
 /// compares column by column; a plain `a >= x` before it lets the optimiser use the index.
-fn condition(names: &[String], values: &[KeyValue], strictly: &str, last: &str) -> String {
+pub(crate) fn condition(names: &[String], values: &[String], strictly: &str, last: &str) -> String {
     let mut expanded = String::new();
     for (index, (name, value)) in names.iter().zip(values).enumerate().rev() {
-        let value = value.literal();
         expanded = if index + 1 == values.len() {
             format!("{name} {last} {value}")
         } else {
@@ -170,7 +170,7 @@ fn condition(names: &[String], values: &[KeyValue], strictly: &str, last: &str) 
         };
     }
     match (names, values) {
-        ([first, _, ..], [value, ..]) => format!("{first} {strictly}= {} AND {expanded}", value.literal()),
+        ([first, _, ..], [value, ..]) => format!("{first} {strictly}= {value} AND {expanded}"),
         _ => expanded,
     }
 }

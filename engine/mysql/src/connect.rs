@@ -111,6 +111,12 @@ impl Connector {
         self.open_as(Role::Reader, &statements).await
     }
 
+    /// As [`open`](Self::open), with no database selected: the one that the URL names may not be there.
+    pub(crate) async fn open_unselected(&self) -> Result<Conn> {
+        let statements = [SESSION, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"];
+        self.open_as(Role::Writer, &statements).await
+    }
+
     /// Opens a connection to write over, set up by `statements`. No database is selected: the one that
     /// the URL names may not be there yet. Statements count the rows that they find, not those whose
     /// values they change.

@@ -14,6 +14,7 @@
 //! | `structure` | the record of the source's tables |
 //! | `evolve`, `alter` | changes of structure, which commit statement by statement |
 //! | `check`, `grants` | whether server and account can take the plan |
+//! | `row_form`, `examiner`, `repairer`, `inspect` | reading back what is there, and mending it |
 //!
 //! # Exactness
 //! A strict session refuses most of what does not fit, warns of some, and changes the rest in silence.
@@ -33,15 +34,19 @@ mod create;
 mod cut_over;
 mod ddl;
 mod evolve;
+mod examiner;
 mod existing;
 mod failure;
 mod grants;
 mod index;
+mod inspect;
 mod json;
 mod lanes;
 mod layout;
 mod literal;
 mod loader;
+mod repairer;
+mod row_form;
 mod rows;
 mod session;
 mod statement;
@@ -51,6 +56,7 @@ mod survey;
 use async_trait::async_trait;
 use engine_core::cut_over::CutOver;
 use engine_core::endpoint::{Endpoint, EndpointUrl, FULLTEXT_AND_SPATIAL, INDEX_KINDS};
+use engine_core::examine::{Examiner, Repairer, RowForm};
 use engine_core::failpoint::Failpoint;
 use engine_core::finding::Finding;
 use engine_core::plan::TargetTable;
@@ -63,13 +69,18 @@ use engine_core::target::{
 use engine_core::{Error, ErrorKind, Result};
 use futures_util::future::try_join_all;
 use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::OnceCell;
 
 use self::applier::MysqlApplier;
 use self::connection::Connections;
 use self::control::Claim;
+use self::examiner::MysqlExaminer;
 use self::failure::translate;
 use self::layout::TableLayout;
 use self::loader::MysqlLoader;
+use self::repairer::MysqlRepairer;
+use self::row_form::CanonicalForm;
+use crate::charset::Charsets;
 use crate::connect::Connector;
 use crate::server::Server;
 use crate::sql;
@@ -79,6 +90,8 @@ pub struct MysqlTarget {
     connections: Connections,
     endpoint: Endpoint,
     claim: RwLock<Option<Claim>>,
+    /// What text that is read back is decoded by.
+    charsets: OnceCell<Charsets>,
 }
 
 impl MysqlTarget {
@@ -92,7 +105,12 @@ impl MysqlTarget {
         endpoint.attributes.push((INDEX_KINDS.to_owned(), FULLTEXT_AND_SPATIAL.to_owned()));
         // Where tables go unless a plugin says otherwise.
         endpoint.attributes.extend(database.map(|database| ("database".to_owned(), database)));
-        Ok(Self { connections: Connections::new(connector, server), endpoint, claim: RwLock::new(None) })
+        Ok(Self {
+            connections: Connections::new(connector, server),
+            endpoint,
+            claim: RwLock::new(None),
+            charsets: OnceCell::new(),
+        })
     }
 
     fn claimed(&self) -> Result<Claim> {
@@ -225,5 +243,23 @@ impl Target for MysqlTarget {
 
     async fn open_mender(&self) -> Result<Box<dyn Mender>> {
         Ok(Box::new(MysqlApplier::of_no_lane(self.connections.clone(), self.claimed()?).await?))
+    }
+    async fn row_form(&self, table: &Arc<TargetTable>) -> Result<Arc<dyn RowForm>> {
+        Ok(Arc::new(CanonicalForm::new(TableLayout::new(table, self.connections.flavor())?)))
+    }
+
+    async fn open_examiner(&self) -> Result<Box<dyn Examiner>> {
+        let read = || async { Charsets::read(self.connections.open_reading().await?.connection()).await };
+        let charsets = self.charsets.get_or_try_init(read).await?.clone();
+        Ok(Box::new(MysqlExaminer::open(self.connections.clone(), charsets).await?))
+    }
+
+    async fn open_repairer(&self) -> Result<Box<dyn Repairer>> {
+        let session = self.connections.open().await?;
+        Ok(Box::new(MysqlRepairer::new(session, self.connections.flavor())))
+    }
+
+    async fn inspect(&self, tables: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
+        inspect::inspect(&mut self.connections.open().await?, tables).await
     }
 }

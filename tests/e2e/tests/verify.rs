@@ -2,22 +2,18 @@
 //! repair makes it so.
 
 mod live;
+mod place;
 mod types;
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::{Outcome, Run, Scene};
+use e2e::{MysqlScene, Outcome, Run, Scene};
 use serde_json::Value;
+use test_kit::{mariadb, mysql};
 
-/// `engine verify` of the scene's task, as JSON.
-pub(crate) fn check(scene: &Scene<'_>) -> Run {
-    let state = scene.state_directory().display().to_string();
-    Run::plain(scene.directory())
-        .arguments(["verify", "task", "--json", "--state-dir", &state])
-        .arguments(["--source", &scene.source_url(), "--target", &scene.target_url()])
-        .plugin("mysql2og")
-}
+use place::Place;
+pub(crate) use place::check;
 
 /// What a check said; `code` is its exit code.
 pub(crate) async fn report(run: Run, code: i32) -> Result<Value> {
@@ -81,14 +77,12 @@ const TABLES: &[&str] = &[
 ];
 
 /// Breaks rows of the target in as many ways as there are; what is wrong then.
-async fn break_rows(scene: &Scene<'_>) -> Result<BTreeSet<String>> {
-    let target = scene.target().await?;
-    let name = scene.name();
+async fn break_rows(scene: &impl Place) -> Result<BTreeSet<String>> {
     for statement in [
         // The first and the last row, one at the end of a part and the one after it.
         "DELETE FROM numbers WHERE id IN (10, 10000, 1000, 1010)",
         "INSERT INTO numbers VALUES (5, 'before', NULL), (10001, 'after', NULL), (1005, 'between', NULL)",
-        "UPDATE numbers SET other = other || ' ' WHERE id = 500",
+        "UPDATE numbers SET other = CONCAT(other, ' ') WHERE id = 500",
         "UPDATE numbers SET other = NULL WHERE id = 510",
         "UPDATE numbers SET other = '' WHERE id = 520",
         // Swapped between two rows, also under a unique key.
@@ -98,15 +92,16 @@ async fn break_rows(scene: &Scene<'_>) -> Result<BTreeSet<String>> {
         "UPDATE numbers SET one = 'one 71' WHERE id = 700",
         "UPDATE texts SET n = n + 1 WHERE code = 'E10'",
         "UPDATE texts SET code = 'e30' WHERE code = 'E30'",
-        "DELETE FROM loose WHERE ctid = (SELECT ctid FROM loose WHERE n = 10 LIMIT 1)",
-        "DELETE FROM loose WHERE ctid = (SELECT ctid FROM loose WHERE v = '')",
+        &scene.delete_one("loose", "n = 10"),
+        &scene.delete_one("loose", "v = ''"),
         "INSERT INTO loose VALUES (20, 'x'), (20, 'x')",
-        "UPDATE pairs SET v = -v WHERE a = 5 AND b = '\\x000014'",
+        &format!("UPDATE pairs SET v = -v WHERE a = 5 AND b = {}", scene.bytes("000014")),
         "DELETE FROM pairs WHERE a = 100",
         "INSERT INTO nothing VALUES (0)",
     ] {
-        target.batch_execute(&format!("SET search_path = {name}; {statement}")).await.context(statement)?;
+        scene.on_target(statement).await?;
     }
+    let bytes = |hex: &str| scene.shown_bytes(hex);
     Ok(set(&[
         "numbers missing 10",
         "numbers missing 1000",
@@ -128,8 +123,8 @@ async fn break_rows(scene: &Scene<'_>) -> Result<BTreeSet<String>> {
         "loose missing 10/x",
         "loose missing NULL/",
         "loose extra 20/x",
-        "pairs different 5/\\x000014 v",
-        "pairs missing 100/\\x000000",
+        &format!("pairs different 5/{} v", bytes("000014")),
+        &format!("pairs missing 100/{}", bytes("000000")),
         "nothing extra 0",
     ]))
 }
@@ -149,7 +144,22 @@ async fn what_is_broken_is_found_and_mended_and_nothing_else_on_mariadb() -> Res
     broken(&Scene::mariadb("verify_mariadb").await?).await
 }
 
-async fn broken(scene: &Scene<'_>) -> Result<()> {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_broken_in_mysql_is_found_and_mended_and_nothing_else() -> Result<()> {
+    broken(&MysqlScene::new(mysql()?, mysql()?, "verify_mysql").await?).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_broken_from_mariadb_in_mysql_is_found_and_mended_and_nothing_else() -> Result<()> {
+    broken(&MysqlScene::new(mariadb()?, mysql()?, "verify_mariadb_mysql").await?).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_broken_in_mariadb_is_found_and_mended_and_nothing_else() -> Result<()> {
+    broken(&MysqlScene::new(mysql()?, mariadb()?, "verify_to_mariadb").await?).await
+}
+
+async fn broken(scene: &impl Place) -> Result<()> {
     scene.execute(TABLES).await?;
     scene.run().succeed().await?;
     let clean = report(check(scene), 0).await?;
@@ -178,12 +188,8 @@ async fn broken(scene: &Scene<'_>) -> Result<()> {
     let left: BTreeSet<String> = expected.difference(&with_key(&expected)).cloned().collect();
     assert_eq!(wrong(&repaired), left);
     let refused = repaired["repaired"]["refused"][0][0].as_str().unwrap_or_default();
-    assert_eq!(refused, format!("{}.loose", scene.name()));
-    scene
-        .target()
-        .await?
-        .batch_execute(&format!("SET search_path = {}; TRUNCATE loose", scene.name()))
-        .await?;
+    ensure!(refused.ends_with(".loose"), "{refused}");
+    scene.on_target("TRUNCATE TABLE loose").await?;
     scene.execute(["DELETE FROM loose WHERE n < 0"]).await?;
     let found = report(check(scene).arguments(["--table", "loose"]), 4).await?;
     ensure!(rows(&found, "loose") == 1003, "{found}");
@@ -196,7 +202,15 @@ async fn broken(scene: &Scene<'_>) -> Result<()> {
 /// finds what it expects when it goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_is_behind_is_compared_where_it_stands() -> Result<()> {
-    let scene = Scene::mysql("verify_behind").await?;
+    behind(&Scene::mysql("verify_behind").await?).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mysql_target_that_is_behind_is_compared_where_it_stands() -> Result<()> {
+    behind(&MysqlScene::new(mysql()?, mysql()?, "verify_mysql_behind").await?).await
+}
+
+async fn behind(scene: &impl Place) -> Result<()> {
     scene.execute(TABLES).await?;
     scene.run().succeed().await?;
     scene
@@ -212,22 +226,21 @@ async fn a_target_that_is_behind_is_compared_where_it_stands() -> Result<()> {
             "INSERT INTO loose VALUES (5, 'x'), (6, 'x')",
         ])
         .await?;
-    let behind = report(check(&scene).arguments(["--part-rows", "100"]), 0).await?;
+    let behind = report(check(scene).arguments(["--part-rows", "100"]), 0).await?;
     assert_eq!((rows(&behind, "numbers"), rows(&behind, "loose")), (1000, 1003));
     ensure!(
         behind["tables"].as_array().into_iter().flatten().any(|table| table["followed"].as_u64() > Some(100))
     );
 
     // Rows that the source has changed, moved, deleted and left alone since.
-    let target = scene.target().await?;
-    target
-        .batch_execute(&format!(
-            "SET search_path = {}; UPDATE numbers SET other = 'wrong' WHERE id IN (1500, 4050, 9000); \
-             DELETE FROM numbers WHERE id IN (3010, 3020, 9010); INSERT INTO numbers VALUES (3001, 'x', 'x')",
-            scene.name()
-        ))
-        .await?;
-    let found = report(check(&scene).arguments(["--part-rows", "100"]), 4).await?;
+    for statement in [
+        "UPDATE numbers SET other = 'wrong' WHERE id IN (1500, 4050, 9000)",
+        "DELETE FROM numbers WHERE id IN (3010, 3020, 9010)",
+        "INSERT INTO numbers VALUES (3001, 'x', 'x')",
+    ] {
+        scene.on_target(statement).await?;
+    }
+    let found = report(check(scene).arguments(["--part-rows", "100"]), 4).await?;
     let keys = [
         "different 1500",
         "different 4050",
@@ -238,21 +251,29 @@ async fn a_target_that_is_behind_is_compared_where_it_stands() -> Result<()> {
         "extra 3001",
     ];
     assert_eq!(wrong(&found), keys.map(|key| format!("numbers {key}")).into());
-    report(check(&scene).arguments(["--repair", "--part-rows", "100"]), 0).await?;
+    report(check(scene).arguments(["--repair", "--part-rows", "100"]), 0).await?;
     scene.run().succeed().await?;
     scene.require_equal().await?;
-    report(check(&scene), 0).await?;
+    report(check(scene), 0).await?;
     Ok(())
 }
 
 /// Killed in the middle, it goes on with what is left; killed while it mends, it has mended nothing by halves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_check_goes_on_where_it_was() -> Result<()> {
-    let scene = Scene::mysql("verify_killed").await?;
+    killed(&Scene::mysql("verify_killed").await?).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_check_of_mysql_goes_on_where_it_was() -> Result<()> {
+    killed(&MysqlScene::new(mysql()?, mysql()?, "verify_mysql_killed").await?).await
+}
+
+async fn killed(scene: &impl Place) -> Result<()> {
     scene.execute(TABLES).await?;
     scene.run().succeed().await?;
-    let expected = break_rows(&scene).await?;
-    let parts = || check(&scene).arguments(["--part-rows", "100", "--parallelism", "1"]);
+    let expected = break_rows(scene).await?;
+    let parts = || check(scene).arguments(["--part-rows", "100", "--parallelism", "1"]);
     for _ in 0..2 {
         let killed = parts().environment("ENGINE_FAILPOINT", "part-compared:4").finish().await?;
         ensure!(!killed.status.success(), "it was not killed: {}", killed.said());
@@ -278,13 +299,21 @@ async fn a_killed_check_goes_on_where_it_was() -> Result<()> {
 /// A task that does not follow has no position: a source that stands still is compared as it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_offline_task_is_compared_too() -> Result<()> {
-    let scene = Scene::mysql("verify_offline").await?;
+    offline(&Scene::mysql("verify_offline").await?).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offline_task_to_mysql_is_compared_too() -> Result<()> {
+    offline(&MysqlScene::new(mariadb()?, mysql()?, "verify_mysql_offline").await?).await
+}
+
+async fn offline(scene: &impl Place) -> Result<()> {
     scene.execute(TABLES).await?;
     scene.follow().arguments(["--mode", "offline"]).succeed().await?;
-    let offline = || check(&scene).arguments(["--mode", "offline"]);
+    let offline = || check(scene).arguments(["--mode", "offline"]);
     let equal = report(offline(), 0).await?;
     assert_eq!(equal["is_exact"], false);
-    let expected = break_rows(&scene).await?;
+    let expected = break_rows(scene).await?;
     assert_eq!(wrong(&report(offline(), 4).await?), expected);
     let repaired = report(offline().argument("--repair"), 4).await?;
     assert_eq!(wrong(&repaired).len(), expected.len() - with_key(&expected).len());

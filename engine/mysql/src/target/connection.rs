@@ -20,6 +20,11 @@ impl Connections {
         session::open(&self.0.0, &self.0.1).await
     }
 
+    /// A connection that only reads.
+    pub(super) async fn open_reading(&self) -> Result<Session> {
+        session::open_reading(&self.0.0).await
+    }
+
     pub(super) fn server(&self) -> &Server {
         &self.0.1
     }

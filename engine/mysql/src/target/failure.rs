@@ -10,6 +10,8 @@ use crate::error::server_error;
 const DUPLICATE: [u16; 3] = [1022, 1062, 1586];
 /// Another transaction was in the way, and this one was rolled back.
 const DEADLOCK: u16 = 1213;
+/// A lock was not had in the time there was for it.
+const NO_LOCK: [u16; 2] = [1205, 3572];
 
 /// What a server said of a statement that it carried out all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +67,11 @@ impl Failure {
         matches!(self, Self::Failed(DriverFailure::Server(error)) if error.code == DEADLOCK)
     }
 
+    /// Whether somebody else held what was wanted.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, Self::Failed(error) if is_busy(error))
+    }
+
     /// Row of a statement that inserts many, counted from 0, that the server names.
     pub(super) fn row(&self) -> Option<usize> {
         let (_, message) = self.said()?;
@@ -112,6 +119,11 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reason())
     }
+}
+
+/// Whether somebody else held what was wanted.
+pub(super) fn is_busy(error: &DriverFailure) -> bool {
+    matches!(error, DriverFailure::Server(error) if error.code == DEADLOCK || NO_LOCK.contains(&error.code))
 }
 
 /// Whether the server refuses values: classes 22 and 23 of SQLSTATE, and what MySQL has no class for.

@@ -8,6 +8,7 @@
 //! Opening lanes replaces the rows under a new `session`: it waits for commits in progress, which
 //! it then counts in, and all others of earlier sessions no longer find their row.
 
+use engine_core::examine::Stand;
 use engine_core::failpoint::Failpoint;
 use engine_core::position::Position;
 use engine_core::target::Standing;
@@ -119,6 +120,30 @@ pub(super) async fn move_to(session: &mut Session, claim: &Claim, position: &Pos
         .await
         .map_err(|error| translate(error, "the position can't be written").at("task", &claim.task))?;
     if moved > 0 { Ok(()) } else { Err(claim.lost()) }
+}
+
+/// Where the task stands as the session's transaction sees it.
+pub(super) async fn stand(session: &mut Session, task: &str) -> Result<Stand> {
+    let failed = |error| translate(error, "the target's record of the task can't be read").at("task", task);
+    let rows = session
+        .select("SELECT plan_digest, start_position FROM _migration.task WHERE name = ?", (task,))
+        .await
+        .map_err(failed)?;
+    let mut row = rows.into_iter().next().ok_or_else(|| {
+        Error::new(ErrorKind::State, "the target does not know the task")
+            .at("task", task)
+            .help("give the target that the task was run with")
+    })?;
+    let plan_digest = field(&mut row, 0)?;
+    if field::<Option<String>>(&mut row, 1)?.is_none() {
+        return Ok(Stand { plan_digest, position: None, applied: TransactionSet::default() });
+    }
+    let rows = session
+        .select("SELECT sequence, position, applied FROM _migration.lane WHERE task = ?", (task,))
+        .await
+        .map_err(failed)?;
+    let (position, applied) = join(rows).map_err(|error| error.at("task", task))?;
+    Ok(Stand { plan_digest, position: Some(position), applied })
 }
 
 /// What rows (sequence, position, applied) say together.

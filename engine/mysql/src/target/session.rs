@@ -62,6 +62,12 @@ pub(super) async fn open(connector: &Connector, server: &Server) -> Result<Sessi
     Ok(Session { conn, found: 0 })
 }
 
+/// Opens a connection that only reads: text comes in the character set of its column, and a transaction
+/// sees one state of everything.
+pub(super) async fn open_reading(connector: &Connector) -> Result<Session> {
+    Ok(Session { conn: connector.open_unselected().await?, found: 0 })
+}
+
 /// A connection that writes.
 pub(super) struct Session {
     conn: Conn,
@@ -70,6 +76,11 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// The connection itself, for what is read as a stream.
+    pub(super) fn connection(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+
     /// Runs one statement that returns no rows; how many rows it found. Whatever the server warns of
     /// makes it a failure, since the statement was carried out with other values than it was given.
     pub(super) async fn execute(&mut self, sql: impl AsRef<[u8]>) -> Result<u64, Failure> {

@@ -308,6 +308,64 @@ fn comparison(column_type: &ColumnType, encoder: &Encoder, flavor: Flavor) -> (&
     }
 }
 
+/// Deletes the row with a key, if its key has these very bytes: what a collation takes for the same is
+/// another row.
+pub(super) fn delete_exactly(
+    layout: &TableLayout,
+    key: &[usize],
+    keys: &Batch,
+    row: usize,
+) -> Result<Vec<u8>> {
+    let mut sql = format!("DELETE FROM {} WHERE ", layout.name).into_bytes();
+    same_key(layout, key, keys, |index, _| index, row, &mut sql)?;
+    for (index, &place) in key.iter().enumerate() {
+        let (Some(written), Some(column)) = (layout.columns.get(place), keys.columns.get(index)) else {
+            continue;
+        };
+        if let (Encoder::Text { .. }, Vector::Varlen(values)) = (&written.encoder, &column.values) {
+            let name = &written.name;
+            sql.extend_from_slice(format!(" AND CAST(CONVERT({name} USING utf8mb4) AS BINARY)=").as_bytes());
+            literal::binary(values.get(row), &mut sql);
+        }
+    }
+    Ok(sql)
+}
+
+/// Locks the rows with these keys, unless somebody else has one of them.
+pub(super) fn lock(layout: &TableLayout, key: &[usize], keys: &Batch) -> Result<Vec<Vec<u8>>> {
+    let mut statements = Vec::new();
+    for first in (0..keys.rows).step_by(KEYS) {
+        let mut sql = format!("SELECT 1 FROM {} WHERE (", layout.name).into_bytes();
+        for row in first..keys.rows.min(first + KEYS) {
+            if row > first {
+                sql.extend_from_slice(b") OR (");
+            }
+            same_key(layout, key, keys, |index, _| index, row, &mut sql)?;
+        }
+        sql.extend_from_slice(b") FOR UPDATE NOWAIT");
+        statements.push(sql);
+    }
+    Ok(statements)
+}
+
+/// A value as a literal that is text itself, to be read by people or prepared.
+pub(super) fn readable(
+    layout: &TableLayout,
+    batch: &Batch,
+    (index, place): (usize, usize),
+    row: usize,
+) -> Option<String> {
+    let mut out = Vec::new();
+    layout.literal(batch, (index, place), row, &mut out).ok()?;
+    let column = batch.columns.get(index)?;
+    match (&layout.columns.get(place)?.encoder, &column.values) {
+        (Encoder::Bytes { .. }, Vector::Varlen(values)) if !column.is_null(row) => {
+            Some(format!("x'{}'", hex::encode(values.get(row))))
+        }
+        _ => String::from_utf8(out).ok(),
+    }
+}
+
 /// Finds the first of `keys` that no row has: for each a row that says whether it is there.
 pub(super) fn is_there(layout: &TableLayout, key: &[usize], keys: &Batch, row: usize) -> Result<Vec<u8>> {
     let mut sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE ", layout.name).into_bytes();

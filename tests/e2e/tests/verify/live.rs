@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use e2e::{Scene, Writers, eventually};
+use e2e::{MysqlScene, Scene, Writers, eventually};
+use test_kit::{mariadb, mysql};
 use test_support::numbers::Numbers;
 
-use super::{TABLES, check, report, rows, set, wrong};
+use super::place::{Place, check};
+use super::{TABLES, report, rows, set, wrong};
 
 /// Everything that a key can do, on few rows, so that many are hot; every row with an id of 5000 and more stays as it is.
 fn transaction(numbers: &mut Numbers) -> Vec<String> {
@@ -48,12 +50,27 @@ async fn nothing_is_wrong_while_everything_moves_on_mariadb() -> Result<()> {
     moving(&Scene::mariadb("verify_live_mariadb").await?).await
 }
 
-async fn moving(scene: &Scene<'_>) -> Result<()> {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_wrong_in_mysql_while_everything_moves() -> Result<()> {
+    moving(&MysqlScene::new(mysql()?, mysql()?, "verify_mysql_live").await?).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_wrong_from_mariadb_in_mysql_while_everything_moves() -> Result<()> {
+    moving(&MysqlScene::new(mariadb()?, mysql()?, "verify_mariadb_mysql_live").await?).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_wrong_in_mariadb_while_everything_moves() -> Result<()> {
+    moving(&MysqlScene::new(mysql()?, mariadb()?, "verify_to_mariadb_live").await?).await
+}
+
+async fn moving(scene: &impl Place) -> Result<()> {
     scene.execute(TABLES).await?;
     let mut running = scene.follow().start()?;
     running.phase("streaming").await?;
-    let writers = Writers::start(&scene.source_url(), 4, Duration::from_millis(12), transaction);
-    let keyless = Writers::start(&scene.source_url(), 1, Duration::from_millis(150), |numbers| {
+    let writers = Writers::start(&scene.urls().0, 4, Duration::from_millis(12), transaction);
+    let keyless = Writers::start(&scene.urls().0, 1, Duration::from_millis(150), |numbers| {
         let n = numbers.below(50);
         vec![
             format!("UPDATE loose SET v = CONCAT('v', {n}) WHERE n = {n} LIMIT 2"),
@@ -78,14 +95,14 @@ async fn moving(scene: &Scene<'_>) -> Result<()> {
     ensure!(followed > 0, "no row changed around a look");
 
     // Rows that no writer touches are broken and mended, under the engine's hands.
-    let target = scene.target().await?;
-    target
-        .batch_execute(&format!(
-            "SET search_path = {}; UPDATE numbers SET other = NULL WHERE id = 6000; DELETE FROM numbers WHERE id = 7000; \
-             INSERT INTO numbers VALUES (6005, 'extra', NULL); UPDATE texts SET n = 0 WHERE n = 8000",
-            scene.name()
-        ))
-        .await?;
+    for statement in [
+        "UPDATE numbers SET other = NULL WHERE id = 6000",
+        "DELETE FROM numbers WHERE id = 7000",
+        "INSERT INTO numbers VALUES (6005, 'extra', NULL)",
+        "UPDATE texts SET n = 0 WHERE n = 8000",
+    ] {
+        scene.on_target(statement).await?;
+    }
     let broken = set(&[
         "numbers different 6000 other",
         "numbers missing 7000",
@@ -102,14 +119,13 @@ async fn moving(scene: &Scene<'_>) -> Result<()> {
     // different, and mended or overwritten.
     for round in 0..5 {
         let statement = format!(
-            "UPDATE {}.numbers SET other = 'broken {round}' WHERE id BETWEEN {} AND {}",
-            scene.name(),
+            "UPDATE numbers SET other = 'broken {round}' WHERE id BETWEEN {} AND {}",
             100 + 500 * round,
             400 + 500 * round
         );
         // It may lose against the engine in a deadlock.
         eventually("rows to break", Duration::from_secs(30), async || {
-            Ok(target.batch_execute(&statement).await.ok())
+            Ok(scene.on_target(&statement).await.ok())
         })
         .await?;
         report(check(scene).arguments(["--repair", "--part-rows", "100"]), 0).await?;

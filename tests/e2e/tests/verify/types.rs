@@ -2,25 +2,58 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result};
-use e2e::Scene;
+use anyhow::Result;
+use e2e::{MysqlScene, Scene};
+use test_kit::{mariadb, mysql};
 
-use super::{check, report, wrong};
+use super::place::{Place, check};
+use super::{report, wrong};
 use crate::types::cases::{COMMON, Case, MARIADB, MYSQL};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_type_of_mysql_is_compared() -> Result<()> {
-    compared(&Scene::mysql("verify_types").await?, MYSQL).await
+    let changed = |case: &Case| neighbour(case.target_type).replace('?', &format!("\"{}\"", case.name));
+    compared(&Scene::mysql("verify_types").await?, MYSQL, "\"", changed).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_type_of_mariadb_is_compared() -> Result<()> {
-    compared(&Scene::mariadb("verify_types_mariadb").await?, MARIADB).await
+    let changed = |case: &Case| neighbour(case.target_type).replace('?', &format!("\"{}\"", case.name));
+    compared(&Scene::mariadb("verify_types_mariadb").await?, MARIADB, "\"", changed).await
+}
+
+fn changed_in_mysql(case: &Case) -> String {
+    neighbour_in_mysql(case.definition).replace('?', &format!("`{}`", case.name))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_type_of_mysql_is_compared_in_mysql() -> Result<()> {
+    let scene = MysqlScene::new(mysql()?, mysql()?, "verify_mysql_types").await?;
+    compared(&scene, MYSQL, "`", changed_in_mysql).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_type_of_mariadb_is_compared_in_mariadb() -> Result<()> {
+    let scene = MysqlScene::new(mariadb()?, mariadb()?, "verify_mariadb_types").await?;
+    compared(&scene, MARIADB, "`", changed_in_mysql).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_type_that_both_have_is_compared_in_the_other() -> Result<()> {
+    let scene = MysqlScene::new(mysql()?, mariadb()?, "verify_types_to_mariadb").await?;
+    compared(&scene, &[], "`", changed_in_mysql).await?;
+    let scene = MysqlScene::new(mariadb()?, mysql()?, "verify_types_to_mysql").await?;
+    compared(&scene, &[], "`", changed_in_mysql).await
 }
 
 /// Row n holds the values of all cases; in the target, rows 2n and 2n + 1 lose the value of case n, the one to NULL and
 /// the other to its nearest neighbour. Half of the rows were copied, half came with the stream.
-async fn compared(scene: &Scene<'_>, own: &[Case]) -> Result<()> {
+async fn compared(
+    scene: &impl Place,
+    own: &[Case],
+    quote: &str,
+    changed: impl Fn(&Case) -> String,
+) -> Result<()> {
     // Values of a hundred kilobytes would make the rows of this test as many megabytes; another test has them.
     let small = |case: &&Case| !case.value.contains("REPEAT");
     let cases: Vec<Case> = COMMON.iter().chain(own).filter(small).copied().collect();
@@ -49,24 +82,17 @@ async fn compared(scene: &Scene<'_>, own: &[Case]) -> Result<()> {
     scene.run().succeed().await?;
     report(check(scene), 0).await?;
 
-    let target = scene.target().await?;
     let mut expected = BTreeSet::new();
     for (number, case) in cases.iter().enumerate() {
-        let column = format!("\"{}\"", case.name);
-        let changes = [
-            (2 * number, "NULL".to_owned()),
-            (2 * number + 1, neighbour(case.target_type).replace('?', &column)),
-        ];
-        for (id, value) in changes {
-            let id = id + 2;
-            let statement = format!("UPDATE {}.edge SET {column} = {value} WHERE id = {id}", scene.name());
-            target.batch_execute(&statement).await.context(statement)?;
+        for (id, value) in [(2 * number + 2, "NULL".to_owned()), (2 * number + 3, changed(case))] {
+            let column = format!("{quote}{}{quote}", case.name);
+            scene.on_target(&format!("UPDATE edge SET {column} = {value} WHERE id = {id}")).await?;
             expected.insert(format!("edge different {id} {}", case.name));
         }
     }
     assert_eq!(wrong(&report(check(scene), 4).await?), expected);
     report(check(scene).argument("--repair"), 0).await?;
-    Ok(())
+    scene.require_equal().await
 }
 
 /// Rows whose whole values don't fit at once are described group by group.
@@ -117,5 +143,46 @@ fn neighbour(target_type: &str) -> &'static str {
         "uuid" => "overlay(?::text placing '0000' from 1)::uuid",
         // Its last character, or one that was not there.
         _ => "CASE WHEN length(?) > 0 THEN left(?, -1) ELSE 'x' END",
+    }
+}
+
+/// The value of a type of `MySQL` that is next to `?`.
+fn neighbour_in_mysql(definition: &str) -> String {
+    let arguments =
+        definition.split_once('(').and_then(|(_, rest)| Some(rest.split_once(')')?.0)).unwrap_or("");
+    let digits = |arguments: &str| arguments.trim().parse::<usize>().unwrap_or(0);
+    let towards_zero = |step: &str| format!("IF(? > 0, ? - {step}, ? + {step})");
+    let fraction = |places: usize| if places == 0 { "1".to_owned() } else { format!("0.{:0>places$}", 1) };
+    match definition.split(['(', ' ']).next().unwrap_or_default() {
+        "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "year" => towards_zero("1"),
+        "decimal" => {
+            let places = arguments.split_once(',').map_or(0, |(_, scale)| digits(scale));
+            towards_zero(&fraction(places))
+        }
+        "bit" => "? ^ 1".to_owned(),
+        // Their one highest bit.
+        "float" | "double" => "-?".to_owned(),
+        "date" => "? - INTERVAL 1 DAY".to_owned(),
+        "datetime" | "timestamp" => {
+            let step = fraction(digits(arguments));
+            format!("IF(? > '2000-01-01', ? - INTERVAL {step} SECOND_MICROSECOND, ? + INTERVAL {step} SECOND_MICROSECOND)")
+        }
+        "time" => {
+            let step = format!("'00:00:{:0>2}'", fraction(digits(arguments)));
+            format!("IF(? > 0, SUBTIME(?, {step}), ADDTIME(?, {step}))")
+        }
+        "enum" => "IF(? + 0 = 1, 2, 1)".to_owned(),
+        "set" => "CAST(? AS UNSIGNED) ^ 1".to_owned(),
+        "binary" | "varbinary" | "tinyblob" | "blob" | "longblob" | "vector" => {
+            "IF(LENGTH(?) > 0, INSERT(?, LENGTH(?), 1, UNHEX(LPAD(HEX(ASCII(RIGHT(?, 1)) ^ 1), 2, '0'))), x'00')".to_owned()
+        }
+        // Another system of coordinates for the same ones.
+        "point" => "INSERT(CAST(? AS BINARY), 1, 4, x'110F0000')".to_owned(),
+        "json" => "JSON_ARRAY(?)".to_owned(),
+        "uuid" => "INSERT(CAST(? AS CHAR), 1, 4, '0000')".to_owned(),
+        "inet4" => "'192.0.2.2'".to_owned(),
+        "inet6" => "'::1:2'".to_owned(),
+        // Its last character, or one that was not there.
+        _ => "IF(CHAR_LENGTH(?) > 0, LEFT(?, CHAR_LENGTH(?) - 1), 'x')".to_owned(),
     }
 }

@@ -1,0 +1,184 @@
+//! Reads a task's tables back, in snapshots.
+//!
+//! A snapshot is that of InnoDB: rows and the lanes' positions, which are committed together, are seen
+//! together.
+
+use async_trait::async_trait;
+use engine_core::examine::{CanonicalRows, Examiner, KeyRange, RowSink, Stand};
+use engine_core::plan::TargetTable;
+use engine_core::schema::TableName;
+use engine_core::{Error, ErrorKind, Result};
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Error as DriverFailure, ServerError};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::connection::Connections;
+use super::failure::translate;
+use super::lanes;
+use super::layout::TableLayout;
+use super::row_form::CanonicalForm;
+use super::session::Session;
+use super::statement;
+use crate::charset::{Charset, Charsets};
+use crate::chunk;
+
+/// Bytes of canonical rows that are handed over together.
+const HANDED_OVER: usize = 256 << 10;
+/// The table's definition changed after the snapshot was taken.
+const ALTERED: u16 = 1412;
+
+/// A connection that reads in snapshots.
+pub(super) struct MysqlExaminer {
+    connections: Connections,
+    charsets: Charsets,
+    tables: HashMap<TableName, Arc<CanonicalForm>>,
+    /// Taken out while something is read: what is left of an answer must not be taken for the next one.
+    session: Option<Session>,
+    in_snapshot: bool,
+}
+
+impl MysqlExaminer {
+    /// An examiner over a connection of its own.
+    pub(super) async fn open(connections: Connections, charsets: Charsets) -> Result<Self> {
+        let session = connections.open_reading().await?;
+        Ok(Self { connections, charsets, tables: HashMap::new(), session: Some(session), in_snapshot: false })
+    }
+
+    fn form(&mut self, table: &Arc<TargetTable>) -> Result<Arc<CanonicalForm>> {
+        if let Some(form) = self.tables.get(&table.name)
+            && (Arc::ptr_eq(&form.layout().table, table) || form.layout().table == *table)
+        {
+            return Ok(Arc::clone(form));
+        }
+        let form = Arc::new(CanonicalForm::new(TableLayout::new(table, self.connections.flavor())?));
+        self.tables.insert(table.name.clone(), Arc::clone(&form));
+        Ok(form)
+    }
+
+    /// The session of the open snapshot.
+    fn take_session(&mut self) -> Result<Session> {
+        self.session
+            .take()
+            .filter(|_| self.in_snapshot)
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "rows are read back without a snapshot"))
+    }
+
+    async fn rows(
+        &self,
+        session: &mut Session,
+        form: &CanonicalForm,
+        range: &KeyRange,
+        sink: &mut dyn RowSink,
+    ) -> Result<()> {
+        let table = &form.layout().table.name;
+        let failed = |error| not_read(error).at("table", table);
+        let query = format!("SELECT {} FROM {}", form.selected(), from_clause(form.layout(), range)?);
+        let conn = session.connection();
+        // Prepared, so that values arrive typed.
+        let prepared = conn.prep(query).await.map_err(failed)?;
+        let mut charsets: Vec<Option<Charset>> = Vec::new();
+        for column in prepared.columns().iter() {
+            let collation = column.character_set();
+            if let Some(name) = self.charsets.name_of_collation(collation)
+                && name != "binary"
+            {
+                self.charsets.require(conn, [name]).await?;
+            }
+            charsets.push(self.charsets.by_collation(collation));
+        }
+        let mut answer = conn.exec_iter(&prepared, ()).await.map_err(failed)?;
+        let mut rows = CanonicalRows::default();
+        while let Some(row) = answer.next().await.map_err(failed)? {
+            form.take_row(&row, &charsets, &mut rows).ok_or_else(|| {
+                Error::new(ErrorKind::Divergence, "a column of the target has another type than was planned")
+                    .at("table", table)
+                    .help("see whether somebody changed the table's structure, and copy the table again")
+            })?;
+            if rows.size() >= HANDED_OVER {
+                sink.push(&rows).await?;
+                rows.clear();
+            }
+        }
+        drop(answer);
+        sink.push(&rows).await?;
+        session.connection().close(prepared).await.map_err(failed)
+    }
+}
+
+#[async_trait]
+impl Examiner for MysqlExaminer {
+    async fn begin(&mut self, task: &str) -> Result<Stand> {
+        self.end().await?;
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => self.connections.open_reading().await?,
+        };
+        session
+            .run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+            .await
+            .map_err(|error| translate(error, "a snapshot can't be taken"))?;
+        let stand = lanes::stand(&mut session, task).await?;
+        self.session = Some(session);
+        self.in_snapshot = true;
+        Ok(stand)
+    }
+
+    async fn read(
+        &mut self,
+        table: &Arc<TargetTable>,
+        range: &KeyRange,
+        sink: &mut dyn RowSink,
+    ) -> Result<()> {
+        let form = self.form(table)?;
+        let mut session = self.take_session()?;
+        self.rows(&mut session, &form, range, sink).await?;
+        self.session = Some(session);
+        Ok(())
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.in_snapshot)
+            && let Some(mut session) = self.session.take()
+        {
+            session.run("COMMIT").await.map_err(|error| translate(error, "a snapshot can't be ended"))?;
+            self.session = Some(session);
+        }
+        Ok(())
+    }
+}
+
+/// A table that was altered since the snapshot was taken is read in a new one.
+fn not_read(error: DriverFailure) -> Error {
+    match error {
+        DriverFailure::Server(ServerError { code: ALTERED, message, .. }) => {
+            Error::new(ErrorKind::Transient, "rows can't be read back").because(message)
+        }
+        error => translate(error, "rows can't be read back"),
+    }
+}
+
+/// `table WHERE …` for the rows of a range.
+fn from_clause(layout: &TableLayout, range: &KeyRange) -> Result<String> {
+    let KeyRange::Between { columns, after, to } = range else { return Ok(layout.name.clone()) };
+    let no_bound = || {
+        Error::new(ErrorKind::Internal, "a bound of a range has no form in the target's SQL")
+            .at("table", &layout.table.name)
+    };
+    let place = |ordinal: &usize| layout.columns.iter().position(|column| column.ordinal == *ordinal);
+    let key: Vec<usize> = columns.iter().map(place).collect::<Option<_>>().ok_or_else(no_bound)?;
+    let names: Vec<String> =
+        key.iter().filter_map(|&place| Some(layout.columns.get(place)?.name.clone())).collect();
+    let mut conditions = Vec::new();
+    for (bound, strictly, last) in [(after, ">", ">"), (to, "<", "<=")] {
+        let Some(bound) = bound else { continue };
+        let values = key.iter().enumerate();
+        let values = values.map(|(index, &place)| statement::readable(layout, bound, (index, place), 0));
+        let values: Vec<String> = values.collect::<Option<_>>().ok_or_else(no_bound)?;
+        conditions.push(chunk::condition(&names, &values, strictly, last));
+    }
+    if conditions.is_empty() {
+        return Ok(layout.name.clone());
+    }
+    Ok(format!("{} WHERE {}", layout.name, conditions.join(" AND ")))
+}
