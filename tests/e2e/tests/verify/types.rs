@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use e2e::{MysqlScene, Scene};
 use test_kit::{mariadb, mysql};
 
@@ -29,21 +29,25 @@ fn changed_in_mysql(case: &Case) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_type_of_mysql_is_compared_in_mysql() -> Result<()> {
     let scene = MysqlScene::new(mysql()?, mysql()?, "verify_mysql_types").await?;
-    compared(&scene, MYSQL, "`", changed_in_mysql).await
+    compared(&scene, MYSQL, "`", changed_in_mysql).await?;
+    scene.require_equal().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_type_of_mariadb_is_compared_in_mariadb() -> Result<()> {
     let scene = MysqlScene::new(mariadb()?, mariadb()?, "verify_mariadb_types").await?;
-    compared(&scene, MARIADB, "`", changed_in_mysql).await
+    compared(&scene, MARIADB, "`", changed_in_mysql).await?;
+    scene.require_equal().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_type_that_both_have_is_compared_in_the_other() -> Result<()> {
     let scene = MysqlScene::new(mysql()?, mariadb()?, "verify_types_to_mariadb").await?;
     compared(&scene, &[], "`", changed_in_mysql).await?;
+    scene.require_equal().await?;
     let scene = MysqlScene::new(mariadb()?, mysql()?, "verify_types_to_mysql").await?;
-    compared(&scene, &[], "`", changed_in_mysql).await
+    compared(&scene, &[], "`", changed_in_mysql).await?;
+    scene.require_equal().await
 }
 
 /// Row n holds the values of all cases; in the target, rows 2n and 2n + 1 lose the value of case n, the one to NULL and
@@ -90,9 +94,11 @@ async fn compared(
             expected.insert(format!("edge different {id} {}", case.name));
         }
     }
-    assert_eq!(wrong(&report(check(scene), 4).await?), expected);
+    let found = wrong(&report(check(scene), 4).await?);
+    let other: Vec<_> = found.symmetric_difference(&expected).collect();
+    ensure!(other.is_empty(), "not found, or found and not broken: {other:?}");
     report(check(scene).argument("--repair"), 0).await?;
-    scene.require_equal().await
+    Ok(())
 }
 
 /// Rows whose whole values don't fit at once are described group by group.
@@ -154,7 +160,8 @@ fn neighbour_in_mysql(definition: &str) -> String {
     let towards_zero = |step: &str| format!("IF(? > 0, ? - {step}, ? + {step})");
     let fraction = |places: usize| if places == 0 { "1".to_owned() } else { format!("0.{:0>places$}", 1) };
     match definition.split(['(', ' ']).next().unwrap_or_default() {
-        "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "year" => towards_zero("1"),
+        "tinyint" | "smallint" | "mediumint" | "int" | "bigint" => towards_zero("1"),
+        "year" => "IF(? > 1901, ? - 1, 1902)".to_owned(),
         "decimal" => {
             let places = arguments.split_once(',').map_or(0, |(_, scale)| digits(scale));
             towards_zero(&fraction(places))
@@ -162,10 +169,10 @@ fn neighbour_in_mysql(definition: &str) -> String {
         "bit" => "? ^ 1".to_owned(),
         // Their one highest bit.
         "float" | "double" => "-?".to_owned(),
-        "date" => "? - INTERVAL 1 DAY".to_owned(),
+        "date" => "IF(? > '2000-01-01', ? - INTERVAL 1 DAY, ? + INTERVAL 1 DAY)".to_owned(),
         "datetime" | "timestamp" => {
             let step = fraction(digits(arguments));
-            format!("IF(? > '2000-01-01', ? - INTERVAL {step} SECOND_MICROSECOND, ? + INTERVAL {step} SECOND_MICROSECOND)")
+            format!("IF(? > '2000-01-01', ? - INTERVAL {step} SECOND, ? + INTERVAL {step} SECOND)")
         }
         "time" => {
             let step = format!("'00:00:{:0>2}'", fraction(digits(arguments)));
@@ -173,9 +180,10 @@ fn neighbour_in_mysql(definition: &str) -> String {
         }
         "enum" => "IF(? + 0 = 1, 2, 1)".to_owned(),
         "set" => "CAST(? AS UNSIGNED) ^ 1".to_owned(),
-        "binary" | "varbinary" | "tinyblob" | "blob" | "longblob" | "vector" => {
+        "binary" | "varbinary" | "tinyblob" | "blob" | "longblob" => {
             "IF(LENGTH(?) > 0, INSERT(?, LENGTH(?), 1, UNHEX(LPAD(HEX(ASCII(RIGHT(?, 1)) ^ 1), 2, '0'))), x'00')".to_owned()
         }
+        "vector" => "STRING_TO_VECTOR('[1,2,-0.50000006]')".to_owned(),
         // Another system of coordinates for the same ones.
         "point" => "INSERT(CAST(? AS BINARY), 1, 4, x'110F0000')".to_owned(),
         "json" => "JSON_ARRAY(?)".to_owned(),
