@@ -318,6 +318,8 @@ async fn a_target_of_the_mysql_family_is_cut_over_too() -> Result<()> {
         .succeed()
         .await?;
     running.finish().await?.succeeded()?;
+    let verified = ended.events.iter().find(|event| step_done("verify")(event)).context("no full check")?;
+    ensure!(verified.to_string().contains("are equal on both sides"), "{verified}");
     let mut target = scene.target().await?;
     let marked: Option<String> =
         target.exec_first("SELECT position FROM _migration.cut_over WHERE task = ?", (scene.name(),)).await?;

@@ -285,3 +285,6 @@ impl RowForm for CanonicalForm {
 fn put_json(text: &[u8], members: Members, out: &mut Vec<u8>) {
     json_form::canonical(text, members, out);
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,6 +65,12 @@ async fn nothing_is_wrong_in_mariadb_while_everything_moves() -> Result<()> {
     moving(&MysqlScene::new(mysql()?, mariadb()?, "verify_to_mariadb_live").await?).await
 }
 
+/// Writes to the target, which may lose against the engine in a deadlock.
+async fn break_row(scene: &impl Place, statement: &str) -> Result<()> {
+    eventually("rows to break", Duration::from_secs(30), async || Ok(scene.on_target(statement).await.ok()))
+        .await
+}
+
 async fn moving(scene: &impl Place) -> Result<()> {
     scene.execute(TABLES).await?;
     let mut running = scene.follow().start()?;
@@ -101,7 +107,7 @@ async fn moving(scene: &impl Place) -> Result<()> {
         "INSERT INTO numbers VALUES (6005, 'extra', NULL)",
         "UPDATE texts SET n = 0 WHERE n = 8000",
     ] {
-        scene.on_target(statement).await?;
+        break_row(scene, statement).await?;
     }
     let broken = set(&[
         "numbers different 6000 other",
@@ -123,11 +129,7 @@ async fn moving(scene: &impl Place) -> Result<()> {
             100 + 500 * round,
             400 + 500 * round
         );
-        // It may lose against the engine in a deadlock.
-        eventually("rows to break", Duration::from_secs(30), async || {
-            Ok(scene.on_target(&statement).await.ok())
-        })
-        .await?;
+        break_row(scene, &statement).await?;
         report(check(scene).arguments(["--repair", "--part-rows", "100"]), 0).await?;
     }
     ensure!(!running.has_ended()?, "the engine stopped");
