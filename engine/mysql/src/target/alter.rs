@@ -4,11 +4,11 @@ use engine_core::plan::{TargetColumn, TargetTable};
 use engine_core::schema::TableName;
 use engine_core::structure::{ColumnOrigin, Evolution, TargetAction, TargetEvolution};
 use engine_core::{Error, ErrorKind, Result};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ddl;
-use super::index;
+use super::index::{self, Existing};
 use crate::sql;
 
 /// What the rows of a table get in a column that is added to it, by change and ordinal of the column: an
@@ -22,8 +22,8 @@ pub(super) enum Fill {
     Value(String),
 }
 
-/// Names of the indexes and foreign keys that each table of before has in the target, in lower case.
-pub(super) type Keys = BTreeMap<TableName, HashSet<String>>;
+/// The indexes and foreign keys that each table of before has in the target.
+pub(super) type Keys = BTreeMap<TableName, Existing>;
 
 /// What is to be done.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub(super) fn steps(evolution: &Evolution, fills: &Fills, keys: &Keys) -> Result
         if change.emptied {
             steps.statements.push(format!("TRUNCATE TABLE {}", sql::table(&after.name)));
         }
-        let no_keys = HashSet::new();
+        let no_keys = Existing::default();
         let altered = Altered {
             number,
             before,
@@ -127,7 +127,7 @@ struct Altered<'e> {
     before: &'e Arc<TargetTable>,
     after: &'e Arc<TargetTable>,
     columns: &'e [ColumnOrigin],
-    keys: &'e HashSet<String>,
+    keys: &'e Existing,
 }
 
 impl Altered<'_> {
@@ -165,7 +165,7 @@ impl Altered<'_> {
         for statement in keys_before.iter().filter(|statement| !keys_after.contains(statement)) {
             let start = format!("{alter}ADD ");
             let name = statement.strip_prefix(&start).and_then(index::made);
-            if let Some(name) = name.filter(|name| self.keys.contains(name)) {
+            if let Some(name) = name.filter(|name| self.keys.foreign_keys.contains(name)) {
                 specs.push(format!("DROP FOREIGN KEY {}", sql::identifier(&name)));
             }
         }
@@ -193,7 +193,7 @@ impl Altered<'_> {
     fn drop_keys(&self, renamed: &TargetTable, specs: &mut Vec<String>) -> Result<()> {
         let wanted: Vec<String> = definitions(self.after)?;
         for (index, definition) in renamed.indexes.iter().zip(definitions(renamed)?) {
-            if wanted.contains(&definition) || !self.keys.contains(&index.name.to_lowercase()) {
+            if wanted.contains(&definition) || !self.keys.indexes.contains(&index.name.to_lowercase()) {
                 continue;
             }
             specs.push(if index.kind == engine_core::schema::IndexKind::Primary {
@@ -208,7 +208,8 @@ impl Altered<'_> {
     /// Those that come. Indexes that wait for the end of the copy go on waiting.
     fn add_keys(&self, renamed: &TargetTable, specs: &mut Vec<String>) -> Result<()> {
         let there: Vec<String> = definitions(renamed)?;
-        let built = self.before.indexes.iter().all(|index| self.keys.contains(&index.name.to_lowercase()));
+        let built =
+            self.before.indexes.iter().all(|index| self.keys.indexes.contains(&index.name.to_lowercase()));
         let needed = ddl::with_table(self.after);
         for (index, definition) in self.after.indexes.iter().zip(definitions(self.after)?) {
             let is_needed = needed.iter().any(|needed| needed.name == index.name);
@@ -332,7 +333,8 @@ mod tests {
         after.indexes.remove(1);
         let unknown = || ColumnOrigin::Added(engine_core::structure::Fill::Unknown(String::new()));
         let columns = vec![ColumnOrigin::Kept(0), ColumnOrigin::Kept(1), ColumnOrigin::Kept(3), unknown()];
-        let keys = ["primary", "by_note", "by_customer"].map(str::to_owned).into_iter().collect();
+        let indexes = ["primary", "by_note", "by_customer"].map(str::to_owned).into_iter().collect();
+        let keys = Existing { indexes, ..Existing::default() };
         let keys: Keys = [(before.name.clone(), keys)].into();
         let fills: Fills = [((0, 3), Ok(Fill::Value("7".to_owned())))].into();
         let steps = steps(&evolution(before, after, columns), &fills, &keys).expect("good tables");

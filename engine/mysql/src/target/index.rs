@@ -149,7 +149,7 @@ impl From<Error> for Attempt {
 async fn attempt_build(session: &mut Session, job: &BuildJob) -> Result<(), Attempt> {
     let start = format!("ALTER TABLE {} ADD ", sql::table(&job.table));
     let there = existing(session, &job.table).await?;
-    let is_there = |definition: &str| made(definition).is_some_and(|name| there.contains(&name));
+    let is_there = |definition: &str| there.has(definition);
     let definitions = job.statements.iter().filter_map(|statement| statement.strip_prefix(&start));
     let missing: Vec<&str> = definitions.filter(|definition| !is_there(definition)).collect();
     if missing.is_empty() {
@@ -191,21 +191,44 @@ pub(super) fn made(definition: &str) -> Option<String> {
     }
 }
 
-/// Names of the indexes and foreign keys that the table has, in lower case.
-pub(super) async fn existing(session: &mut Session, table: &TableName) -> Result<HashSet<String>> {
+/// Names of the indexes and of the foreign keys that a table has, in lower case. One of each may have the
+/// same name: the server gives an index that it makes for a foreign key the key's.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Existing {
+    pub(super) indexes: HashSet<String>,
+    pub(super) foreign_keys: HashSet<String>,
+}
+
+impl Existing {
+    /// Whether what a definition after `ADD` makes is there.
+    pub(super) fn has(&self, definition: &str) -> bool {
+        let names = if definition.starts_with("CONSTRAINT") { &self.foreign_keys } else { &self.indexes };
+        if definition.starts_with("PRIMARY KEY") {
+            return names.contains("primary");
+        }
+        made(definition).is_some_and(|name| names.contains(&name))
+    }
+}
+
+/// What the table has.
+pub(super) async fn existing(session: &mut Session, table: &TableName) -> Result<Existing> {
     let failed = |error| translate(error, "indexes can't be looked for").at("table", table);
-    let rows = session
-        .select(
-            "SELECT CONVERT(index_name USING utf8mb4) FROM information_schema.statistics \
-             WHERE LOWER(table_schema) = LOWER(?) AND LOWER(table_name) = LOWER(?) UNION ALL \
-             SELECT CONVERT(constraint_name USING utf8mb4) FROM information_schema.table_constraints \
-             WHERE LOWER(table_schema) = LOWER(?) AND LOWER(table_name) = LOWER(?) \
-             AND constraint_type = 'FOREIGN KEY'",
-            (&table.namespace, &table.name, &table.namespace, &table.name),
-        )
-        .await
-        .map_err(failed)?;
-    rows.into_iter().map(|mut row| Ok(super::control::field::<String>(&mut row, 0)?.to_lowercase())).collect()
+    let mut found = [HashSet::new(), HashSet::new()];
+    let queries = [
+        "SELECT CONVERT(index_name USING utf8mb4) FROM information_schema.statistics \
+         WHERE LOWER(table_schema) = LOWER(?) AND LOWER(table_name) = LOWER(?)",
+        "SELECT CONVERT(constraint_name USING utf8mb4) FROM information_schema.table_constraints \
+         WHERE LOWER(table_schema) = LOWER(?) AND LOWER(table_name) = LOWER(?) \
+         AND constraint_type = 'FOREIGN KEY'",
+    ];
+    for (query, names) in queries.into_iter().zip(&mut found) {
+        let rows = session.select(query, (&table.namespace, &table.name)).await.map_err(failed)?;
+        for mut row in rows {
+            names.insert(super::control::field::<String>(&mut row, 0)?.to_lowercase());
+        }
+    }
+    let [indexes, foreign_keys] = found;
+    Ok(Existing { indexes, foreign_keys })
 }
 
 #[cfg(test)]
@@ -228,6 +251,14 @@ mod tests {
         SELECT 1 FROM `shop`.`orders` c LEFT JOIN `shop`.`customers` p ON p.`id` = c.`customer` WHERE c.`customer` IS NOT NULL AND p.`id` IS NULL LIMIT 1;
         ALTER TABLE `shop`.`orders` ADD CONSTRAINT `orders_customer` FOREIGN KEY (`customer`) REFERENCES `shop`.`customers` (`id`) ON DELETE CASCADE ON UPDATE NO ACTION
         ");
+    }
+
+    #[test]
+    fn an_index_is_no_foreign_key_of_its_name() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let there = Existing { indexes: names(&["fk", "primary"]), foreign_keys: names(&["other"]) };
+        assert!(there.has("KEY `FK` (`a`)") && there.has("PRIMARY KEY (`a`)"));
+        assert!(!there.has("CONSTRAINT `fk` FOREIGN KEY (`a`)") && !there.has("KEY `other` (`a`)"));
     }
 
     #[test]

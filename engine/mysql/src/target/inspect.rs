@@ -3,7 +3,7 @@
 use engine_core::Result;
 use engine_core::finding::{Finding, Severity};
 use engine_core::plan::TargetTable;
-use engine_core::schema::IndexKind;
+use engine_core::schema::{IndexKind, TableName};
 use engine_core::target::BuildStep;
 use std::sync::Arc;
 
@@ -18,32 +18,23 @@ pub(super) async fn inspect(session: &mut Session, tables: &[Arc<TargetTable>]) 
     let mut findings = Vec::new();
     for table in tables {
         let there = index::existing(session, &table.name).await?;
-        let mut definitions = Vec::new();
         for index in &table.indexes {
-            let name = if index.kind == IndexKind::Primary { "PRIMARY" } else { &index.name };
-            definitions.push((name.to_owned(), "index", ddl::index_definition(table, index)?));
+            let definition = ddl::index_definition(table, index)?;
+            if !there.has(&definition) {
+                let name = if index.kind == IndexKind::Primary { "PRIMARY" } else { &index.name };
+                let statement = format!("ALTER TABLE {} ADD {definition}", sql::table(&table.name));
+                findings.push(not_there(&table.name, &format!("index {name}"), statement));
+            }
         }
-        let missing = definitions.into_iter().filter(|(name, ..)| !there.contains(&name.to_lowercase()));
-        findings.extend(missing.map(|(name, kind, definition)| {
-            let statement = format!("ALTER TABLE {} ADD {definition}", sql::table(&table.name));
-            not_there(table, &format!("{kind} {name}"), statement)
-        }));
     }
     for job in index::jobs(BuildStep::ForeignKeys, tables)? {
         let there = index::existing(session, &job.table).await?;
-        let definition = job.statements.iter().find_map(|statement| {
-            Some((statement, statement.split_once(" ADD ")?.1))
-                .filter(|_| statement.starts_with("ALTER TABLE"))
-        });
-        if let Some((statement, definition)) = definition
-            && index::made(definition).is_some_and(|name| !there.contains(&name))
-            && let Some(table) = tables.iter().find(|table| table.name == job.table)
+        let added = job.statements.iter().find(|statement| statement.starts_with("ALTER TABLE"));
+        if let Some(statement) = added
+            && statement.split_once(" ADD ").is_some_and(|(_, definition)| !there.has(definition))
         {
-            findings.push(not_there(
-                table,
-                job.label.split(" of ").next().unwrap_or_default(),
-                statement.clone(),
-            ));
+            let what = job.label.split(" of ").next().unwrap_or_default();
+            findings.push(not_there(&job.table, what, statement.clone()));
         }
     }
     for table in tables {
@@ -54,10 +45,10 @@ pub(super) async fn inspect(session: &mut Session, tables: &[Arc<TargetTable>]) 
     Ok(findings)
 }
 
-fn not_there(table: &TargetTable, what: &str, statement: String) -> Finding {
+fn not_there(table: &TableName, what: &str, statement: String) -> Finding {
     Finding {
         severity: Severity::Warning,
-        subject: table.name.to_string(),
+        subject: table.to_string(),
         message: format!("the {what} is not there"),
         fix: Some(statement),
     }
