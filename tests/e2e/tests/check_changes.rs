@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use e2e::{Outcome, Running, Scene, Writers, eventually};
+use e2e::{MysqlScene, Outcome, Running, Scene, Writers, eventually};
+use mysql_async::prelude::Queryable as _;
 use serde_json::Value;
+use test_support::connect;
 use test_support::numbers::Numbers;
+
+use crate::verify::Place;
 
 const TABLES: &[&str] = &[
     "CREATE TABLE numbers (id INT AUTO_INCREMENT PRIMARY KEY, one VARCHAR(20), other VARCHAR(20) NULL, UNIQUE KEY one (one))",
@@ -62,22 +66,17 @@ fn number(event: &Value, name: &str) -> u64 {
 }
 
 /// Waits until everything that changed until now is compared.
-async fn all_checked(scene: &Scene<'_>) -> Result<Value> {
+async fn all_checked(scene: &impl Place) -> Result<Value> {
     scene.execute(["INSERT INTO texts (code, n) VALUES (UUID_SHORT(), -1)"]).await?;
-    let expected = {
-        use mysql_async::prelude::Queryable as _;
-        let mut source = scene.source().await?;
-        let count: Option<u64> = source.query_first("SELECT COUNT(*) FROM texts WHERE n = -1").await?;
-        source.disconnect().await?;
-        count.unwrap_or_default().to_string()
-    };
-    let query = format!("SELECT count(*)::text FROM {}.texts WHERE n = -1", scene.name());
-    eventually("the last change", Duration::from_mins(1), async || {
-        Ok((scene.value(&query).await? == expected).then_some(()))
+    let mut source = connect::mysql(&scene.urls().0).await?;
+    let expected: Option<u64> = source.query_first("SELECT COUNT(*) FROM texts WHERE n = -1").await?;
+    source.disconnect().await?;
+    eventually("the last change", Duration::from_mins(3), async || {
+        Ok((Some(scene.count("texts WHERE n = -1").await?) == expected).then_some(()))
     })
     .await?;
     let before = status(scene).await?["at_ms"].as_u64();
-    eventually("the check to catch up", Duration::from_mins(1), async || {
+    eventually("the check to catch up", Duration::from_mins(3), async || {
         let status = status(scene).await?;
         let is_done =
             status["check"]["waiting"] == 0 && status["at_ms"].as_u64() > before.map(|at| at + 2000);
@@ -86,17 +85,17 @@ async fn all_checked(scene: &Scene<'_>) -> Result<Value> {
     .await
 }
 
-async fn status(scene: &Scene<'_>) -> Result<Value> {
-    let state = scene.state_directory().display().to_string();
+async fn status(scene: &impl Place) -> Result<Value> {
+    let state = scene.state().display().to_string();
     let outcome = e2e::Run::plain(scene.directory())
-        .arguments(["status", "task", "--json", "--state-dir", &state])
+        .arguments(["status", scene.task(), "--json", "--state-dir", &state])
         .finish()
         .await?
         .succeeded()?;
     Ok(serde_json::from_str(&outcome.stdout)?)
 }
 
-async fn following(scene: &Scene<'_>) -> Result<Running> {
+async fn following(scene: &impl Place) -> Result<Running> {
     let mut running = scene.follow().argument("--check-changes").start()?;
     running.phase("streaming").await?;
     Ok(running)
@@ -124,9 +123,38 @@ async fn nothing_is_wrong_under_constant_writes_on_mariadb() -> Result<()> {
     quiet(&Scene::mariadb("check_changes_mariadb").await?).await
 }
 
-async fn quiet(scene: &Scene<'_>) -> Result<()> {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_wrong_under_constant_writes_to_mysql() -> Result<()> {
+    quiet(&MysqlScene::new(test_kit::mysql()?, test_kit::mysql()?, "check_to_mysql").await?).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_somebody_else_changes_in_mariadb_are_told() -> Result<()> {
+    let scene = MysqlScene::new(test_kit::mysql()?, test_kit::mariadb()?, "check_to_mariadb").await?;
     scene.execute(TABLES).await?;
-    let writers = Writers::start(&scene.source_url(), 4, Duration::from_millis(4), transaction);
+    let mut running = following(&scene).await?;
+    scene
+        .execute_on_target(["CREATE TRIGGER spoil BEFORE UPDATE ON numbers FOR EACH ROW \
+             SET NEW.other = IF(NEW.other = 'poison', 'poison ', NEW.other)"])
+        .await?;
+    scene
+        .execute([
+            "UPDATE numbers SET other = 'poison' WHERE id = 50",
+            "UPDATE numbers SET other = 'fine' WHERE id = 60",
+            "UPDATE texts SET code = 'É20', n = 7 WHERE code = 'é20'",
+        ])
+        .await?;
+    let event = running.event(|event| event["event"] == "difference").await?;
+    assert_eq!((&event["key"]["id"], &event["kind"]), (&"50".into(), &"different".into()), "{event}");
+    let seen = all_checked(&scene).await?;
+    assert_eq!(number(&seen, "wrong"), 1, "{seen}");
+    stopped(running, 4).await?;
+    Ok(())
+}
+
+async fn quiet(scene: &impl Place) -> Result<()> {
+    scene.execute(TABLES).await?;
+    let writers = Writers::start(&scene.urls().0, 4, Duration::from_millis(4), transaction);
     let running = following(scene).await?;
     writers.commit_more(400).await?;
     // The structure changes, and what is compared with it.
@@ -144,7 +172,10 @@ async fn quiet(scene: &Scene<'_>) -> Result<()> {
     ensure!(number(&seen, "not_checked") == 0, "{seen}");
     // Each of the 27,000 rows of `big`, at its insert, its update, or both.
     ensure!(number(&seen, "checked") > 28_000, "{seen}");
-    assert_eq!(seen["check"]["tables_without_key"], serde_json::json!([format!("{}.loose", scene.name())]));
+    assert_eq!(
+        seen["check"]["tables_without_key"],
+        serde_json::json!([format!("{}.loose", scene.source_name())])
+    );
     let outcome = stopped(running, 130).await?;
     let last = outcome.last("progress")?;
     assert_eq!((number(last, "wrong"), number(last, "objects_amiss")), (0, 0), "{last}");

@@ -13,8 +13,7 @@ use e2e::{MysqlScene, Outcome, Run, Scene};
 use serde_json::Value;
 use test_kit::{mariadb, mysql};
 
-use place::Place;
-pub(crate) use place::check;
+pub(crate) use place::{Place, check};
 
 /// What a check said; `code` is its exit code.
 pub(crate) async fn report(run: Run, code: i32) -> Result<Value> {

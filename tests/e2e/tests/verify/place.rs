@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use e2e::{MysqlScene, Run, Scene};
+use mysql_async::prelude::Queryable as _;
 
 /// A source, a target and a task between them.
 pub(crate) trait Place {
@@ -19,6 +20,10 @@ pub(crate) trait Place {
     async fn execute<S: AsRef<str>>(&self, statements: impl IntoIterator<Item = S>) -> Result<()>;
     /// Runs a statement in the target's database.
     async fn on_target(&self, statement: &str) -> Result<()>;
+    /// Name of the source's database.
+    fn source_name(&self) -> &str;
+    /// Counts rows of the target, of a table and a condition.
+    async fn count(&self, what: &str) -> Result<u64>;
     /// Compares both sides by another way than the engine's.
     async fn require_equal(&self) -> Result<()>;
     /// A statement that deletes one of several equal rows.
@@ -76,6 +81,14 @@ impl Place for Scene<'_> {
         self.target().await?.batch_execute(&in_schema).await.context(in_schema)
     }
 
+    fn source_name(&self) -> &str {
+        self.name()
+    }
+
+    async fn count(&self, what: &str) -> Result<u64> {
+        Ok(self.value(&format!("SELECT count(*)::text FROM {}.{what}", self.name())).await?.parse()?)
+    }
+
     async fn require_equal(&self) -> Result<()> {
         Scene::require_equal(self).await
     }
@@ -128,6 +141,17 @@ impl Place for MysqlScene<'_> {
 
     async fn on_target(&self, statement: &str) -> Result<()> {
         self.execute_on_target([statement]).await
+    }
+
+    fn source_name(&self) -> &str {
+        self.name()
+    }
+
+    async fn count(&self, what: &str) -> Result<u64> {
+        let mut target = self.target().await?;
+        let count = target.query_first(format!("SELECT COUNT(*) FROM {what}")).await?;
+        target.disconnect().await?;
+        count.context("no answer")
     }
 
     async fn require_equal(&self) -> Result<()> {
