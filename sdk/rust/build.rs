@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir("wit")?;
     let out = env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
-    for world in ["planner", "transformer", "plugin"] {
+    for world in ["planner", "object-planner", "transformer", "plugin"] {
         let id = resolve.select_world(&[package], Some(world))?;
         let section = wit_component::metadata::encode(&resolve, id, StringEncoding::UTF8, None, false)?;
         fs::write(Path::new(&out).join(world), section)?;

@@ -42,6 +42,10 @@ pub enum Failpoint {
     StructureCommitted,
     /// Identity columns are set.
     IdentitiesSet,
+    /// Views, routines and events are created.
+    ObjectsCreated,
+    /// A view, trigger, routine or event was created; that it was is not on record.
+    ObjectCreated,
     /// A part of a table was compared and is on record.
     PartCompared,
     /// Wrong rows are mended, not committed.
@@ -69,6 +73,9 @@ impl Failpoint {
         Self::IdentitiesSet,
     ];
 
+    /// Those that a run gets to whose source has views, triggers, routines or events that the target takes.
+    pub const OF_OBJECTS: [Self; 2] = [Self::ObjectsCreated, Self::ObjectCreated];
+
     /// Those that a check gets to.
     pub const OF_A_CHECK: [Self; 2] = [Self::PartCompared, Self::RowsMended];
 
@@ -91,6 +98,8 @@ impl Failpoint {
             Self::StructureChanged => "structure-changed",
             Self::StructureCommitted => "structure-committed",
             Self::IdentitiesSet => "identities-set",
+            Self::ObjectsCreated => "objects-created",
+            Self::ObjectCreated => "object-created",
             Self::PartCompared => "part-compared",
             Self::RowsMended => "rows-mended",
         }

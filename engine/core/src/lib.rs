@@ -17,6 +17,7 @@ pub mod finding;
 pub mod json_form;
 pub mod logical;
 pub mod message;
+pub mod object;
 pub mod plan;
 pub mod position;
 pub mod ranges;

@@ -11,6 +11,7 @@ use crate::cut_over::WriteState;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::Finding;
+use crate::object::DatabaseObject;
 use crate::position::{Position, Watermarks};
 use crate::schema::TableSchema;
 use crate::selection::Selection;
@@ -155,6 +156,17 @@ pub trait Source: Send + Sync {
 
     /// The base tables of the selection, by name.
     async fn catalog(&self, selection: &Selection) -> Result<Vec<TableSchema>>;
+
+    /// The views, triggers, routines and events of the selection, by kind and in the order in which they
+    /// can be created, as far as the source tells; and a warning for each that can't be read.
+    async fn objects(&self, _selection: &Selection) -> Result<(Vec<DatabaseObject>, Vec<Finding>)> {
+        Ok((Vec::new(), Vec::new()))
+    }
+
+    /// Accounts and what they may do in the selection, a note for each. None of it is copied.
+    async fn accounts(&self, _selection: &Selection) -> Result<Vec<Finding>> {
+        Ok(Vec::new())
+    }
 
     /// A position every transaction in which is visible to a read that begins after this call.
     async fn low_watermark(&self) -> Result<Position>;

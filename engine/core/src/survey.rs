@@ -11,4 +11,6 @@ pub struct Needs {
     pub bytes: Option<u64>,
     /// Whether changes are to be followed.
     pub online: bool,
+    /// Whether objects other than tables are planned, and so told of elsewhere.
+    pub objects_planned: bool,
 }

@@ -15,6 +15,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::examine::{Examiner, Repairer, RowForm};
 use crate::finding::Finding;
+use crate::object::TargetObject;
 use crate::plan::TargetTable;
 use crate::position::{Position, Watermarks};
 use crate::schema::TableName;
@@ -311,6 +312,36 @@ pub trait Target: Send + Sync {
         Ok(None)
     }
 
+    /// Whether it can have a source's views, triggers, routines and events. If not they stay behind, and the
+    /// methods for them are not called.
+    fn takes_objects(&self) -> bool {
+        false
+    }
+
+    /// Checks whether the objects can be created: accounts, rights, settings, and what is there already under
+    /// their names. A failed finding for what stands in the way of a task. Writes nothing, needs no claim.
+    async fn check_objects(&self, _task: &str, _objects: &[TargetObject]) -> Result<Vec<Finding>> {
+        Err(no_objects(self.endpoint()))
+    }
+
+    /// Creates those that aren't there, as [`create_tables`](Self::create_tables) does tables: one that exists
+    /// and is neither the task's own nor the very same is an error. Events don't run until they are
+    /// [let](Self::enable_events). A warning for each that the target refuses, which is not there then.
+    async fn create_objects(&self, _objects: &[TargetObject]) -> Result<Vec<Finding>> {
+        Err(no_objects(self.endpoint()))
+    }
+
+    /// Removes the triggers that the task has created, since changes are going to be applied again.
+    async fn withdraw_triggers(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Has the events that the task has created run, those that do in the source; how many these are. Needs
+    /// no claim, since a task that was cut over has none.
+    async fn enable_events(&self, _task: &str) -> Result<u64> {
+        Ok(0)
+    }
+
     /// Opens a connection for rows that were set aside.
     async fn open_mender(&self) -> Result<Box<dyn Mender>>;
 
@@ -348,4 +379,12 @@ fn not_compared(endpoint: &Endpoint) -> Error {
 fn not_cut_over(endpoint: &Endpoint) -> Error {
     Error::new(ErrorKind::Precondition, "a task with this kind of target can't be cut over by the engine")
         .at("target", format_args!("{} {}", endpoint.engine, endpoint.version))
+}
+
+fn no_objects(endpoint: &Endpoint) -> Error {
+    Error::new(
+        ErrorKind::Precondition,
+        "a target of this kind can't have the source's views, triggers, routines and events",
+    )
+    .at("target", format_args!("{} {}", endpoint.engine, endpoint.version))
 }

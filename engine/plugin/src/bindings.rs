@@ -18,10 +18,10 @@
 pub(crate) mod contract {
     wasmtime::component::bindgen!({
         path: "../../wit",
-        world: "migration:plugin/plugin",
+        world: "migration:plugin/complete",
     });
 
-    pub(crate) use exports::migration::plugin::{conflicts, ddl, lifecycle, planning, transform};
+    pub(crate) use exports::migration::plugin::{conflicts, ddl, lifecycle, objects, planning, transform};
     pub(crate) use migration::plugin::{logging, types};
 }
 

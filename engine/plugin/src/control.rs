@@ -1,12 +1,13 @@
 //! The instance that plans and decides; one per plugin and task.
 
 use engine_core::endpoint::Endpoint;
+use engine_core::object::{DatabaseObject, Definer, ObjectAction, ObjectMapping};
 use engine_core::plan::{Scalar, StagePlan};
 use engine_core::schema::{TableName, TableSchema};
 use engine_core::{Error, ErrorKind, Result};
 use wasmtime::Store;
 
-use crate::bindings::contract::{conflicts, ddl};
+use crate::bindings::contract::{conflicts, ddl, objects};
 use crate::convert::{self, plan, schema};
 use crate::host::Host;
 use crate::instance::{Exported, Instance};
@@ -153,6 +154,49 @@ impl Control {
                 let what = "the plugin can't map a change of structure";
                 convert::plugin_error(refusal, self.plugin.name(), what).at("position", &event.position)
             })
+    }
+
+    /// Asks what becomes of a view, a trigger, a routine or an event; `None` when the plugin has no say.
+    pub fn map_object(
+        &mut self,
+        object: &DatabaseObject,
+        source: &Endpoint,
+        target: &Endpoint,
+    ) -> Result<Option<ObjectAction>> {
+        let asked = objects::DatabaseObject {
+            kind: object.kind.name().to_owned(),
+            namespace: object.name.namespace.clone(),
+            name: object.name.name.clone(),
+            table: object.table.clone(),
+            definer: object.definer.clone(),
+            definition: object.definition.clone(),
+            environment: object.environment.clone(),
+        };
+        let (source, target) = (schema::endpoint(source), schema::endpoint(target));
+        let answer = self
+            .call(|exported, store| match exported.objects {
+                Some(guest) => guest.call_map_object(store, &asked, &source, &target).map(Some),
+                None => Ok(None),
+            })
+            .map_err(|error| error.at("object", &object.name))?;
+        let Some(answer) = answer else { return Ok(None) };
+        let action = answer.map_err(|refusal| {
+            convert::plugin_error(refusal, self.plugin.name(), "the plugin can't map an object")
+                .at("object", &object.name)
+        })?;
+        Ok(Some(match action {
+            objects::ObjectAction::LeaveOut(why) => ObjectAction::LeaveOut(why),
+            objects::ObjectAction::Copy(mapping) => ObjectAction::Copy(ObjectMapping {
+                namespace: mapping.namespace,
+                definition: mapping.definition,
+                definer: match mapping.definer {
+                    objects::ObjectDefiner::Keep => Definer::Keep,
+                    objects::ObjectDefiner::Account => Definer::Account,
+                    objects::ObjectDefiner::Invoker => Definer::Invoker,
+                },
+                environment: mapping.environment,
+            }),
+        }))
     }
 
     /// Asks about rows that the target already has; one answer per conflict, in order.

@@ -71,7 +71,7 @@ impl PluginEngine {
         }
         let engine = Engine::new(&config).map_err(internal("WebAssembly can't be run on this machine"))?;
         let mut linker = Linker::new(&engine);
-        contract::Plugin::add_to_linker::<Host, HasSelf<Host>>(&mut linker, |host| host)
+        contract::Complete::add_to_linker::<Host, HasSelf<Host>>(&mut linker, |host| host)
             .map_err(internal("the plugin contract can't be linked"))?;
         let ticker = start_ticker(&engine)?;
         Ok(Self { inner: Arc::new(Inner { engine, linker, limits, _ticker: ticker }) })

@@ -42,9 +42,13 @@ impl Interfaces {
             .map(String::as_str)
     }
 
-    /// The smallest world of the contract that the exports fill: `planner`, `transformer` or `plugin`.
+    /// The smallest world of the contract that the exports fill: `planner`, `object-planner`, `transformer`,
+    /// `plugin` or `complete`.
     pub fn world(&self) -> &'static str {
-        if self.has("conflicts") || self.has("ddl") {
+        let more = ["transform", "conflicts", "ddl"].into_iter().any(|name| self.has(name));
+        if self.has("objects") {
+            if more { "complete" } else { "object-planner" }
+        } else if self.has("conflicts") || self.has("ddl") {
             "plugin"
         } else if self.has("transform") {
             "transformer"

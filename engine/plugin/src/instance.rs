@@ -5,7 +5,7 @@ use std::time::Duration;
 use wasmtime::component::{ComponentExportIndex, Func, Instance as WasmInstance, InstancePre};
 use wasmtime::{Store, UpdateDeadline};
 
-use crate::bindings::contract::{conflicts, ddl, lifecycle, planning};
+use crate::bindings::contract::{conflicts, ddl, lifecycle, objects, planning};
 use crate::convert;
 use crate::deadline::{Deadline, ticks};
 use crate::engine::Limits;
@@ -20,6 +20,7 @@ pub(crate) struct Exports {
     pub(crate) planning: planning::GuestIndices,
     pub(crate) conflicts: Option<conflicts::GuestIndices>,
     pub(crate) ddl: Option<ddl::GuestIndices>,
+    pub(crate) objects: Option<objects::GuestIndices>,
     pub(crate) transform: Option<RowExports>,
 }
 
@@ -46,6 +47,7 @@ pub(crate) struct Instance {
     pub(crate) planning: planning::Guest,
     pub(crate) conflicts: Option<conflicts::Guest>,
     pub(crate) ddl: Option<ddl::Guest>,
+    pub(crate) objects: Option<objects::Guest>,
     pub(crate) rows: Option<RowFunctions>,
 }
 
@@ -76,7 +78,7 @@ impl Instance {
             Err(error) => return Err(failed(error, &mut store)),
         };
         let loaded = load(exports, &mut store, &instance);
-        let (lifecycle, planning, conflicts, ddl, rows) = match loaded {
+        let (lifecycle, planning, conflicts, ddl, objects, rows) = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {
                 return Err(Error::new(ErrorKind::Plugin, "the plugin doesn't fit the contract")
@@ -93,6 +95,7 @@ impl Instance {
             planning,
             conflicts,
             ddl,
+            objects,
             rows,
         })
     }
@@ -131,6 +134,7 @@ impl Instance {
             planning: &self.planning,
             conflicts: self.conflicts.as_ref(),
             ddl: self.ddl.as_ref(),
+            objects: self.objects.as_ref(),
             rows: self.rows,
         };
         call(&exported, &mut self.store)
@@ -144,6 +148,7 @@ pub(crate) struct Exported<'a> {
     pub(crate) planning: &'a planning::Guest,
     pub(crate) conflicts: Option<&'a conflicts::Guest>,
     pub(crate) ddl: Option<&'a ddl::Guest>,
+    pub(crate) objects: Option<&'a objects::Guest>,
     pub(crate) rows: Option<RowFunctions>,
 }
 
@@ -154,8 +159,14 @@ fn arm(store: &mut Store<Host>, budget: Duration) {
     store.set_epoch_deadline(ticks(budget));
 }
 
-type Loaded =
-    (lifecycle::Guest, planning::Guest, Option<conflicts::Guest>, Option<ddl::Guest>, Option<RowFunctions>);
+type Loaded = (
+    lifecycle::Guest,
+    planning::Guest,
+    Option<conflicts::Guest>,
+    Option<ddl::Guest>,
+    Option<objects::Guest>,
+    Option<RowFunctions>,
+);
 
 fn load(exports: &Exports, store: &mut Store<Host>, instance: &WasmInstance) -> wasmtime::Result<Loaded> {
     let lifecycle = exports.lifecycle.load(&mut *store, instance)?;
@@ -163,6 +174,7 @@ fn load(exports: &Exports, store: &mut Store<Host>, instance: &WasmInstance) -> 
     let conflicts =
         exports.conflicts.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?;
     let ddl = exports.ddl.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?;
+    let objects = exports.objects.as_ref().map(|indices| indices.load(&mut *store, instance)).transpose()?;
     let mut function = |index: ComponentExportIndex| {
         instance
             .get_func(&mut *store, index)
@@ -177,5 +189,5 @@ fn load(exports: &Exports, store: &mut Store<Host>, instance: &WasmInstance) -> 
     if let Some(rows) = rows {
         crate::row_calls::check(&rows, store)?;
     }
-    Ok((lifecycle, planning, conflicts, ddl, rows))
+    Ok((lifecycle, planning, conflicts, ddl, objects, rows))
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use wasmtime::component::{Component, InstancePre};
 
-use crate::bindings::contract::{conflicts, ddl, lifecycle, planning};
+use crate::bindings::contract::{conflicts, ddl, lifecycle, objects, planning};
 use crate::engine::{Limits, PluginEngine};
 use crate::host::{Host, Log};
 use crate::inspect::{self, Interfaces};
@@ -98,6 +98,11 @@ impl Plugin {
                 .then(|| ddl::GuestIndices::new(&prepared))
                 .transpose()
                 .map_err(unfit)?,
+            objects: interfaces
+                .has("objects")
+                .then(|| objects::GuestIndices::new(&prepared))
+                .transpose()
+                .map_err(unfit)?,
             transform: interfaces
                 .full_name("transform")
                 .map(|name| row_exports(&component, name))
@@ -181,6 +186,11 @@ impl Plugin {
     /// Whether it translates schema changes.
     pub fn maps_ddl(&self) -> bool {
         self.inner.exports.ddl.is_some()
+    }
+
+    /// Whether it maps views, triggers, routines and events.
+    pub fn maps_objects(&self) -> bool {
+        self.inner.exports.objects.is_some()
     }
 
     pub(crate) fn limits(&self) -> &Limits {

@@ -7,7 +7,7 @@
 
 wit_bindgen::generate!({
     path: "wit",
-    world: "plugin",
+    world: "complete",
     pub_export_macro: true,
     generate_all,
     additional_derives: [PartialEq],

@@ -3,24 +3,36 @@
 /// Makes a type the plugin of this crate: exports the functions that the host calls.
 ///
 /// - `export_plugin!(MyPlugin)` exports a [`Planner`](crate::Planner): no row enters the plugin.
+/// - `export_plugin!(MyPlugin: ObjectMapper)` also has a say in views, triggers, routines and events, an
+///   [`ObjectMapper`](crate::ObjectMapper).
 /// - `export_plugin!(MyPlugin: Transformer)` adds row code, a [`Transformer`](crate::Transformer).
-/// - `export_plugin!(MyPlugin: Transformer + ConflictResolver + DdlMapper)` exports everything.
+/// - `export_plugin!(MyPlugin: Transformer + ConflictResolver + DdlMapper)` exports everything
+///   about rows.
 ///
-/// These are the worlds `planner`, `transformer` and `plugin` of the contract. To be used once, at
+/// These are the worlds `planner`, `object-planner`, `transformer` and `plugin` of the contract. To be used once, at
 /// the root of a crate of type `cdylib`. Compiled for anything but WebAssembly it checks types and
 /// exports nothing.
 #[macro_export]
 macro_rules! export_plugin {
     ($plugin:ident) => {
-        $crate::__export!($plugin, PLANNER, {
-            fn open_table(
-                _: $crate::TableId,
-                _: $crate::TableSchema,
-                _: $crate::TablePlan,
-            ) -> ::core::result::Result<(), $crate::PluginError> {
-                Ok(())
+        $crate::__export_planner!($plugin, PLANNER, {});
+    };
+    ($plugin:ident: ObjectMapper) => {
+        $crate::__export_planner!($plugin, OBJECT_PLANNER, {
+            use $crate::bindings::exports::migration::plugin::objects;
+            impl objects::Guest for Exports {
+                fn map_object(
+                    object: $crate::DatabaseObject,
+                    source: $crate::Endpoint,
+                    target: $crate::Endpoint,
+                ) -> ::core::result::Result<$crate::ObjectAction, $crate::PluginError> {
+                    INSTANCE.with(|instance| instance.map_object(&object, &source, &target))
+                }
             }
-            fn close_table(_: $crate::TableId) {}
+            #[cfg(target_arch = "wasm32")]
+            $crate::bindings::exports::migration::plugin::objects::__export_migration_plugin_objects_0_1_0_cabi!(
+                Exports with_types_in $crate::bindings::exports::migration::plugin::objects
+            );
         });
     };
     ($plugin:ident: Transformer) => {
@@ -52,6 +64,25 @@ macro_rules! export_plugin {
             $crate::bindings::exports::migration::plugin::ddl::__export_migration_plugin_ddl_0_1_0_cabi!(
                 Exports with_types_in $crate::bindings::exports::migration::plugin::ddl
             );
+        });
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_planner {
+    ($plugin:ident, $world:ident, {$($more:tt)*}) => {
+        $crate::__export!($plugin, $world, {
+            fn open_table(
+                _: $crate::TableId,
+                _: $crate::TableSchema,
+                _: $crate::TablePlan,
+            ) -> ::core::result::Result<(), $crate::PluginError> {
+                Ok(())
+            }
+            fn close_table(_: $crate::TableId) {}
+        } {
+            $($more)*
         });
     };
 }

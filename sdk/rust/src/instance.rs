@@ -7,10 +7,10 @@ use crate::batch::Batch;
 use crate::bindings::exports::migration::plugin::transform as contract;
 use crate::log::install_panic_hook;
 use crate::output::Output;
-use crate::plugin::{ConflictResolver, DdlMapper, Planner, Transformer};
+use crate::plugin::{ConflictResolver, DdlMapper, ObjectMapper, Planner, Transformer};
 use crate::{
-    DdlAction, DdlEvent, Description, Endpoint, PluginError, RowConflict, RowResolution, RunContext, TableId,
-    TablePlan, TableSchema,
+    DatabaseObject, DdlAction, DdlEvent, Description, Endpoint, ObjectAction, PluginError, RowConflict,
+    RowResolution, RunContext, TableId, TablePlan, TableSchema,
 };
 
 /// The plugin once configured.
@@ -64,6 +64,19 @@ impl<P: Planner> Instance<P> {
         P: DdlMapper,
     {
         self.with(|plugin| plugin.map_ddl(event, target))
+    }
+
+    /// See the contract's `objects.map-object`.
+    pub fn map_object(
+        &self,
+        object: &DatabaseObject,
+        source: &Endpoint,
+        target: &Endpoint,
+    ) -> Result<ObjectAction, PluginError>
+    where
+        P: ObjectMapper,
+    {
+        self.with(|plugin| plugin.map_object(object, source, target))
     }
 
     fn with<T>(&self, call: impl FnOnce(&P) -> Result<T, PluginError>) -> Result<T, PluginError> {

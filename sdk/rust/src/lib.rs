@@ -180,10 +180,13 @@ pub use bindings::migration::plugin::types;
 pub use bindings::exports::migration::plugin::conflicts::{RowConflict, RowResolution};
 pub use bindings::exports::migration::plugin::ddl::{DdlAction, DdlEvent};
 pub use bindings::exports::migration::plugin::lifecycle::{Description, RunContext};
+pub use bindings::exports::migration::plugin::objects::{
+    DatabaseObject, ObjectAction, ObjectDefiner, ObjectMapping,
+};
 pub use failure::RowFailure;
 pub use planning::{
     Calls, ColumnMapping, ColumnRule, ConflictPolicy, Disposition, ExtraColumn, ExtraSource, Finding,
     NativeOp, RowErrorPolicy, Severity, TablePlan, TargetTable, WriteColumn,
 };
-pub use plugin::{ConflictResolver, DdlMapper, NoConfig, Planner, Transformer};
+pub use plugin::{ConflictResolver, DdlMapper, NoConfig, ObjectMapper, Planner, Transformer};
 pub use types::{ColumnSchema, Endpoint, LogicalType, PluginError, Scalar, TableId, TableSchema};

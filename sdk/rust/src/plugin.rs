@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 use crate::batch::{Batch, Row};
 use crate::output::{Output, RowOutput};
 use crate::{
-    DdlAction, DdlEvent, Description, Endpoint, PluginError, RowConflict, RowFailure, RowResolution,
-    RunContext, TablePlan, TableSchema,
+    DatabaseObject, DdlAction, DdlEvent, Description, Endpoint, ObjectAction, PluginError, RowConflict,
+    RowFailure, RowResolution, RunContext, TablePlan, TableSchema,
 };
 
 /// Configuration of a plugin that takes none.
@@ -118,4 +118,18 @@ pub trait DdlMapper: Planner {
     /// # Errors
     /// Any [`PluginError`] stops the task.
     fn map_ddl(&self, event: &DdlEvent, target: &Endpoint) -> Result<DdlAction, PluginError>;
+}
+
+/// Decides about views, triggers, functions, procedures and events.
+pub trait ObjectMapper: Planner {
+    /// One object. Of several plugins in a chain the first that is an `ObjectMapper` decides.
+    ///
+    /// # Errors
+    /// Any [`PluginError`] stops the task.
+    fn map_object(
+        &self,
+        object: &DatabaseObject,
+        source: &Endpoint,
+        target: &Endpoint,
+    ) -> Result<ObjectAction, PluginError>;
 }

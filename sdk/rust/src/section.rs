@@ -9,3 +9,6 @@ pub const TRANSFORMER: &[u8; include_bytes!(concat!(env!("OUT_DIR"), "/transform
 /// World `plugin`.
 pub const PLUGIN: &[u8; include_bytes!(concat!(env!("OUT_DIR"), "/plugin")).len()] =
     include_bytes!(concat!(env!("OUT_DIR"), "/plugin"));
+/// World `object-planner`.
+pub const OBJECT_PLANNER: &[u8; include_bytes!(concat!(env!("OUT_DIR"), "/object-planner")).len()] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/object-planner"));
