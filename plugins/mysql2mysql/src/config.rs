@@ -34,8 +34,45 @@ pub(crate) struct Config {
     pub(crate) include: Vec<String>,
     /// Tables to leave out, likewise; stronger than `include`.
     pub(crate) exclude: Vec<String>,
+    /// Views, triggers, functions, procedures and events.
+    pub(crate) objects: Objects,
     /// Exceptions per table, by "database.table".
     pub(crate) tables: BTreeMap<String, TableOverride>,
+}
+
+/// What becomes of views, triggers, functions, procedures and events.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Objects {
+    /// Whether they are copied.
+    pub(crate) copy: bool,
+    /// With whose rights they run: "keep" has the account that they have in the source, which the target
+    /// must know; "account" the one that the engine logs in with; "invoker" whoever uses them, where that
+    /// is possible, else as "account".
+    pub(crate) definer: Definer,
+    /// Objects to leave out, as "database.name" with * for any characters.
+    pub(crate) exclude: Vec<String>,
+}
+
+impl Default for Objects {
+    fn default() -> Self {
+        Self { copy: true, definer: Definer::default(), exclude: Vec::new() }
+    }
+}
+
+/// With whose rights an object runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Definer {
+    /// Those of the account that it has in the source.
+    #[default]
+    Keep,
+    /// Those of the account that the engine logs in with.
+    Account,
+    /// Those of whoever uses it.
+    Invoker,
 }
 
 /// Exceptions for one table.

@@ -6,10 +6,14 @@ mod config;
 mod default;
 mod flavor;
 mod naming;
+mod object;
 mod table;
 mod types;
 
-use migration_sdk::{Description, Endpoint, Planner, PluginError, RunContext, TablePlan, TableSchema};
+use migration_sdk::{
+    DatabaseObject, Description, Endpoint, ObjectAction, ObjectMapper, Planner, PluginError, RunContext,
+    TablePlan, TableSchema,
+};
 
 use config::Config;
 
@@ -47,7 +51,18 @@ impl Planner for Mysql2mysql {
     }
 }
 
-migration_sdk::export_plugin!(Mysql2mysql);
+impl ObjectMapper for Mysql2mysql {
+    fn map_object(
+        &self,
+        object: &DatabaseObject,
+        source: &Endpoint,
+        target: &Endpoint,
+    ) -> Result<ObjectAction, PluginError> {
+        Ok(object::map(&self.config, object, source, target))
+    }
+}
+
+migration_sdk::export_plugin!(Mysql2mysql: ObjectMapper);
 
 #[cfg(test)]
 mod tests;

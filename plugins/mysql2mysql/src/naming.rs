@@ -7,9 +7,21 @@ use crate::config::{Config, TableOverride};
 /// Whether the table is among those the user asked for.
 pub(crate) fn selected(config: &Config, table: &TableSchema) -> bool {
     let name = format!("{}.{}", table.namespace, table.name);
-    let any =
-        |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern.as_bytes(), name.as_bytes()));
-    (config.include.is_empty() || any(&config.include)) && !any(&config.exclude)
+    (config.include.is_empty() || is_one_of(&config.include, &name)) && !is_one_of(&config.exclude, &name)
+}
+
+/// Whether one of the patterns matches `name`.
+pub(crate) fn is_one_of(patterns: &[String], name: &str) -> bool {
+    patterns.iter().any(|pattern| matches(pattern.as_bytes(), name.as_bytes()))
+}
+
+/// The database in the target of one in the source.
+pub(crate) fn database(config: &Config, namespace: &str, target: &Endpoint) -> String {
+    let of_url = || {
+        let named = target.attributes.iter().find(|(name, _)| name == "database");
+        named.map(|(_, database)| database.clone())
+    };
+    config.databases.get(namespace).cloned().or_else(of_url).unwrap_or_else(|| namespace.to_owned())
 }
 
 /// The table's name in the target: as configured, else in the database that the target's URL names,
@@ -20,13 +32,8 @@ pub(crate) fn target(
     exception: &TableOverride,
     target: &Endpoint,
 ) -> TargetTable {
-    let configured = exception.database.clone().or_else(|| config.databases.get(&table.namespace).cloned());
-    let of_url = || {
-        let named = target.attributes.iter().find(|(name, _)| name == "database");
-        named.map(|(_, database)| database.clone())
-    };
     TargetTable {
-        namespace: configured.or_else(of_url).unwrap_or_else(|| table.namespace.clone()),
+        namespace: exception.database.clone().unwrap_or_else(|| database(config, &table.namespace, target)),
         name: exception.name.clone().unwrap_or_else(|| table.name.clone()),
     }
 }
