@@ -14,6 +14,8 @@
 //! | `reader` | the rows of a chunk, straight into column vectors |
 //! | `binlog` | the log's events, into sets of changes |
 //! | `ddl` | statements of structure, into tables as they are after them |
+//! | `objects` | views, triggers, routines and events, as statements |
+//! | `accounts` | who may do what, for a list |
 //! | `watermark` | what a read contains, as positions |
 //! | `replica` | reading from a replica while its primary is followed |
 //! | `target` | everything that writes; of the above it shares connections, server, errors, and SQL |
@@ -55,6 +57,7 @@
 //! an event or column type that it doesn't know, a table that is not what it was, rows changed by
 //! statement, an image without all columns, a purged log, a checksum that is wrong.
 
+mod accounts;
 mod binlog;
 mod catalog;
 pub mod charset;
@@ -65,6 +68,7 @@ mod ddl;
 pub mod error;
 mod freeze;
 mod load;
+mod objects;
 mod reader;
 mod replica;
 pub mod server;

@@ -8,6 +8,7 @@ use engine_core::change::SchemaChange;
 use engine_core::cut_over::WriteState;
 use engine_core::endpoint::{Endpoint, EndpointUrl};
 use engine_core::finding::Finding;
+use engine_core::object::DatabaseObject;
 use engine_core::position::Position;
 use engine_core::schema::TableSchema;
 use engine_core::selection::Selection;
@@ -27,7 +28,7 @@ use crate::connect::Connector;
 use crate::reader::ChunkReader;
 use crate::replica::{self, ReplicaState};
 use crate::server::Server;
-use crate::{catalog, checks, ddl, freeze, load, survey, watermark};
+use crate::{accounts, catalog, checks, ddl, freeze, load, objects, survey, watermark};
 
 /// A MySQL or MariaDB server to read from.
 pub struct MysqlSource {
@@ -105,6 +106,16 @@ impl Source for MysqlSource {
 
     async fn catalog(&self, selection: &Selection) -> Result<Vec<TableSchema>> {
         on_control!(self, conn => catalog::read(conn, &self.server, selection))
+    }
+
+    async fn objects(&self, selection: &Selection) -> Result<(Vec<DatabaseObject>, Vec<Finding>)> {
+        // Not the shared connection: another database is selected on it then.
+        let mut conn = self.connector.open().await?;
+        objects::read(&mut conn, &self.server, &self.charsets, selection).await
+    }
+
+    async fn accounts(&self, selection: &Selection) -> Result<Vec<Finding>> {
+        on_control!(self, conn => accounts::list(conn, &self.server, selection))
     }
 
     async fn low_watermark(&self) -> Result<Position> {

@@ -1,6 +1,7 @@
 //! What is worth knowing of a source before a task begins, and doesn't stand in its way.
 
 mod objects;
+mod structure;
 
 use engine_core::Result;
 use engine_core::finding::{Finding, Severity};
@@ -36,7 +37,10 @@ pub(crate) async fn run(
         findings.extend(prepared_transactions(conn).await);
         findings.extend(long_transactions(conn).await);
     }
-    findings.extend(objects::left_behind(conn, &selection, &scope).await?);
+    findings.extend(structure::left_behind(conn, server, &selection, &scope).await?);
+    if !needs.objects_planned {
+        findings.extend(objects::left_behind(conn, &selection, &scope).await?);
+    }
     Ok(findings)
 }
 
