@@ -13,6 +13,7 @@
 //! | `ddl`, `create`, `existing`, `index` | tables, and the indexes and foreign keys built after the load |
 //! | `structure` | the record of the source's tables |
 //! | `evolve`, `alter` | changes of structure, which commit statement by statement |
+//! | `objects` | views, triggers, routines and events |
 //! | `check`, `grants` | whether server and account can take the plan |
 //! | `row_form`, `examiner`, `repairer`, `inspect` | reading back what is there, and mending it |
 //!
@@ -45,6 +46,7 @@ mod lanes;
 mod layout;
 mod literal;
 mod loader;
+mod objects;
 mod repairer;
 mod row_form;
 mod rows;
@@ -59,6 +61,7 @@ use engine_core::endpoint::{Endpoint, EndpointUrl, FULLTEXT_AND_SPATIAL, INDEX_K
 use engine_core::examine::{Examiner, Repairer, RowForm};
 use engine_core::failpoint::Failpoint;
 use engine_core::finding::Finding;
+use engine_core::object::TargetObject;
 use engine_core::plan::TargetTable;
 use engine_core::position::Position;
 use engine_core::structure::{Evolution, RecordedTable};
@@ -239,6 +242,26 @@ impl Target for MysqlTarget {
 
     async fn cut_over(&self, task: &str) -> Result<Option<CutOver>> {
         cut_over::read(&mut self.connections.open().await?, task).await
+    }
+
+    fn takes_objects(&self) -> bool {
+        true
+    }
+
+    async fn check_objects(&self, task: &str, objects: &[TargetObject]) -> Result<Vec<Finding>> {
+        objects::check(&self.connections, task, objects).await
+    }
+
+    async fn create_objects(&self, objects: &[TargetObject]) -> Result<Vec<Finding>> {
+        objects::create(&self.connections, &self.claimed()?, objects).await
+    }
+
+    async fn withdraw_triggers(&self) -> Result<()> {
+        objects::withdraw_triggers(&self.connections, &self.claimed()?).await
+    }
+
+    async fn enable_events(&self, task: &str) -> Result<u64> {
+        objects::enable_events(&self.connections, task).await
     }
 
     async fn open_mender(&self) -> Result<Box<dyn Mender>> {

@@ -12,6 +12,7 @@ use super::existing;
 use super::failure::translate;
 use super::grants::Grants;
 use super::layout::TableLayout;
+use super::objects;
 use super::session::Session;
 use crate::server::{Flavor, Server};
 use crate::sql;
@@ -41,7 +42,7 @@ pub(super) async fn check(
     findings.extend(foreign_tables(session, server, task, tables).await?);
     findings.extend(privileges(session, tables).await?);
     if online {
-        findings.extend(triggers(session, tables).await?);
+        findings.extend(triggers(session, task, tables).await?);
     }
     Ok(findings)
 }
@@ -232,7 +233,9 @@ async fn privileges(session: &mut Session, tables: &[Arc<TargetTable>]) -> Resul
     Ok(findings)
 }
 
-async fn triggers(session: &mut Session, tables: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
+async fn triggers(session: &mut Session, task: &str, tables: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
+    // Of a cut-over that was killed: they are removed before any change is applied.
+    let own = objects::own_triggers(session, task).await?;
     let failed = |error| translate(error, "the target's triggers can't be read");
     let databases: BTreeSet<&str> = tables.iter().map(|table| table.name.namespace.as_str()).collect();
     let mut findings = Vec::new();
@@ -250,7 +253,8 @@ async fn triggers(session: &mut Session, tables: &[Arc<TargetTable>]) -> Result<
             let ours = tables
                 .iter()
                 .any(|ours| ours.name.namespace == database && ours.name.name.eq_ignore_ascii_case(&table));
-            if ours {
+            let is_own = own.contains(&TableName::new(database, trigger.as_str()));
+            if ours && !is_own {
                 findings.push(finding(
                     Severity::Failed,
                     &format!("{database}.{table}"),

@@ -141,6 +141,16 @@ impl Session {
         }
     }
 
+    /// The connection, for reading the catalog as a source's is read: of this session nothing may be
+    /// written afterwards.
+    pub(super) async fn reading(&mut self) -> Result<&mut Conn> {
+        self.conn
+            .query_drop("SET SESSION character_set_results = NULL, sql_mode = 'ALLOW_INVALID_DATES'")
+            .await
+            .map_err(|error| translate(error, "the session can't be set up"))?;
+        Ok(&mut self.conn)
+    }
+
     async fn warnings(&mut self) -> Result<Vec<Warning>, Failure> {
         let rows: Vec<(String, u16, String)> = self.conn.query("SHOW WARNINGS").await?;
         Ok(rows.into_iter().map(|(_, code, message)| Warning { code, message }).collect())
