@@ -2,6 +2,7 @@
 
 use engine_core::endpoint::Endpoint;
 use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::object::{DatabaseObject, ObjectAction};
 use engine_core::schema::{TableName, TableSchema};
 use engine_plugin::{Control, DdlAction, DdlEvent, Limits, Plugin, PluginEngine, Settings, Workers};
 
@@ -131,6 +132,35 @@ impl Chain {
             Ok(actions)
         })
         .await
+    }
+
+    /// Asks the first plugin that has a say in objects what becomes of each, in order; `None` when there is
+    /// no such plugin.
+    pub(crate) async fn map_objects(
+        &self,
+        objects: Vec<DatabaseObject>,
+        source: &Endpoint,
+        target: &Endpoint,
+    ) -> Result<Vec<(DatabaseObject, Option<ObjectAction>)>> {
+        let link = self.links.iter().find(|link| link.plugin.maps_objects()).cloned();
+        let Some(link) = link else { return Ok(objects.into_iter().map(|object| (object, None)).collect()) };
+        let (source, target) = (source.clone(), target.clone());
+        blocking(move || {
+            let mut control = Control::new(&link.plugin, &link.settings)?;
+            objects
+                .into_iter()
+                .map(|object| {
+                    let action = control.map_object(&object, &source, &target)?;
+                    Ok((object, action))
+                })
+                .collect()
+        })
+        .await
+    }
+
+    /// Whether a plugin has a say in objects other than tables.
+    pub(crate) fn maps_objects(&self) -> bool {
+        self.links.iter().any(|link| link.plugin.maps_objects())
     }
 
     /// Number of plugins.

@@ -70,8 +70,12 @@ pub enum Step {
     Check,
     /// Nothing was written meanwhile.
     StillQuiet,
+    /// Triggers are created.
+    Triggers,
     /// The end is on record, and engines are fenced.
     Commit,
+    /// Events run.
+    Events,
     /// Everything is as it was.
     RollBack,
 }
@@ -90,7 +94,9 @@ impl Step {
             Self::Constraints => "constraints",
             Self::Check => "check",
             Self::StillQuiet => "still-quiet",
+            Self::Triggers => "triggers",
             Self::Commit => "commit",
+            Self::Events => "events",
             Self::RollBack => "roll-back",
         }
     }
@@ -193,6 +199,7 @@ pub async fn completed_unheard(spec: &TaskSpec) -> Result<Option<Completed>> {
     let Some(over) = spec.target.cut_over(&spec.name).await? else { return Ok(None) };
     let directory = TaskDirectory::open(&spec.state_dir, &spec.name)?;
     let Some(intent) = intent::read(directory.path())? else { return Ok(None) };
+    spec.target.enable_events(&spec.name).await?;
     intent::remove(directory.path())?;
     Ok(Some(Completed {
         task: over.task,

@@ -7,6 +7,8 @@ use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::finding::Finding;
 use engine_core::plan::TargetTable;
 
+use crate::chain::Chain;
+use crate::objects;
 use crate::plan::TaskPlan;
 use crate::precheck::{self, worth_asking};
 use crate::run::Task;
@@ -21,12 +23,18 @@ impl Task {
     /// Only once in the life of a task; nothing was written before.
     pub(crate) async fn ask_to_begin(
         &self,
+        chain: &Chain,
         plan: &TaskPlan,
         targets: &[Arc<TargetTable>],
         checked: &[Finding],
     ) -> Result<()> {
         let spec = &self.spec;
-        let needs = precheck::needs(spec, Some(plan));
+        let objects = objects::plan(spec, chain, &plan.tables).await?;
+        let needs = precheck::needs(spec, Some(plan), objects.is_some());
+        if let Some(objects) = objects {
+            self.note(objects.findings)?;
+            self.note(spec.target.check_objects(&spec.name, &objects.objects).await?)?;
+        }
         self.note(spec.source.survey(&spec.selection, &needs).await?)?;
         self.note(spec.target.survey(&spec.name, targets, &needs).await?)?;
         let warnings = worth_asking(checked);
@@ -49,7 +57,7 @@ impl Task {
         if spec.target.task(&spec.name).await?.is_some() {
             return Ok(());
         }
-        let chain = crate::chain::Chain::load(spec, &RunContext::of_task(&spec.name)).await?;
+        let chain = Chain::load(spec, &RunContext::of_task(&spec.name)).await?;
         let plan = crate::plan::build(spec, &chain).await?;
         let targets: Vec<Arc<TargetTable>> =
             plan.tables.iter().map(|table| Arc::new(table.target.clone())).collect();
@@ -57,7 +65,7 @@ impl Task {
         let of_target = spec.target.check(&spec.name, &targets, online).await?;
         self.note(of_target.clone())?;
         let checked: Vec<Finding> = checked.into_iter().chain(of_target).collect();
-        self.ask_to_begin(&plan, &targets, &checked).await
+        self.ask_to_begin(&chain, &plan, &targets, &checked).await
     }
 
     /// Waits until the hour, telling how long it still is.

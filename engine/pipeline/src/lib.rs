@@ -17,6 +17,7 @@ mod first_start;
 pub mod follow;
 mod identities;
 pub mod merge;
+mod objects;
 pub mod ops;
 pub mod options;
 pub mod plan;

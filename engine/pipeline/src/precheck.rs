@@ -9,6 +9,7 @@ use engine_core::plan::TargetTable;
 use engine_core::survey::Needs;
 
 use crate::chain::Chain;
+use crate::objects::{self, ObjectPlan};
 use crate::plan::{self, TaskPlan};
 use crate::state::RunContext;
 use crate::task::{Mode, TaskSpec};
@@ -90,15 +91,16 @@ pub async fn precheck(spec: &TaskSpec) -> Result<Precheck> {
     list.take_check(Side::Source, "source", checked);
 
     let planned = planned(spec).await;
-    let plan = match planned {
-        Ok(plan) => Some(plan),
+    let (plan, objects) = match planned {
+        Ok((plan, objects)) => (Some(plan), objects),
         Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
         Err(error) => {
             list.add(Side::Tables, [failed("plan", &error)]);
-            None
+            (None, Ok(None))
         }
     };
-    let needs = needs(spec, plan.as_ref());
+    let has_objects = matches!(&objects, Ok(Some(_)) | Err(_));
+    let needs = needs(spec, plan.as_ref(), has_objects);
     list.take(Side::Source, "source", spec.source.survey(&spec.selection, &needs).await);
     let targets = plan.as_ref().map(targets).unwrap_or_default();
     if let Some(plan) = &plan {
@@ -108,13 +110,26 @@ pub async fn precheck(spec: &TaskSpec) -> Result<Precheck> {
     let checked = spec.target.check(&spec.name, &targets, online).await;
     list.take_check(Side::Target, "target", checked);
     list.take(Side::Target, "target", spec.target.survey(&spec.name, &targets, &needs).await);
+    match objects {
+        Ok(None) => {}
+        Ok(Some(objects)) => {
+            let checked = spec.target.check_objects(&spec.name, &objects.objects).await;
+            list.add(Side::Tables, objects.findings);
+            list.take(Side::Target, "objects", checked);
+            list.take(Side::Source, "accounts", spec.source.accounts(&spec.selection).await);
+        }
+        Err(error) => list.add(Side::Tables, [failed("objects", &error)]),
+    }
     list.items.sort_by_key(|item| item.side);
     Ok(list)
 }
 
-async fn planned(spec: &TaskSpec) -> Result<TaskPlan> {
+/// The plan, and that of objects, which may fail by itself.
+async fn planned(spec: &TaskSpec) -> Result<(TaskPlan, Result<Option<ObjectPlan>>)> {
     let chain = Chain::load(spec, &RunContext::of_task(&spec.name)).await?;
-    plan::build(spec, &chain).await
+    let plan = plan::build(spec, &chain).await?;
+    let objects = objects::plan(spec, &chain, &plan.tables).await;
+    Ok((plan, objects))
 }
 
 fn targets(plan: &TaskPlan) -> Vec<Arc<TargetTable>> {
@@ -122,12 +137,13 @@ fn targets(plan: &TaskPlan) -> Vec<Arc<TargetTable>> {
 }
 
 /// What the task will ask of either server.
-pub(crate) fn needs(spec: &TaskSpec, plan: Option<&TaskPlan>) -> Needs {
+pub(crate) fn needs(spec: &TaskSpec, plan: Option<&TaskPlan>, objects_planned: bool) -> Needs {
     let with_rows = plan.map(|plan| plan.tables.iter().filter(|table| table.target.with_rows));
     Needs {
         connections: spec.parallelism.max(1) as u64 + FURTHER_CONNECTIONS,
         bytes: with_rows.and_then(|tables| tables.map(|table| table.schema.byte_estimate).sum()),
         online: spec.mode == Mode::Online,
+        objects_planned,
     }
 }
 

@@ -12,6 +12,7 @@ use engine_core::change::SchemaChange;
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::failpoint::Failpoint;
 use engine_core::finding::{Finding, Severity};
+use engine_core::object::ObjectKind;
 use engine_core::plan::{RowErrorPolicy, TargetTable};
 use engine_core::position::Position;
 use engine_core::schema::{TableName, TableSchema};
@@ -26,6 +27,7 @@ use crate::dead_letter::DeadLetters;
 use crate::evolve;
 use crate::follow::{Followed, Follower};
 use crate::identities;
+use crate::objects;
 use crate::options::RunOptions;
 use crate::plan::{self, TaskPlan};
 use crate::progress::{Phase, Progress, TableProgress};
@@ -284,7 +286,7 @@ impl Task {
             && known.is_none()
         {
             checked.extend(of_target);
-            self.ask_to_begin(&task_plan, &targets, &checked).await?;
+            self.ask_to_begin(&chain, &task_plan, &targets, &checked).await?;
         }
 
         self.accept(known.as_ref(), stored.as_ref(), &chain, &task_plan)?;
@@ -300,6 +302,10 @@ impl Task {
         // Both servers have answered: from here on a failure may pass. Claiming twice is claiming.
         self.persistently(|| spec.target.claim(&spec.name, &task_plan.digest, start.as_ref())).await?;
         Failpoint::TaskClaimed.reach();
+        if online {
+            // Of a cut-over that was killed: the task goes on.
+            self.persistently(|| spec.target.withdraw_triggers()).await?;
+        }
         if let Some(recorded) = recorded {
             self.persistently(|| spec.target.record_structure(&recorded)).await?;
             Failpoint::StructureRecorded.reach();
@@ -534,7 +540,25 @@ impl Task {
                 .await?;
             self.patiently(|| self.spec.target.record_built()).await?;
         }
+        self.create_objects(prepared, online).await?;
         self.set_identities(&prepared.targets).await
+    }
+
+    /// Creates views, routines and events; triggers too when nothing is applied any more.
+    async fn create_objects(&self, prepared: &Prepared, online: bool) -> Result<()> {
+        let spec = &self.spec;
+        let tables = || prepared.routes.iter().map(|route| route.composed().as_ref());
+        let Some(plan) = self.patiently(|| objects::plan(spec, &prepared.chain, tables())).await? else {
+            return Ok(());
+        };
+        let now = plan.only(|kind| !online || kind != ObjectKind::Trigger);
+        let refused = self.patiently(|| spec.target.create_objects(&now)).await?;
+        self.note(refused)?;
+        Failpoint::ObjectsCreated.reach();
+        if !online {
+            self.patiently(|| spec.target.enable_events(&spec.name)).await?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn build(&self, step: BuildStep, targets: &[Arc<TargetTable>]) -> Result<()> {

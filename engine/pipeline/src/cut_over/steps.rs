@@ -9,12 +9,14 @@ use tokio_util::sync::CancellationToken;
 use engine_core::cut_over::{CutOver, WriteState};
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::finding::{Finding, Severity};
+use engine_core::object::ObjectKind;
 use engine_core::position::Position;
 
 use super::intent::{self, Intent};
 use super::{Completed, CutOverOptions, Event, Progressed, Step, Subject, Talk, counts, verified};
 use crate::control::gate::{Gate, Held};
 use crate::identities;
+use crate::objects::{self, ObjectPlan};
 use crate::progress::{Phase, now_ms};
 use crate::task::Mode;
 use crate::verify;
@@ -164,6 +166,10 @@ impl Work {
         }
         let held = self.subject.gate.tables();
         refuse_failed(&spec.target.ready_for_use(&held.targets).await?)?;
+        let objects = objects::of_running(spec, &held).await?;
+        if !objects.objects.is_empty() {
+            refuse_failed(&spec.target.check_objects(&spec.name, &objects.objects).await?)?;
+        }
         Ok(format!("{} tables, nothing speaks against it", held.targets.len()))
     }
 
@@ -303,7 +309,35 @@ impl Work {
         self.begin(Step::StillQuiet, "looking at the source again").await;
         let end = self.still_quiet(end, &held).await?;
         self.done("nothing was written meanwhile").await;
+
+        self.begin(Step::Triggers, "creating triggers").await;
+        let created = self.triggers(&held).await?;
+        self.done(created).await;
         Ok(end)
+    }
+
+    /// Creates the triggers, now that no change is applied any more, and what else has come since the copy.
+    async fn triggers(&self, held: &Held) -> Result<String> {
+        let spec = &self.subject.spec;
+        let ObjectPlan { objects, .. } = objects::of_running(spec, held).await?;
+        if objects.is_empty() {
+            return Ok("there are none".to_owned());
+        }
+        let refused = spec.target.create_objects(&objects).await?;
+        let is_trigger = |finding: &&Finding| finding.subject.starts_with(ObjectKind::Trigger.name());
+        if let Some(refused) = refused.iter().find(is_trigger) {
+            return Err(Error::new(ErrorKind::Precondition, "a trigger can't be created in the target")
+                .at("object", &refused.subject)
+                .because(&refused.message)
+                .help("drop it on the source, or create it on the target by hand once the task is over"));
+        }
+        let triggers = objects.iter().filter(|object| object.kind == ObjectKind::Trigger).count();
+        let missing: Vec<String> =
+            refused.iter().map(|finding| format!("{}: {}", finding.subject, finding.message)).collect();
+        Ok(match missing.as_slice() {
+            [] => format!("{triggers} triggers are there"),
+            missing => format!("{triggers} triggers are there; {}", missing.join("; ")),
+        })
     }
 
     async fn check(&mut self, held: &Held) -> Result<()> {
@@ -402,6 +436,7 @@ impl Work {
             tracing::warn!("{error}");
         }
         self.subject.gate.complete();
+        self.events().await;
         Ok(Completed {
             task: spec.name.clone(),
             source: spec.source_label.clone(),
@@ -410,6 +445,23 @@ impl Work {
             frozen_ms,
             undo: frozen.before.as_ref().map(|before| before.statement.clone()),
         })
+    }
+
+    /// Has the events run, which can be done by hand if it fails.
+    async fn events(&mut self) {
+        self.begin(Step::Events, "waking events").await;
+        let spec = Arc::clone(&self.subject.spec);
+        match timeout(MARKING, spec.target.enable_events(&spec.name)).await {
+            Ok(Ok(events)) => self.done(format!("{events} events run")).await,
+            failed => {
+                let why = match failed {
+                    Ok(Err(error)) => error.to_string(),
+                    _ => "the target does not answer".to_owned(),
+                };
+                self.done(format!("not every event runs, see ALTER EVENT … ENABLE on the target: {why}"))
+                    .await;
+            }
+        }
     }
 
     /// Asks the target whether it has the record after all, its answer to the commit being lost.
@@ -441,6 +493,11 @@ impl Work {
     /// Has everything as it was, and answers with the reason.
     async fn roll_back<T>(&mut self, before: Option<&WriteState>, reason: Error) -> Result<T> {
         self.begin(Step::RollBack, "putting everything back").await;
+        if let Err(error) = self.withdraw().await {
+            // With triggers there, no change may be applied; the next run removes them first.
+            self.subject.gate.stop_token().cancel();
+            tracing::error!("the task stops, since triggers may be left in the target: {error}");
+        }
         self.subject.gate.go_on();
         let Some(before) = before else {
             self.done("the task follows its source again").await;
@@ -466,6 +523,21 @@ impl Work {
             .because(format!("{}; it was to be undone because of: {reason}", failure.unwrap_or_default()))
             .help(format!("run there: {}", before.statement));
         Err(self.failed(error).await)
+    }
+
+    /// Removes the triggers, before changes are applied again.
+    async fn withdraw(&self) -> Result<()> {
+        let mut outcome = Ok(());
+        for _ in 0..ATTEMPTS {
+            let withdrawn = timeout(MARKING, self.subject.spec.target.withdraw_triggers()).await;
+            outcome = withdrawn
+                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Transient, "the target does not answer")));
+            if outcome.is_ok() {
+                break;
+            }
+            sleep(LOOK * 5).await;
+        }
+        outcome
     }
 
     async fn ask(&mut self, text: String) -> Result<()> {
