@@ -3,6 +3,7 @@
 mod deaths;
 mod faults;
 mod foreign;
+mod objects;
 mod structure;
 mod values;
 
