@@ -101,6 +101,8 @@ pub const UNLOGGED: &str = "unlogged";
 /// Attribute of a target: [`FULLTEXT_AND_SPATIAL`] when it has such indexes and they mean what they mean in a
 /// source of its kind; absent when it hasn't.
 pub const INDEX_KINDS: &str = "index_kinds";
+/// Attribute of a target whose tables several tasks can write to, each its own rows.
+pub const SHARED_TABLES: &str = "shared_tables";
 /// See [`INDEX_KINDS`].
 pub const FULLTEXT_AND_SPATIAL: &str = "fulltext,spatial";
 

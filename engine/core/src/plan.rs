@@ -160,6 +160,8 @@ pub enum ConflictPolicy {
     Ignore,
     /// The plugin is asked.
     AskPlugin,
+    /// The task stops, as with [`Fail`](Self::Fail), and other tasks have rows in the table too.
+    Shared,
 }
 
 /// When a row can't be carried over.
@@ -290,6 +292,11 @@ pub struct TargetTable {
 }
 
 impl TargetTable {
+    /// Whether other tasks write rows of their own to the table.
+    pub fn is_shared(&self) -> bool {
+        self.on_conflict == ConflictPolicy::Shared
+    }
+
     /// Ordinals of the columns that batches hold: all but the generated ones.
     pub fn written_columns(&self) -> impl Iterator<Item = usize> + '_ {
         self.columns

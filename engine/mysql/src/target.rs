@@ -11,6 +11,7 @@
 //! | `loader`, `bulk`, `rows` | chunks by lines or by `INSERT` of many rows; the row that the server refuses |
 //! | `applier`, `change` | sets of changes, in transactions with the position |
 //! | `ddl`, `create`, `existing`, `index` | tables, and the indexes and foreign keys built after the load |
+//! | `shared` | tables that several tasks write to |
 //! | `structure` | the record of the source's tables |
 //! | `evolve`, `alter` | changes of structure, which commit statement by statement |
 //! | `objects` | views, triggers, routines and events |
@@ -51,13 +52,14 @@ mod repairer;
 mod row_form;
 mod rows;
 mod session;
+mod shared;
 mod statement;
 mod structure;
 mod survey;
 
 use async_trait::async_trait;
 use engine_core::cut_over::CutOver;
-use engine_core::endpoint::{Endpoint, EndpointUrl, FULLTEXT_AND_SPATIAL, INDEX_KINDS};
+use engine_core::endpoint::{Endpoint, EndpointUrl, FULLTEXT_AND_SPATIAL, INDEX_KINDS, SHARED_TABLES};
 use engine_core::examine::{Examiner, Repairer, RowForm};
 use engine_core::failpoint::Failpoint;
 use engine_core::finding::Finding;
@@ -106,6 +108,7 @@ impl MysqlTarget {
         let server = Server::probe(&mut conn).await?;
         let mut endpoint = server.endpoint();
         endpoint.attributes.push((INDEX_KINDS.to_owned(), FULLTEXT_AND_SPATIAL.to_owned()));
+        endpoint.attributes.push((SHARED_TABLES.to_owned(), "true".to_owned()));
         // Where tables go unless a plugin says otherwise.
         endpoint.attributes.extend(database.map(|database| ("database".to_owned(), database)));
         Ok(Self {
@@ -195,6 +198,9 @@ impl Target for MysqlTarget {
         let statement =
             format!("ALTER TABLE {} AUTO_INCREMENT = {}", sql::table(&table.name), next.unwrap_or(1));
         let mut session = self.connections.open().await?;
+        if table.is_shared() && create::next_number(&mut session, &table.name).await? >= next {
+            return Ok(());
+        }
         session.run(statement).await.map_err(|error| {
             translate(error, "the next number of a column can't be set").at("table", &table.name)
         })

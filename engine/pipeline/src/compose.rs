@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-use engine_core::endpoint::{Endpoint, FULLTEXT_AND_SPATIAL, INDEX_KINDS};
+use engine_core::endpoint::{Endpoint, FULLTEXT_AND_SPATIAL, INDEX_KINDS, SHARED_TABLES};
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::finding::{Finding, Severity};
 use engine_core::logical::LogicalType;
@@ -116,6 +116,14 @@ pub fn compose(
         chain.step(plugin, &plan).map_err(|error| error.at("table", &schema.name))?;
         chain.planned.push(Planned { schema: shown, plan });
     }
+    if chain.on_conflict == ConflictPolicy::Shared && target.attribute(SHARED_TABLES).is_none() {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "this target can't have a table that several tasks write to",
+        )
+        .at("table", &schema.name)
+        .help("leave merge out of the plugin's configuration"));
+    }
     chain.finish().map(Ok).map_err(|error| error.at("table", &schema.name))
 }
 
@@ -182,7 +190,9 @@ impl<'a> Chain<'a> {
     fn step(&mut self, plugin: usize, plan: &StagePlan) -> Result<()> {
         self.findings.extend(plan.findings.iter().cloned());
         self.with_rows &= plan.disposition == Disposition::Migrate;
-        if plan.on_conflict != ConflictPolicy::Fail {
+        if plan.on_conflict == ConflictPolicy::Shared {
+            self.on_conflict = ConflictPolicy::Shared;
+        } else if plan.on_conflict != ConflictPolicy::Fail {
             return Err(Error::new(
                 ErrorKind::Plugin,
                 "the plan asks for a key-conflict policy other than 'fail'",
@@ -320,7 +330,10 @@ impl<'a> Chain<'a> {
                 fix: Some("add a primary key, or a unique key over NOT NULL columns, on the source".into()),
             });
         }
-        let foreign_keys = self.foreign_keys();
+        let mut foreign_keys = self.foreign_keys();
+        if self.on_conflict == ConflictPolicy::Shared {
+            self.merged(row_key.is_some(), &mut foreign_keys)?;
+        }
         let target = TargetTable {
             source: self.source.name.clone(),
             name: self.name.clone(),
@@ -342,6 +355,45 @@ impl<'a> Chain<'a> {
             stages,
             findings: self.findings,
         })
+    }
+
+    /// Checks and plans what is special of a table that other tasks write to.
+    fn merged(&mut self, has_key: bool, foreign_keys: &mut Vec<TargetForeignKey>) -> Result<()> {
+        let refused = |why: &str| {
+            Err(Error::new(ErrorKind::Unrepresentable, "the table can't be merged with those of other tasks")
+                .because(why))
+        };
+        if !has_key {
+            return refused(
+                "no key tells its rows apart, and so the rows of one shard from those of another",
+            );
+        }
+        if self.on_row_error == RowErrorPolicy::DeadLetter {
+            return refused(
+                "rows that collide must stop the task, and bad rows are set aside (on_row_error)",
+            );
+        }
+        let subject = self.source.name.to_string();
+        let mut finding = |severity, message: String, fix: &str| {
+            let fix = Some(fix.to_owned());
+            self.findings.push(Finding { severity, subject: subject.clone(), message, fix });
+        };
+        finding(
+            Severity::Note,
+            format!("{} takes the rows of other tasks too; it is read in one piece", self.name),
+            "run each shard's task with the same definition of the table",
+        );
+        for key in foreign_keys.drain(..) {
+            finding(
+                Severity::Warning,
+                format!(
+                    "the foreign key {} is left out: rows of other shards may still be on their way",
+                    key.name
+                ),
+                "ALTER TABLE … ADD CONSTRAINT … on the target once every shard is cut over",
+            );
+        }
+        Ok(())
     }
 
     fn indexes(&self) -> (Vec<TargetIndex>, Vec<Finding>) {

@@ -81,6 +81,9 @@ impl Evolver<'_> {
             let read = self.read(&schemas, &recorded, &record).await;
             (self.unless_left_out(read, &before)?, None)
         };
+        if !self.is_by_hand() {
+            refuse_shared(&evolutions, &before)?;
+        }
         let structures = Structures::new(recorded, &evolutions, as_of.as_ref())?;
         let schemas = structures.after.values().map(|table| table.schema.clone()).collect();
         let after = plan::from_schemas(spec, chain, schemas).await?;
@@ -311,6 +314,21 @@ fn token(change: &SchemaChange, position: &Position) -> String {
 fn unsupported(why: &str) -> Error {
     Error::new(ErrorKind::Unrepresentable, "a change of structure on the source can't be followed")
         .because(why)
+}
+
+/// One task can't change, empty or drop what is the others' too.
+fn refuse_shared(evolutions: &[TableEvolution], before: &TaskPlan) -> Result<()> {
+    for evolution in evolutions {
+        let name = evolution.before.as_ref();
+        let table = name.and_then(|name| find(before, name)).filter(|table| table.target.is_shared());
+        if let Some(table) = table {
+            return Err(unsupported(
+                "the table is merged with those of other tasks, which have not changed yet",
+            )
+            .at("table", &table.schema.name));
+        }
+    }
+    Ok(())
 }
 
 fn find<'p>(plan: &'p TaskPlan, name: &TableName) -> Option<&'p Composed> {

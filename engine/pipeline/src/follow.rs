@@ -135,7 +135,7 @@ impl Follower<'_> {
                 continue;
             }
             // Only an exact read can do without the changes it already has; the others take them again.
-            let since = match composed.target.row_key {
+            let since = match composed.target.row_key.as_ref().filter(|_| !composed.target.is_shared()) {
                 Some(_) => None,
                 None => record
                     .chunks

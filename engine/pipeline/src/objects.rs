@@ -5,7 +5,7 @@
 //! already, and the waking of events wait until no change is applied any more: for the cut-over of an
 //! online task, for the end of an offline one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use engine_core::error::Result;
 use engine_core::finding::{Finding, Severity};
@@ -119,6 +119,11 @@ fn judge(
             Some(_) => {}
         }
     }
+    if object.table.as_ref().is_some_and(|table| {
+        renamed.shared.contains(&TableName::new(object.name.namespace.as_str(), table.as_str()))
+    }) {
+        return Err("its table is merged with those of other tasks, whose rows it would act on".to_owned());
+    }
     if let Some(name) = renamed.names.iter().find(|name| mentions(&object.definition, name)) {
         return Err(format!("its text has the name {name}, which the task changes"));
     }
@@ -137,6 +142,8 @@ struct Renamed {
     tables: HashMap<TableName, TableName>,
     /// Databases and tables whose name is another there.
     names: Vec<String>,
+    /// Tables that are merged with those of other tasks.
+    shared: HashSet<TableName>,
 }
 
 impl Renamed {
@@ -144,8 +151,11 @@ impl Renamed {
         tables: impl IntoIterator<Item = &'a Composed>,
         objects: &[(DatabaseObject, Option<ObjectAction>)],
     ) -> Self {
+        let tables: Vec<&Composed> = tables.into_iter().collect();
+        let shared = tables.iter().filter(|table| table.target.is_shared());
+        let shared = shared.map(|table| table.schema.name.clone()).collect();
         let tables: HashMap<TableName, TableName> =
-            tables.into_iter().map(|table| (table.schema.name.clone(), table.target.name.clone())).collect();
+            tables.iter().map(|table| (table.schema.name.clone(), table.target.name.clone())).collect();
         // What a name without a database means to an object.
         let databases: HashMap<&str, &str> = objects
             .iter()
@@ -169,7 +179,7 @@ impl Renamed {
         }
         names.sort();
         names.dedup();
-        Self { tables, names }
+        Self { tables, names, shared }
     }
 }
 

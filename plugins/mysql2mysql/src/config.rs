@@ -30,6 +30,8 @@ pub(crate) struct Config {
     /// What becomes of a row that can't be carried over: "fail" stops the task, "dead-letter" sets the
     /// row aside and goes on.
     pub(crate) on_row_error: OnRowError,
+    /// Whether other tasks write to the same tables of the target, each the rows of another shard.
+    pub(crate) merge: bool,
     /// Tables to take, as "database.table" with * for any characters; empty = all.
     pub(crate) include: Vec<String>,
     /// Tables to leave out, likewise; stronger than `include`.
@@ -88,6 +90,8 @@ pub(crate) struct TableOverride {
     pub(crate) schema_only: bool,
     /// Leaves the table out.
     pub(crate) skip: bool,
+    /// As the setting of the same name, for this table.
+    pub(crate) merge: Option<bool>,
     /// As the setting of the same name, for this table.
     pub(crate) on_row_error: Option<OnRowError>,
     /// Exceptions per column.

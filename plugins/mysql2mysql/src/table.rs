@@ -40,6 +40,9 @@ pub(crate) fn plan(
             "rows that can't be carried over are set aside: see them with 'engine dead-letter list'",
         ));
     }
+    if exception.merge.unwrap_or(config.merge) {
+        plan.attributes.push(("merge".to_owned(), "true".to_owned()));
+    }
     let no_exception = ColumnOverride::default();
     for (ordinal, column) in (0..).zip(&table.columns) {
         let planned = PlannedColumn {

@@ -4,6 +4,7 @@ mod deaths;
 mod faults;
 mod foreign;
 mod objects;
+mod shards;
 mod structure;
 mod values;
 

@@ -20,6 +20,7 @@ use super::failure::{Failure, is_ambiguous, translate};
 use super::lanes::Lane;
 use super::layout::TableLayout;
 use super::session::Session;
+use super::shared;
 use super::statement::{self, Statement};
 use super::{change, rows};
 
@@ -96,6 +97,15 @@ impl MysqlApplier {
         Ok(())
     }
 
+    /// Says of a row of a merged table that is in the way which tasks may have written it.
+    async fn explain(&self, table: &TargetTable, error: Error) -> Error {
+        let claim = match &self.stand {
+            Stand::Lane(lane) => &lane.claim,
+            Stand::Still(claim) => claim,
+        };
+        shared::explain(&self.connections, claim, table, error).await
+    }
+
     fn succeed(&mut self) {
         self.failed = false;
     }
@@ -149,6 +159,68 @@ impl MysqlApplier {
             }
             return Ok(());
         }
+    }
+
+    async fn apply_net(&mut self, table: &Arc<TargetTable>, changes: &NetChanges) -> Result<Vec<Refusal>> {
+        self.enter()?;
+        let mut refusals = Vec::new();
+        let layout = self.layout(table)?;
+        let Some(key) = layout.key.clone() else {
+            return Err(Error::new(ErrorKind::Internal, "net changes of a table without a row key")
+                .at("table", &table.name));
+        };
+        self.begin().await?;
+        let all = layout.all();
+        match changes {
+            NetChanges::Idempotent { .. } if table.is_shared() => {
+                // It would take the row of another task for its own.
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    "changes of a merged table that may be there already",
+                )
+                .at("table", &table.name));
+            }
+            NetChanges::Idempotent { deletes, upserts } => {
+                if deletes.rows > 0 {
+                    layout.check_shape(deletes, &key)?;
+                    self.delete(&layout, &key, deletes).await?;
+                }
+                if upserts.rows > 0 {
+                    layout.check_shape(upserts, &all)?;
+                    // Never by ON DUPLICATE KEY or REPLACE: either would take the row of another key for
+                    // the one that is meant if they share another unique value.
+                    self.delete(&layout, &key, &change::keys_of(upserts, &key)).await?;
+                    if table.on_row_error == RowErrorPolicy::DeadLetter {
+                        refusals = self.upsert_or_refuse(&layout, upserts).await?;
+                    } else {
+                        self.insert(&layout, upserts, 0..upserts.rows).await?;
+                    }
+                }
+            }
+            NetChanges::Strict { deletes, updates, inserts } => {
+                if deletes.rows > 0 {
+                    layout.check_shape(deletes, &key)?;
+                }
+                let deleted = self.delete(&layout, &key, deletes).await?;
+                if deleted != deletes.rows as u64 {
+                    let error = change::gone().at("table", &table.name);
+                    return Err(match self.find_missing(&layout, &key, deletes).await {
+                        Some(row) => error.at("key", layout.key_text(deletes, &key, row)),
+                        None => error,
+                    });
+                }
+                if updates.rows > 0 {
+                    layout.check_shape(updates, &all)?;
+                    self.update(&layout, &key, updates).await?;
+                }
+                if inserts.rows > 0 {
+                    layout.check_shape(inserts, &all)?;
+                    self.insert(&layout, inserts, 0..inserts.rows).await?;
+                }
+            }
+        }
+        self.succeed();
+        Ok(refusals)
     }
 
     /// Deletes rows by their keys; how many there were.
@@ -277,57 +349,10 @@ fn step(layout: &TableLayout, failure: Failure) -> Error {
 #[async_trait]
 impl Applier for MysqlApplier {
     async fn apply(&mut self, table: &Arc<TargetTable>, changes: &NetChanges) -> Result<Vec<Refusal>> {
-        self.enter()?;
-        let mut refusals = Vec::new();
-        let layout = self.layout(table)?;
-        let Some(key) = layout.key.clone() else {
-            return Err(Error::new(ErrorKind::Internal, "net changes of a table without a row key")
-                .at("table", &table.name));
-        };
-        self.begin().await?;
-        let all = layout.all();
-        match changes {
-            NetChanges::Idempotent { deletes, upserts } => {
-                if deletes.rows > 0 {
-                    layout.check_shape(deletes, &key)?;
-                    self.delete(&layout, &key, deletes).await?;
-                }
-                if upserts.rows > 0 {
-                    layout.check_shape(upserts, &all)?;
-                    // Never by ON DUPLICATE KEY or REPLACE: either would take the row of another key for
-                    // the one that is meant if they share another unique value.
-                    self.delete(&layout, &key, &change::keys_of(upserts, &key)).await?;
-                    if table.on_row_error == RowErrorPolicy::DeadLetter {
-                        refusals = self.upsert_or_refuse(&layout, upserts).await?;
-                    } else {
-                        self.insert(&layout, upserts, 0..upserts.rows).await?;
-                    }
-                }
-            }
-            NetChanges::Strict { deletes, updates, inserts } => {
-                if deletes.rows > 0 {
-                    layout.check_shape(deletes, &key)?;
-                }
-                let deleted = self.delete(&layout, &key, deletes).await?;
-                if deleted != deletes.rows as u64 {
-                    let error = change::gone().at("table", &table.name);
-                    return Err(match self.find_missing(&layout, &key, deletes).await {
-                        Some(row) => error.at("key", layout.key_text(deletes, &key, row)),
-                        None => error,
-                    });
-                }
-                if updates.rows > 0 {
-                    layout.check_shape(updates, &all)?;
-                    self.update(&layout, &key, updates).await?;
-                }
-                if inserts.rows > 0 {
-                    layout.check_shape(inserts, &all)?;
-                    self.insert(&layout, inserts, 0..inserts.rows).await?;
-                }
-            }
+        match self.apply_net(table, changes).await {
+            Err(error) => Err(self.explain(table, error).await),
+            applied => applied,
         }
-        self.succeed();
-        Ok(refusals)
     }
 
     async fn apply_ordered(&mut self, table: &Arc<TargetTable>, changes: &OrderedChanges) -> Result<()> {

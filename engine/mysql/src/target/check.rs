@@ -14,6 +14,7 @@ use super::grants::Grants;
 use super::layout::TableLayout;
 use super::objects;
 use super::session::Session;
+use super::shared;
 use crate::server::{Flavor, Server};
 use crate::sql;
 
@@ -40,6 +41,13 @@ pub(super) async fn check(
     findings.extend(names(server, tables));
     findings.extend(settings(session, tables).await?);
     findings.extend(foreign_tables(session, server, task, tables).await?);
+    for table in tables.iter().filter(|table| table.is_shared()) {
+        if let Some(error) = shared::disagreement(session, task, table).await? {
+            let message = format!("{}: {}", error.what(), error.why().unwrap_or_default());
+            let fix = error.remedy().map(str::to_owned);
+            findings.push(finding(Severity::Failed, &table.name.to_string(), message, fix));
+        }
+    }
     findings.extend(privileges(session, tables).await?);
     if online {
         findings.extend(triggers(session, task, tables).await?);

@@ -10,10 +10,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::connection::Connections;
+use super::control::field;
 use super::control::{Claim, Guard};
 use super::failure::translate;
 use super::session::Session;
-use super::{ddl, evolve, existing};
+use super::{ddl, evolve, existing, shared};
 
 /// Creates what isn't there, unless something is that isn't the task's own: then nothing at all.
 pub(super) async fn tables(
@@ -41,6 +42,12 @@ pub(super) async fn tables(
     }
     let there: HashSet<TableName> = there.into_iter().map(|table| table.name).collect();
     for table in tables {
+        if table.is_shared() {
+            shared::join(&mut session, claim, table).await?;
+            if there.contains(&existing::folded(&table.name, fold)) {
+                continue;
+            }
+        }
         if there.contains(&existing::folded(&table.name, fold)) {
             own(&mut session, claim, &table.name, true).await?;
         } else {
@@ -73,6 +80,21 @@ pub(super) async fn own(session: &mut Session, claim: &Claim, name: &TableName, 
         .await
         .map_err(|error| translate(error, "the target's tables can't be created"))?;
     Ok(())
+}
+
+/// The number that a numbering column goes on with.
+pub(super) async fn next_number(session: &mut Session, name: &TableName) -> Result<Option<u64>> {
+    let rows = session
+        .select(
+            "SELECT auto_increment FROM information_schema.tables WHERE table_schema = ? AND table_name = ?",
+            (&name.namespace, &name.name),
+        )
+        .await
+        .map_err(|error| translate(error, "the next number of a column can't be read").at("table", name))?;
+    match rows.into_iter().next() {
+        Some(mut row) => field(&mut row, 0),
+        None => Ok(None),
+    }
 }
 
 /// Refuses to create a table anew whose rows the target is on record as having: they would be

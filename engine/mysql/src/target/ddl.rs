@@ -63,6 +63,10 @@ pub(super) fn column(column: &TargetColumn) -> String {
 
 /// The indexes that a table is created with.
 pub(super) fn with_table(table: &TargetTable) -> Vec<&TargetIndex> {
+    if table.is_shared() {
+        // While one task builds an index, another may be copying.
+        return table.indexes.iter().collect();
+    }
     let of_row_key = |index: &&TargetIndex| {
         let Some(row_key) = &table.row_key else { return false };
         index.kind == IndexKind::Unique

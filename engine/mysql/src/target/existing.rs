@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::control::{self, field};
 use super::failure::translate;
 use super::session::Session;
+use super::shared;
 
 /// What is wrong with a target that has a task's tables already.
 pub(super) const NOT_OURS: &str = "the target has tables that this task did not create";
@@ -44,6 +45,7 @@ pub(super) async fn tables(
     let fold = |name: &TableName| folded(name, lower_case_table_names);
     let owned = owned(session, task).await?;
     let owned: HashMap<TableName, bool> = owned.into_iter().map(|(name, made)| (fold(&name), made)).collect();
+    let shared: HashSet<TableName> = shared::known(session, tables).await?.iter().map(fold).collect();
     let wanted: HashSet<TableName> = tables.iter().map(|table| fold(&table.name)).collect();
     let databases: HashSet<&str> = tables.iter().map(|table| table.name.namespace.as_str()).collect();
     let mut existing = Vec::new();
@@ -64,6 +66,7 @@ pub(super) async fn tables(
             }
             let is_own = is_table
                 && match owned.get(&name) {
+                    _ if shared.contains(&name) => true,
                     Some(true) => true,
                     // The engine died while it made the table: a row in it would be somebody else's.
                     Some(false) => is_empty(session, &name).await?,

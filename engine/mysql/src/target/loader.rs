@@ -16,7 +16,7 @@ use super::control::{self, Claim};
 use super::failure::{is_ambiguous, translate};
 use super::layout::TableLayout;
 use super::session::Session;
-use super::{rows, statement};
+use super::{rows, shared, statement};
 
 /// A connection that loads one chunk after the other.
 pub(super) struct MysqlLoader {
@@ -60,31 +60,7 @@ impl MysqlLoader {
         Ok(layout)
     }
 
-    async fn roll_back(&mut self) -> Result<()> {
-        self.chunk = None;
-        if std::mem::take(&mut self.in_transaction) {
-            self.session
-                .run("ROLLBACK")
-                .await
-                .map_err(|error| translate(error, "a chunk can't be rolled back"))?;
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Loader for MysqlLoader {
-    async fn begin(&mut self, table: &Arc<TargetTable>) -> Result<()> {
-        self.roll_back().await?;
-        let layout = self.layout(table)?;
-        self.in_transaction = true;
-        control::begin(&mut self.session).await.map_err(|error| error.at("table", &table.name))?;
-        let bulk = self.takes_lines.then(|| Bulk::new(&layout));
-        self.chunk = Some(Chunk { layout, bulk, failed: false });
-        Ok(())
-    }
-
-    async fn write(&mut self, batch: &Batch) -> Result<Vec<Refusal>> {
+    async fn write_rows(&mut self, batch: &Batch) -> Result<Vec<Refusal>> {
         let chunk = self.chunk.as_mut().ok_or_else(|| not_begun("written"))?;
         // Stays set when this call fails or is dropped half-way.
         if std::mem::replace(&mut chunk.failed, true) {
@@ -110,6 +86,40 @@ impl Loader for MysqlLoader {
         };
         chunk.failed = false;
         Ok(refusals)
+    }
+
+    async fn roll_back(&mut self) -> Result<()> {
+        self.chunk = None;
+        if std::mem::take(&mut self.in_transaction) {
+            self.session
+                .run("ROLLBACK")
+                .await
+                .map_err(|error| translate(error, "a chunk can't be rolled back"))?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Loader for MysqlLoader {
+    async fn begin(&mut self, table: &Arc<TargetTable>) -> Result<()> {
+        self.roll_back().await?;
+        let layout = self.layout(table)?;
+        self.in_transaction = true;
+        control::begin(&mut self.session).await.map_err(|error| error.at("table", &table.name))?;
+        let bulk = self.takes_lines.then(|| Bulk::new(&layout));
+        self.chunk = Some(Chunk { layout, bulk, failed: false });
+        Ok(())
+    }
+
+    async fn write(&mut self, batch: &Batch) -> Result<Vec<Refusal>> {
+        let table = self.chunk.as_ref().map(|chunk| Arc::clone(&chunk.layout.table));
+        match (self.write_rows(batch).await, table) {
+            (Err(error), Some(table)) => {
+                Err(shared::explain(&self.connections, &self.claim, &table, error).await)
+            }
+            (written, _) => written,
+        }
     }
 
     async fn commit(&mut self, record: &ChunkRecord) -> Result<()> {

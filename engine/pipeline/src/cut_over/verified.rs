@@ -25,6 +25,9 @@ pub(super) async fn compare(
         }
         return Err(error);
     }
+    if let Some(table) = held.targets.iter().find(|table| table.is_shared()) {
+        return Ok(format!("not made: {} has rows of other tasks too", table.name));
+    }
     let options = Options { restart: true, ..Options::default() };
     let report = Box::pin(verify::verify(spec.clone(), options, progress, stop)).await?;
     let tables = report.tables.len();

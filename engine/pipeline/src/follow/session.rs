@@ -433,6 +433,8 @@ impl<'a> Session<'a> {
                     }
                 }
             }
+            // What an exact read had is not in the stream.
+            let strict = strict || table.target.is_shared();
             // A row that was set aside is not in the target when it changes again.
             let is_complete = table.target.on_row_error == RowErrorPolicy::Fail;
             set.tables.push(RoutedTable {

@@ -76,7 +76,10 @@ impl ChunkQueue {
             let schema = Arc::new(composed.schema.clone());
             tables.push(TableCursor {
                 index,
-                chunkable: composed.target.row_key.is_some() && source.can_chunk(&schema),
+                // One exact read, so that no change is ever applied to a row that another task may have.
+                chunkable: composed.target.row_key.is_some()
+                    && !composed.target.is_shared()
+                    && source.can_chunk(&schema),
                 rows_per_chunk: BlockingMutex::new(first_guess(&schema)),
                 rows_done: records.iter().map(|record| record.rows).sum(),
                 state: Mutex::new(remaining(records)),

@@ -116,7 +116,7 @@ impl Worker {
             range: chunk.range.clone(),
             batch_bytes,
             batch_rows,
-            exact: self.online && composed.target.row_key.is_none(),
+            exact: self.online && (composed.target.row_key.is_none() || composed.target.is_shared()),
         };
         let target = Arc::new(composed.target.clone());
         loader.begin(&target).await?;

@@ -43,6 +43,7 @@ pub(crate) fn plan_from(plan: wit::TablePlan, table: &TableSchema) -> Result<Sta
             transform: plan.calls.contains(wit::Calls::TRANSFORM),
         },
         on_conflict: match plan.on_conflict {
+            wit::ConflictPolicy::Fail if merges(&plan.attributes) => ConflictPolicy::Shared,
             wit::ConflictPolicy::Fail => ConflictPolicy::Fail,
             wit::ConflictPolicy::Overwrite => ConflictPolicy::Overwrite,
             wit::ConflictPolicy::Ignore => ConflictPolicy::Ignore,
@@ -55,6 +56,11 @@ pub(crate) fn plan_from(plan: wit::TablePlan, table: &TableSchema) -> Result<Sta
         state: plan.state,
         findings: plan.findings.into_iter().map(|finding| finding_from(finding, table)).collect(),
     })
+}
+
+/// Whether the table is to take rows of other tasks too.
+fn merges(attributes: &[(String, String)]) -> bool {
+    attributes.iter().any(|(name, value)| name == "merge" && value == "true")
 }
 
 /// Column `ordinal` of `table` for a message, in or out of range.
@@ -164,7 +170,7 @@ pub(crate) fn plan(plan: &StagePlan) -> wit::TablePlan {
             .collect(),
         calls,
         on_conflict: match plan.on_conflict {
-            ConflictPolicy::Fail => wit::ConflictPolicy::Fail,
+            ConflictPolicy::Fail | ConflictPolicy::Shared => wit::ConflictPolicy::Fail,
             ConflictPolicy::Overwrite => wit::ConflictPolicy::Overwrite,
             ConflictPolicy::Ignore => wit::ConflictPolicy::Ignore,
             ConflictPolicy::AskPlugin => wit::ConflictPolicy::AskPlugin,
@@ -175,7 +181,11 @@ pub(crate) fn plan(plan: &StagePlan) -> wit::TablePlan {
         },
         state: plan.state.clone(),
         findings: Vec::new(),
-        attributes: Vec::new(),
+        attributes: if plan.on_conflict == ConflictPolicy::Shared {
+            vec![("merge".to_owned(), "true".to_owned())]
+        } else {
+            Vec::new()
+        },
     }
 }
 
