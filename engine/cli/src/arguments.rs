@@ -638,6 +638,13 @@ pub(crate) struct VerifyArguments {
     #[arg(long, requires = "repair", help_heading = "Repair")]
     pub(crate) dry_run: bool,
 
+    /// Plants defects in copies of some rows of the target, and ends with 0 if the check finds all of them and nothing
+    /// else.
+    ///
+    /// The copies are temporary tables that nobody else sees; the task's own tables are only read.
+    #[arg(long, conflicts_with_all = ["repair", "restart", "max_load"], help_heading = "Self-test")]
+    pub(crate) self_test: bool,
+
     /// Writes the report as one JSON object.
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,

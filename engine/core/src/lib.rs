@@ -23,6 +23,7 @@ pub mod position;
 pub mod ranges;
 pub mod schema;
 pub mod selection;
+pub mod shadow;
 pub mod source;
 pub mod structure;
 pub mod survey;

@@ -19,6 +19,7 @@ use crate::object::TargetObject;
 use crate::plan::TargetTable;
 use crate::position::{Position, Watermarks};
 use crate::schema::TableName;
+use crate::shadow::Shadow;
 use crate::source::ChunkRange;
 use crate::structure::{Evolution, RecordedTable};
 use crate::survey::Needs;
@@ -354,6 +355,11 @@ pub trait Target: Send + Sync {
     /// Opens a connection that reads the target back. Needs no claim, and an engine may run the task
     /// meanwhile.
     async fn open_examiner(&self) -> Result<Box<dyn Examiner>> {
+        Err(not_compared(self.endpoint()))
+    }
+
+    /// Opens a connection in which a copy of rows can be spoiled, to try a check on. Needs no claim.
+    async fn open_shadow(&self) -> Result<Box<dyn Shadow>> {
         Err(not_compared(self.endpoint()))
     }
 

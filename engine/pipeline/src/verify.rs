@@ -31,6 +31,7 @@ mod order;
 mod parts;
 mod repair;
 mod report;
+mod self_test;
 mod sets;
 mod side;
 mod subject;
@@ -58,6 +59,8 @@ use parts::Parts;
 use subject::Subject;
 use trail::Trail;
 use worker::{Outcomes, Worker};
+
+pub use self_test::{DefectReport, SelfTest, TableTest, self_test};
 
 pub use report::{
     ColumnDifference, Cutting, Difference, Kind, Progress, Repaired, Report, State, TableReport,

@@ -74,24 +74,7 @@ impl Examiner for PostgresExaminer {
         sink: &mut dyn RowSink,
     ) -> Result<()> {
         let form = self.form(table).await?;
-        let statement = statement(&form, range)?;
-        let failed = |error| translate(error, "rows can't be read back").at("table", &table.name);
-        let stream = self.client.copy_out(&statement).await.map_err(failed)?;
-        let mut stream = std::pin::pin!(stream);
-        let mut rows = CanonicalRows::default();
-        let mut reader = CopyReader::default();
-        while let Some(piece) = stream.next().await {
-            let piece = piece.map_err(failed)?;
-            reader.take(&piece, &form, &mut rows).ok_or_else(|| malformed(table))?;
-            if rows.size() >= HANDED_OVER {
-                sink.push(&rows).await?;
-                rows.clear();
-            }
-        }
-        if reader.state != State::Ended {
-            return Err(malformed(table).because("it ends before its end"));
-        }
-        sink.push(&rows).await
+        copy_out(&self.client, &form, &identifier::qualified(&table.name), range, sink).await
     }
 
     fn reads_keys(&self) -> bool {
@@ -117,6 +100,35 @@ impl Examiner for PostgresExaminer {
         }
         Ok(())
     }
+}
+
+/// Reads rows of `from`, which has the columns of the form's table.
+pub(crate) async fn copy_out(
+    client: &Client,
+    form: &CanonicalForm,
+    from: &str,
+    range: &KeyRange,
+    sink: &mut dyn RowSink,
+) -> Result<()> {
+    let table = &form.layout().table;
+    let statement = statement(form, from, range)?;
+    let failed = |error| translate(error, "rows can't be read back").at("table", &table.name);
+    let stream = client.copy_out(&statement).await.map_err(failed)?;
+    let mut stream = std::pin::pin!(stream);
+    let mut rows = CanonicalRows::default();
+    let mut reader = CopyReader::default();
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(failed)?;
+        reader.take(&piece, form, &mut rows).ok_or_else(|| malformed(table))?;
+        if rows.size() >= HANDED_OVER {
+            sink.push(&rows).await?;
+            rows.clear();
+        }
+    }
+    if reader.state != State::Ended {
+        return Err(malformed(table).because("it ends before its end"));
+    }
+    sink.push(&rows).await
 }
 
 fn malformed(table: &TargetTable) -> Error {
@@ -201,11 +213,21 @@ fn row_length(data: &[u8]) -> Option<usize> {
     (at <= data.len()).then_some(at)
 }
 
-/// The statement that reads rows of the table.
-fn statement(form: &CanonicalForm, range: &KeyRange) -> Result<String> {
+/// The statement that reads rows of `from`.
+fn statement(form: &CanonicalForm, from: &str, range: &KeyRange) -> Result<String> {
     let layout = form.layout();
     let names: Vec<&str> = layout.columns.iter().map(|column| column.name.as_str()).collect();
-    let mut query = format!("SELECT {} FROM {}", names.join(", "), identifier::qualified(&layout.table.name));
+    let mut query = format!("SELECT {} FROM {from}", names.join(", "));
+    if *range != KeyRange::All {
+        query.push_str(" WHERE ");
+        query.push_str(&conditions(layout, range)?);
+    }
+    Ok(format!("COPY ({query}) TO STDOUT WITH (FORMAT binary)"))
+}
+
+/// What holds for the rows of a range.
+pub(crate) fn conditions(layout: &TableLayout, range: &KeyRange) -> Result<String> {
+    let mut conditions = Vec::new();
     if let KeyRange::Between { columns, after, to } = range {
         let no_bound = || {
             Error::new(ErrorKind::Internal, "a bound of a range has no form in the target's SQL")
@@ -214,7 +236,6 @@ fn statement(form: &CanonicalForm, range: &KeyRange) -> Result<String> {
         let written = |ordinal: &usize| layout.columns.iter().find(|column| column.ordinal == *ordinal);
         let key: Vec<_> = columns.iter().map(written).collect::<Option<_>>().ok_or_else(no_bound)?;
         let names: Vec<&str> = key.iter().map(|column| column.name.as_str()).collect();
-        let mut conditions = Vec::new();
         for (bound, comparison) in [(after, ">"), (to, "<=")] {
             let Some(bound) = bound else { continue };
             let values: Option<Vec<String>> = key
@@ -228,12 +249,8 @@ fn statement(form: &CanonicalForm, range: &KeyRange) -> Result<String> {
             let values = values.filter(|values| values.len() == key.len()).ok_or_else(no_bound)?;
             conditions.push(format!("({}) {comparison} ({})", names.join(", "), values.join(", ")));
         }
-        if !conditions.is_empty() {
-            query.push_str(" WHERE ");
-            query.push_str(&conditions.join(" AND "));
-        }
     }
-    Ok(format!("COPY ({query}) TO STDOUT WITH (FORMAT binary)"))
+    Ok(if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") })
 }
 
 /// The first value of a column as a literal without a type.
@@ -340,7 +357,7 @@ mod tests {
     fn ranges_are_asked_for_by_rows_of_values() {
         let bound = |id: i64| Some(Batch { rows: 1, columns: vec![Column::new(Vector::I64(vec![id]))] });
         let range = KeyRange::Between { columns: vec![0], after: bound(-5), to: bound(9) };
-        let sql = statement(&form(), &range).expect("a statement");
+        let sql = statement(&form(), "orders", &range).expect("a statement");
         assert!(sql.contains(r#"WHERE ("id") > ('-5'::bigint) AND ("id") <= ('9'::bigint)"#), "{sql}");
     }
 }

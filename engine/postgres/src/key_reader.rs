@@ -85,7 +85,7 @@ fn malformed(table: &TargetTable) -> Error {
 }
 
 /// The row as the server sent it: after the number of fields, each with its length.
-fn wire_form(row: &Row, out: &mut Vec<u8>) -> Option<()> {
+pub(crate) fn wire_form(row: &Row, out: &mut Vec<u8>) -> Option<()> {
     out.clear();
     out.extend_from_slice(&u16::try_from(row.len()).ok()?.to_be_bytes());
     for place in 0..row.len() {

@@ -68,6 +68,7 @@ mod pg_type;
 mod rename;
 mod repairer;
 mod row_form;
+mod shadow;
 mod structure;
 mod survey;
 mod target;

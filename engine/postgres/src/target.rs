@@ -8,6 +8,7 @@ use engine_core::failpoint::Failpoint;
 use engine_core::finding::Finding;
 use engine_core::plan::TargetTable;
 use engine_core::position::Position;
+use engine_core::shadow::Shadow;
 use engine_core::structure::{Evolution, RecordedTable};
 use engine_core::survey::Needs;
 use engine_core::target::{
@@ -30,6 +31,7 @@ use crate::layout::TableLayout;
 use crate::loader::PostgresLoader;
 use crate::repairer::PostgresRepairer;
 use crate::row_form::CanonicalForm;
+use crate::shadow::PostgresShadow;
 use crate::{check, cut_over, ddl, existing, inspect, lanes, structure, survey};
 
 /// How often a job is begun again that lost against another in a deadlock.
@@ -292,6 +294,10 @@ impl Target for PostgresTarget {
 
     async fn open_examiner(&self) -> Result<Box<dyn Examiner>> {
         Ok(Box::new(PostgresExaminer::new(self.client().await?).await?))
+    }
+
+    async fn open_shadow(&self) -> Result<Box<dyn Shadow>> {
+        Ok(Box::new(PostgresShadow::new(self.client().await?)))
     }
 
     async fn open_repairer(&self) -> Result<Box<dyn Repairer>> {

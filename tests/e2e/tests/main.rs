@@ -25,6 +25,7 @@ mod replica;
 mod replication;
 mod resume;
 mod schema;
+mod self_test;
 mod strict;
 mod types;
 mod verify;

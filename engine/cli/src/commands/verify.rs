@@ -1,5 +1,7 @@
 //! `engine verify`: compares both sides of a task, and mends what differs.
 
+mod self_test;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,6 +49,9 @@ pub(super) async fn verify(arguments: VerifyArguments, screen: &Screen) -> Resul
     let stop = stop_on_signal(screen)?;
     let spec = unless_stopped(&stop, Box::pin(connect::connect(settings))).await?;
     let progress = Arc::new(Progress::new());
+    if arguments.self_test {
+        return self_test::run(spec, options, progress, stop, arguments.json).await;
+    }
     let mut work = tokio::spawn(verify::verify(spec, options, Arc::clone(&progress), stop));
     let began = Instant::now();
     let mut every = tokio::time::interval_at((began + SILENT).into(), EVERY);

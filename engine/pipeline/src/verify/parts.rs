@@ -81,6 +81,20 @@ impl Parts {
         Ok(None)
     }
 
+    /// The first parts of a table, at most so many.
+    pub(super) async fn lead(&self, place: usize, count: u64) -> Result<Vec<Part>> {
+        let (mut parts, mut after) = (Vec::new(), None);
+        for number in 0..count {
+            let to = self.end(place, after.as_ref()).await?;
+            parts.push(self.part(place, number, ChunkRange { after, to: to.clone() })?);
+            if to.is_none() {
+                break;
+            }
+            after = to;
+        }
+        Ok(parts)
+    }
+
     /// The end of a part after `after`: a bound that the target has a value for.
     async fn end(&self, place: usize, after: Option<&KeyBound>) -> Result<Option<KeyBound>> {
         let table = self.subject.table(place)?;

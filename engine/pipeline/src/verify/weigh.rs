@@ -6,7 +6,7 @@ use super::hash::{ByHash, Digest, Hash};
 use super::side::{Scope, Side, bucket};
 
 /// What is wrong with a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Wrong {
     /// The target does not have it.
     Missing,

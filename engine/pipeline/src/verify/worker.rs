@@ -296,30 +296,11 @@ impl Worker {
     }
 
     async fn compare(&self, part: &Part, connections: &mut Connections) -> Result<Found> {
-        let trail = self.trail.as_deref();
-        let (mut found, mut scope, mut suspects) =
-            (Found::default(), Scope::default(), HashSet::<Hash, ByHash>::default());
-        loop {
-            let mut seen = connections
-                .look(&self.subject, part, scope.clone(), trail, &self.progress, &self.stop)
-                .await?;
-            let verdict = weigh(&scope, &mut seen.source, &mut seen.target, &seen.between);
-            found.equal += verdict.equal;
-            found.followed += verdict.followed;
-            suspects.extend(verdict.wrong.into_iter().map(|(key, ..)| key));
-            found.position.clone_from(&seen.stand.position);
-            self.forget(seen.stand.position, seen.low)?;
-            match verdict.left {
-                Some(left) => scope = left,
-                None => break,
-            }
-        }
-        let suspects = suspects.into_iter().collect();
-        let again =
-            examine_all(&self.subject, part, suspects, connections, trail, &self.progress, &self.stop)
-                .await?;
-        found.take(again);
-        Ok(found)
+        let (trail, progress, stop) = (self.trail.as_deref(), &self.progress, &self.stop);
+        compare(&self.subject, part, connections, trail, progress, stop, |target, low| {
+            self.forget(target, low)
+        })
+        .await
     }
 
     /// Forgets changes that no look will meet any more.
@@ -345,6 +326,38 @@ impl Worker {
             *own = floor;
         }
     }
+}
+
+/// Compares a part, and describes what is wrong with its rows. `looked` is told after each look where the target
+/// stood and what the source's rows are known to contain.
+pub(super) async fn compare(
+    subject: &Subject,
+    part: &Part,
+    connections: &mut Connections,
+    trail: Option<&Trail>,
+    progress: &Progress,
+    stop: &CancellationToken,
+    looked: impl Fn(Option<Position>, Option<Position>) -> Result<()>,
+) -> Result<Found> {
+    let (mut found, mut scope, mut suspects) =
+        (Found::default(), Scope::default(), HashSet::<Hash, ByHash>::default());
+    loop {
+        let mut seen = connections.look(subject, part, scope.clone(), trail, progress, stop).await?;
+        let verdict = weigh(&scope, &mut seen.source, &mut seen.target, &seen.between);
+        found.equal += verdict.equal;
+        found.followed += verdict.followed;
+        suspects.extend(verdict.wrong.into_iter().map(|(key, ..)| key));
+        found.position.clone_from(&seen.stand.position);
+        looked(seen.stand.position, seen.low)?;
+        match verdict.left {
+            Some(left) => scope = left,
+            None => break,
+        }
+    }
+    let suspects = suspects.into_iter().collect();
+    let again = examine_all(subject, part, suspects, connections, trail, progress, stop).await?;
+    found.take(again);
+    Ok(found)
 }
 
 /// Looks at those rows of a part alone, as a whole, and describes what is wrong with them now: at all of
