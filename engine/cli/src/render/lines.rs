@@ -151,26 +151,31 @@ fn phase_progress(report: &Report, pace: &Pace) -> Option<String> {
                 report.tables.len()
             ))
         }
+        // Rows are found by their keys, so these come first.
+        Phase::CatchUp if report.builds_done < report.builds_total => Some(built(name, report)),
         Phase::CatchUp | Phase::Streaming => Some(format!(
             "{name}: {}{}, lag {}",
             plural(report.changes_applied(), "change", "changes"),
             rate(pace.changes_per_second(report), "changes/s"),
             report.lag_ms.map_or_else(|| "not known yet".to_owned(), duration_ms),
         )),
-        Phase::Indexes => {
-            let building = match report.building.as_slice() {
-                [] => String::new(),
-                [first] => format!(", now {first}"),
-                [first, rest @ ..] => format!(", now {first} and {} more", rest.len()),
-            };
-            Some(format!("{name}: {} of {} built{building}", report.builds_done, report.builds_total))
-        }
+        Phase::Indexes => Some(built(name, report)),
         Phase::Precheck | Phase::Schema => {
             let took = phase_ms(report, report.phase)?;
             Some(format!("{name}: {} so far", duration_ms(took)))
         }
         Phase::Done => None,
     }
+}
+
+/// `indexes: 2 of 5 built, now primary key of public.items and 1 more`
+fn built(name: &str, report: &Report) -> String {
+    let building = match report.building.as_slice() {
+        [] => String::new(),
+        [first] => format!(", now {first}"),
+        [first, rest @ ..] => format!(", now {first} and {} more", rest.len()),
+    };
+    format!("{name}: {} of {} built{building}", report.builds_done, report.builds_total)
 }
 
 fn rate(rate: Option<u64>, unit: &str) -> String {
@@ -205,6 +210,18 @@ mod tests {
         drop(display);
         let text = |bytes| String::from_utf8(bytes).expect("text");
         insta::assert_snapshot!(format!("{}--- standard output\n{}", text(progress), text(summary)));
+    }
+
+    #[test]
+    fn row_keys_are_built_before_anything_is_applied() {
+        let mut report = sample::streaming();
+        report.phase = Phase::CatchUp;
+        (report.builds_done, report.builds_total) = (4, 5);
+        report.building = vec!["primary key of public.items".into()];
+        assert_eq!(
+            progress_line(&report, &Pace::default()).as_deref(),
+            Some("catch-up: 4 of 5 built, now primary key of public.items, 3 rows set aside")
+        );
     }
 
     #[test]
