@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use engine_pipeline::task;
+use engine_pipeline::verify::Method;
 
 /// Moves live databases, taught by WebAssembly plugins.
 ///
@@ -617,6 +618,13 @@ pub(crate) struct VerifyArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Check")]
     pub(crate) max_load: Option<u64>,
 
+    /// How rows are compared.
+    ///
+    /// push-down is for tables whose values the plan leaves as they are, between MySQL and MariaDB servers in any
+    /// direction; other tables, and parts that differ or are just changing, are streamed all the same.
+    #[arg(long, value_enum, value_name = "METHOD", default_value = "auto", help_heading = "Check")]
+    pub(crate) method: MethodArgument,
+
     /// Rows of a part [default: as many as weigh 24 MiB, at most 150,000].
     ///
     /// A part is what one connection to each side reads at a time, in a snapshot of its own.
@@ -679,6 +687,27 @@ pub(crate) enum PluginCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Values of `--method`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MethodArgument {
+    /// Whichever of the others was quicker for the first parts of a table.
+    Auto,
+    /// Rows are read from both sides and hashed by the engine: the least work for the databases.
+    Stream,
+    /// Both databases sum up hashes of their rows: the least traffic.
+    PushDown,
+}
+
+impl From<MethodArgument> for Method {
+    fn from(argument: MethodArgument) -> Self {
+        match argument {
+            MethodArgument::Auto => Self::Auto,
+            MethodArgument::Stream => Self::Stream,
+            MethodArgument::PushDown => Self::PushDown,
+        }
+    }
 }
 
 /// Values of `--mode`.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::column::Column;
+use crate::digest::{Digest, ValueForm};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::TargetTable;
 use crate::position::Position;
@@ -210,6 +211,18 @@ pub trait Examiner: Send {
     ) -> Result<()> {
         Err(Error::new(ErrorKind::Precondition, "single rows of a target of this kind can't be read back")
             .at("table", &table.name))
+    }
+
+    /// How the server can write down the written columns of a table in a [digest](crate::digest), in their
+    /// order; `None` for columns that it can't.
+    async fn value_forms(&mut self, table: &Arc<TargetTable>) -> Result<Vec<Option<ValueForm>>> {
+        Ok(table.written_columns().map(|_| None).collect())
+    }
+
+    /// Has the server sum up rows of the snapshot, each of whose written columns has a form. Each row's text
+    /// begins with `salt`.
+    async fn digest(&mut self, table: &Arc<TargetTable>, _range: &KeyRange, _salt: &str) -> Result<Digest> {
+        Err(Error::new(ErrorKind::Internal, "a target of this kind sums up no rows").at("table", &table.name))
     }
 
     /// Lets go of the snapshot.

@@ -9,6 +9,7 @@ pub mod bitmap;
 pub mod change;
 pub mod column;
 pub mod cut_over;
+pub mod digest;
 pub mod endpoint;
 pub mod error;
 pub mod examine;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::batch::Batch;
 use crate::change::{ChangeSet, SchemaChange};
 use crate::cut_over::WriteState;
+use crate::digest::{Digest, DigestRequest, ValueForm};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::Finding;
@@ -82,6 +83,13 @@ pub trait Reader: Send {
     /// or none. [`Precondition`](crate::ErrorKind::Precondition) when the table can't be asked by
     /// this key.
     async fn read_by_key(&mut self, request: &KeyedRequest) -> Result<Batch>;
+
+    /// Has the server sum up rows, and says what the sum contains. The columns have a
+    /// [form](Source::value_forms) each.
+    async fn digest(&mut self, request: &DigestRequest) -> Result<(Digest, Watermarks)> {
+        Err(Error::new(ErrorKind::Internal, "a source of this kind sums up no rows")
+            .at("table", &request.table.name))
+    }
 }
 
 /// How far a replica is behind its primary.
@@ -214,6 +222,12 @@ pub trait Source: Send + Sync {
     /// them; `None` when it doesn't say. What a load limit is held against.
     async fn load(&self) -> Result<Option<u64>> {
         Ok(None)
+    }
+
+    /// How the server can write down the columns of a table in a [digest](crate::digest), each by its ordinal;
+    /// `None` for columns that it can't.
+    fn value_forms(&self, table: &TableSchema) -> Vec<Option<ValueForm>> {
+        table.columns.iter().map(|_| None).collect()
     }
 
     /// The server whose changes are followed, as a source of its own, where rows are read from another one:

@@ -65,6 +65,7 @@ mod checks;
 mod chunk;
 pub mod connect;
 mod ddl;
+mod digest;
 pub mod error;
 mod freeze;
 mod load;

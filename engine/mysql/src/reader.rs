@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use engine_core::batch::Batch;
+use engine_core::digest::{Digest, DigestRequest, ValueForm};
 use engine_core::position::{Position, Watermarks};
 use engine_core::source::{BatchSink, ChunkRange, KeyedRequest, ReadRequest, Reader};
 use engine_core::{Error, ErrorKind, Result};
@@ -20,7 +21,7 @@ use crate::charset::Charsets;
 use crate::connect::Connector;
 use crate::error::server_error;
 use crate::server::{GtidMode, Server};
-use crate::{binlog, chunk};
+use crate::{binlog, chunk, digest};
 use crate::{sql, watermark};
 
 /// How often a quiet moment is sought for a table without a row key.
@@ -48,16 +49,16 @@ impl ChunkReader {
         &self,
         conn: &mut Conn,
         request: &ReadRequest,
-        sink: &mut dyn BatchSink,
+        answer: &mut Answer<'_>,
     ) -> Result<Watermarks> {
         match (self.server.log_bin, self.server.gtid_mode) {
             (false, _) => {
-                self.rows(conn, request, sink).await?;
+                self.answer(conn, request, answer).await?;
                 Ok(Watermarks { low: unknown(), high: unknown() })
             }
-            (true, GtidMode::MariaDb) => self.in_snapshot(conn, request, sink).await,
-            (true, _) if request.exact => self.between_changes(conn, request, sink).await,
-            (true, _) => self.between_watermarks(conn, request, sink).await,
+            (true, GtidMode::MariaDb) => self.in_snapshot(conn, request, answer).await,
+            (true, _) if request.exact => self.between_changes(conn, request, answer).await,
+            (true, _) => self.between_watermarks(conn, request, answer).await,
         }
     }
 
@@ -68,7 +69,7 @@ impl ChunkReader {
         &self,
         conn: &mut Conn,
         request: &ReadRequest,
-        sink: &mut dyn BatchSink,
+        answer: &mut Answer<'_>,
     ) -> Result<Watermarks> {
         let failed = |error| server_error("a consistent snapshot can't be taken", error);
         conn.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await.map_err(failed)?;
@@ -78,7 +79,7 @@ impl ChunkReader {
         } else {
             watermark::with_logged(conn, &low).await?
         };
-        self.rows(conn, request, sink).await?;
+        self.answer(conn, request, answer).await?;
         conn.query_drop("COMMIT").await.map_err(failed)?;
         Ok(Watermarks { low, high })
     }
@@ -89,7 +90,7 @@ impl ChunkReader {
         &self,
         conn: &mut Conn,
         request: &ReadRequest,
-        sink: &mut dyn BatchSink,
+        answer: &mut Answer<'_>,
     ) -> Result<Watermarks> {
         let table = &request.table.name;
         let failed = |error| server_error("a consistent snapshot can't be taken", error);
@@ -104,7 +105,7 @@ impl ChunkReader {
                 tokio::time::sleep(pause).await;
                 continue;
             }
-            self.rows(conn, request, sink).await?;
+            self.answer(conn, request, answer).await?;
             conn.query_drop("COMMIT").await.map_err(failed)?;
             return Ok(Watermarks { low, high });
         }
@@ -119,17 +120,41 @@ impl ChunkReader {
         &self,
         conn: &mut Conn,
         request: &ReadRequest,
-        sink: &mut dyn BatchSink,
+        answer: &mut Answer<'_>,
     ) -> Result<Watermarks> {
         let low = known(watermark::low(conn, &self.server).await)?;
-        self.rows(conn, request, sink).await?;
+        self.answer(conn, request, answer).await?;
         let high = known(watermark::high(conn, &self.server).await)?;
         Ok(Watermarks { low, high })
     }
 
-    async fn rows(&self, conn: &mut Conn, request: &ReadRequest, sink: &mut dyn BatchSink) -> Result<u64> {
+    async fn answer(&self, conn: &mut Conn, request: &ReadRequest, answer: &mut Answer<'_>) -> Result<()> {
         let from = chunk::from_clause(&request.table, &request.range)?;
-        self.select(conn, request, &from, sink).await
+        match answer {
+            Answer::Rows(sink) => self.select(conn, request, &from, *sink).await.map(drop),
+            Answer::Digest { salt, digest } => {
+                let table = &request.table;
+                let forms: Option<Vec<(String, ValueForm)>> = request
+                    .columns
+                    .iter()
+                    .map(|&ordinal| {
+                        let column = table.columns.get(ordinal)?;
+                        let form = digest::form_of_source(column, self.server.flavor)?;
+                        Some((sql::identifier(&column.name), form))
+                    })
+                    .collect();
+                let forms = forms.ok_or_else(|| {
+                    Error::new(ErrorKind::Internal, "rows are to be summed up that can't be")
+                        .at("table", &table.name)
+                })?;
+                let columns = forms.iter().map(|(name, form)| (name.as_str(), form));
+                let row = conn.query_first(digest::query(columns, &from, salt)).await.map_err(|error| {
+                    server_error("rows can't be summed up", error).at("table", &table.name)
+                })?;
+                **digest = Some(digest::taken(row)?);
+                Ok(())
+            }
+        }
     }
 
     /// The rows of `from`, a clause with a condition of its own.
@@ -160,6 +185,12 @@ impl ChunkReader {
     }
 }
 
+/// What is wanted of the rows of a chunk.
+enum Answer<'a> {
+    Rows(&'a mut dyn BatchSink),
+    Digest { salt: &'a str, digest: &'a mut Option<Digest> },
+}
+
 #[async_trait]
 impl Reader for ChunkReader {
     async fn read(&mut self, request: &ReadRequest, sink: &mut dyn BatchSink) -> Result<Watermarks> {
@@ -167,9 +198,30 @@ impl Reader for ChunkReader {
             Some(conn) => conn,
             None => self.connector.open().await?,
         };
-        let watermarks = self.chunk(&mut conn, request, sink).await?;
+        let watermarks = self.chunk(&mut conn, request, &mut Answer::Rows(sink)).await?;
         self.conn = Some(conn);
         Ok(watermarks)
+    }
+
+    async fn digest(&mut self, request: &DigestRequest) -> Result<(Digest, Watermarks)> {
+        let read = ReadRequest {
+            table: Arc::clone(&request.table),
+            columns: request.columns.clone().into(),
+            range: request.range.clone(),
+            batch_bytes: usize::MAX,
+            batch_rows: usize::MAX,
+            exact: request.exact,
+        };
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.connector.open().await?,
+        };
+        let mut digest = None;
+        let mut answer = Answer::Digest { salt: &request.salt, digest: &mut digest };
+        let watermarks = self.chunk(&mut conn, &read, &mut answer).await?;
+        self.conn = Some(conn);
+        let digest = digest.ok_or_else(|| Error::new(ErrorKind::Internal, "nothing was summed up"))?;
+        Ok((digest, watermarks))
     }
 
     async fn read_by_key(&mut self, request: &KeyedRequest) -> Result<Batch> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use engine_core::batch::Batch;
 use engine_core::change::SchemaChange;
 use engine_core::cut_over::WriteState;
+use engine_core::digest::{Digest, DigestRequest, ValueForm};
 use engine_core::endpoint::{Endpoint, EndpointUrl};
 use engine_core::finding::{Finding, Severity};
 use engine_core::position::{Position, Watermarks};
@@ -206,6 +207,10 @@ impl Reader for ReplicatedReader {
         };
         reader.read_by_key(request).await
     }
+
+    async fn digest(&mut self, request: &DigestRequest) -> Result<(Digest, Watermarks)> {
+        self.chunks.digest(request).await
+    }
 }
 
 #[async_trait]
@@ -273,6 +278,10 @@ impl Source for ReplicatedSource {
 
     async fn load(&self) -> Result<Option<u64>> {
         self.replica.load().await
+    }
+
+    fn value_forms(&self, table: &TableSchema) -> Vec<Option<ValueForm>> {
+        self.replica.value_forms(table)
     }
 
     fn followed(&self) -> Option<Arc<dyn Source>> {

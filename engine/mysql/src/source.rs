@@ -6,6 +6,7 @@ use std::time::Duration;
 use engine_core::batch::Batch;
 use engine_core::change::SchemaChange;
 use engine_core::cut_over::WriteState;
+use engine_core::digest::ValueForm;
 use engine_core::endpoint::{Endpoint, EndpointUrl};
 use engine_core::finding::Finding;
 use engine_core::object::DatabaseObject;
@@ -28,7 +29,7 @@ use crate::connect::Connector;
 use crate::reader::ChunkReader;
 use crate::replica::{self, ReplicaState};
 use crate::server::Server;
-use crate::{accounts, catalog, checks, ddl, freeze, load, objects, survey, watermark};
+use crate::{accounts, catalog, checks, ddl, digest, freeze, load, objects, survey, watermark};
 
 /// A MySQL or MariaDB server to read from.
 pub struct MysqlSource {
@@ -189,6 +190,10 @@ impl Source for MysqlSource {
     async fn count_rows(&self, table: &TableSchema) -> Result<u64> {
         let mut conn = self.connector.open().await?;
         freeze::count(&mut conn, table).await
+    }
+
+    fn value_forms(&self, table: &TableSchema) -> Vec<Option<ValueForm>> {
+        table.columns.iter().map(|column| digest::form_of_source(column, self.server.flavor)).collect()
     }
 
     async fn open_reader(&self) -> Result<Box<dyn Reader>> {

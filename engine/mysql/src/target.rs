@@ -16,7 +16,7 @@
 //! | `evolve`, `alter` | changes of structure, which commit statement by statement |
 //! | `objects` | views, triggers, routines and events |
 //! | `check`, `grants` | whether server and account can take the plan |
-//! | `row_form`, `examiner`, `repairer`, `inspect` | reading back what is there, and mending it |
+//! | `row_form`, `examiner`, `digest`, `repairer`, `inspect` | reading back what is there, and mending it |
 //!
 //! # Exactness
 //! A strict session refuses most of what does not fit, warns of some, and changes the rest in silence.
@@ -35,6 +35,7 @@ mod control;
 mod create;
 mod cut_over;
 mod ddl;
+mod digest;
 mod evolve;
 mod examiner;
 mod existing;

@@ -29,6 +29,7 @@ mod journal;
 mod look;
 mod order;
 mod parts;
+mod push_down;
 mod repair;
 mod report;
 mod self_test;
@@ -56,15 +57,16 @@ use changes::Changes;
 use journal::Journal;
 use look::Connections;
 use parts::Parts;
+use push_down::PushDown;
 use subject::Subject;
 use trail::Trail;
 use worker::{Outcomes, Worker};
 
-pub use self_test::{DefectReport, SelfTest, TableTest, self_test};
-
+pub use push_down::Method;
 pub use report::{
     ColumnDifference, Cutting, Difference, Kind, Progress, Repaired, Report, State, TableReport,
 };
+pub use self_test::{DefectReport, SelfTest, TableTest, self_test};
 
 /// What to check, and how.
 #[derive(Debug, Clone, Default)]
@@ -75,6 +77,8 @@ pub struct Options {
     pub parallelism: Option<usize>,
     /// Rows of a part; by what they weigh when `None`.
     pub part_rows: Option<u64>,
+    /// How rows are compared.
+    pub method: Method,
     /// Wait before a part while the source runs more statements than this.
     pub max_load: Option<u64>,
     /// Forget what an interrupted check found and begin anew.
@@ -133,6 +137,7 @@ async fn check(
     let mut connections = Connections::open(&subject).await?;
     let stand = connections.examiner.begin(&subject.spec.name).await?;
     connections.examiner.end().await?;
+    let push_down = PushDown::plan(&subject, &mut connections, options.method).await?;
     drop(connections);
     let source = subject.spec.source.as_ref();
     let trail = match trail::start(source, &stand, subject.copied.as_ref())? {
@@ -151,7 +156,8 @@ async fn check(
         });
     }
 
-    let mut outcomes = compare(&subject, &options, trail, &journal, &before.parts, &progress, &stop).await?;
+    let mut outcomes =
+        compare(&subject, &options, (trail, push_down), &journal, &before.parts, &progress, &stop).await?;
     let mut repaired = None;
     if options.repair && outcomes.wrong() > 0 {
         progress
@@ -185,7 +191,7 @@ async fn check(
 async fn compare(
     subject: &Arc<Subject>,
     options: &Options,
-    trail: Option<Trail>,
+    (trail, push_down): (Option<Trail>, PushDown),
     journal: &Journal,
     before: &[Vec<journal::PartRecord>],
     progress: &Arc<Progress>,
@@ -196,6 +202,7 @@ async fn compare(
     let parts = Arc::new(Parts::new(subject, &done));
     let outcomes = Arc::new(Mutex::new(Outcomes::new(subject.tables.len(), before)));
     let trail = trail.map(Arc::new);
+    let push_down = Arc::new(push_down);
     // The workers stop each other: the first real reason is the one to tell.
     let halt = stop.child_token();
     let count = options.parallelism.unwrap_or(subject.spec.parallelism).max(1);
@@ -207,6 +214,7 @@ async fn compare(
             subject: Arc::clone(subject),
             parts: Arc::clone(&parts),
             trail: trail.clone(),
+            push_down: Arc::clone(&push_down),
             outcomes: Arc::clone(&outcomes),
             floors: Arc::clone(&floors),
             journal: journal.clone(),

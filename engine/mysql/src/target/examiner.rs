@@ -5,17 +5,18 @@
 
 use async_trait::async_trait;
 use engine_core::batch::Batch;
+use engine_core::digest::{Digest, ValueForm};
 use engine_core::examine::{CanonicalRows, Examiner, KeyRange, RowSink, Stand};
 use engine_core::plan::TargetTable;
 use engine_core::schema::TableName;
 use engine_core::{Error, ErrorKind, Result};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Error as DriverFailure, ServerError};
-use std::borrow::Borrow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::connection::Connections;
+use super::digest;
 use super::failure::translate;
 use super::lanes;
 use super::layout::TableLayout;
@@ -27,8 +28,6 @@ use crate::chunk;
 
 /// Bytes of canonical rows that are handed over together.
 const HANDED_OVER: usize = 256 << 10;
-/// Length from which on a statement asks for no more keys.
-const STATEMENT: usize = 1 << 20;
 /// The table's definition changed after the snapshot was taken.
 const ALTERED: u16 = 1412;
 
@@ -68,17 +67,15 @@ impl MysqlExaminer {
             .ok_or_else(|| Error::new(ErrorKind::Internal, "rows are read back without a snapshot"))
     }
 
-    /// Reads the rows of `from`, a table and what is wanted of it.
     async fn rows(
         &self,
         session: &mut Session,
         form: &CanonicalForm,
-        from: &str,
+        query: Vec<u8>,
         sink: &mut dyn RowSink,
     ) -> Result<()> {
         let table = &form.layout().table.name;
         let failed = |error| not_read(error).at("table", table);
-        let query = format!("SELECT {} FROM {from}", form.selected());
         let conn = session.connection();
         // Prepared, so that values arrive typed.
         let prepared = conn.prep(query).await.map_err(failed)?;
@@ -136,9 +133,9 @@ impl Examiner for MysqlExaminer {
         sink: &mut dyn RowSink,
     ) -> Result<()> {
         let form = self.form(table)?;
-        let from = from_clause(form.layout(), range)?;
         let mut session = self.take_session()?;
-        self.rows(&mut session, &form, &from, sink).await?;
+        let query = format!("SELECT {} FROM {}", form.selected(), from_clause(form.layout(), range)?);
+        self.rows(&mut session, &form, query.into_bytes(), sink).await?;
         self.session = Some(session);
         Ok(())
     }
@@ -155,13 +152,42 @@ impl Examiner for MysqlExaminer {
     ) -> Result<()> {
         let form = self.form(table)?;
         let mut session = self.take_session()?;
-        let statements = with_keys(form.layout(), keys)?;
-        let mut once = Once { sink, seen: HashSet::new(), is_needed: statements.len() > 1 };
-        for from in &statements {
-            self.rows(&mut session, &form, from, &mut once).await?;
+        for condition in statement::exact_keys(form.layout(), keys)? {
+            let mut query =
+                format!("SELECT {} FROM {} WHERE ", form.selected(), form.layout().name).into_bytes();
+            query.extend_from_slice(&condition);
+            self.rows(&mut session, &form, query, sink).await?;
         }
         self.session = Some(session);
         Ok(())
+    }
+
+    async fn value_forms(&mut self, table: &Arc<TargetTable>) -> Result<Vec<Option<ValueForm>>> {
+        let form = self.form(table)?;
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => self.connections.open_reading().await?,
+        };
+        let forms = digest::value_forms(&mut session, form.layout()).await?;
+        self.session = Some(session);
+        Ok(forms)
+    }
+
+    async fn digest(&mut self, table: &Arc<TargetTable>, range: &KeyRange, salt: &str) -> Result<Digest> {
+        let form = self.form(table)?;
+        let layout = form.layout();
+        let mut session = self.take_session()?;
+        let forms: Option<Vec<ValueForm>> =
+            layout.columns.iter().map(|column| digest::planned(column, layout.flavor)).collect();
+        let forms = forms.ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "rows are to be summed up that can't be").at("table", &table.name)
+        })?;
+        let columns = layout.columns.iter().zip(&forms).map(|(column, form)| (column.name.as_str(), form));
+        let query = crate::digest::query(columns, &from_clause(layout, range)?, salt);
+        let row = session.connection().query_first(query).await;
+        let digest = crate::digest::taken(row.map_err(|error| not_read(error).at("table", &table.name))?)?;
+        self.session = Some(session);
+        Ok(digest)
     }
 
     async fn end(&mut self) -> Result<()> {
@@ -208,64 +234,4 @@ fn from_clause(layout: &TableLayout, range: &KeyRange) -> Result<String> {
         return Ok(layout.name.clone());
     }
     Ok(format!("{} WHERE {}", layout.name, conditions.join(" AND ")))
-}
-
-/// `table WHERE …` for the rows that have one of some keys, as the table's collations compare keys. Several
-/// where one would be too long.
-fn with_keys(layout: &TableLayout, keys: &Batch) -> Result<Vec<String>> {
-    let key = layout.key.as_ref().ok_or_else(|| {
-        Error::new(ErrorKind::Internal, "rows of a table without a key can't be read by it")
-            .at("table", &layout.table.name)
-    })?;
-    let names: Vec<&str> =
-        key.iter().filter_map(|&place| Some(layout.columns.get(place)?.name.as_str())).collect();
-    let mut statements = Vec::new();
-    let mut values = String::new();
-    for row in 0..keys.rows {
-        let of_row = key.iter().enumerate();
-        let of_row = of_row.map(|(index, &place)| statement::readable(layout, keys, (index, place), row));
-        let of_row: Vec<String> = of_row.collect::<Option<_>>().ok_or_else(|| {
-            Error::new(ErrorKind::Internal, "a key has no form in the target's SQL")
-                .at("table", &layout.table.name)
-                .at("key", layout.key_text(keys, key, row))
-        })?;
-        values.push_str(if values.is_empty() { "" } else { "," });
-        values.push_str(&tuple(&of_row));
-        if values.len() >= STATEMENT || row + 1 == keys.rows {
-            statements.push(format!("{} WHERE {} IN ({values})", layout.name, tuple(&names)));
-            values.clear();
-        }
-    }
-    Ok(statements)
-}
-
-/// Hands each row over once: keys of different statements can be the same to the table's collations.
-struct Once<'s> {
-    sink: &'s mut dyn RowSink,
-    seen: HashSet<Box<[u8]>>,
-    is_needed: bool,
-}
-
-#[async_trait]
-impl RowSink for Once<'_> {
-    async fn push(&mut self, rows: &CanonicalRows) -> Result<()> {
-        if !self.is_needed {
-            return self.sink.push(rows).await;
-        }
-        let mut others = CanonicalRows::default();
-        for row in rows.iter() {
-            if self.seen.insert(row.into()) {
-                others.buffer().extend_from_slice(row);
-                others.end_row();
-            }
-        }
-        self.sink.push(&others).await
-    }
-}
-
-fn tuple<S: Borrow<str>>(parts: &[S]) -> String {
-    match parts {
-        [one] => one.borrow().to_owned(),
-        parts => format!("({})", parts.join(",")),
-    }
 }

@@ -317,7 +317,30 @@ pub(super) fn delete_exactly(
     row: usize,
 ) -> Result<Vec<u8>> {
     let mut sql = format!("DELETE FROM {} WHERE ", layout.name).into_bytes();
-    same_key(layout, key, keys, |index, _| index, row, &mut sql)?;
+    exact_key(layout, key, keys, row, &mut sql)?;
+    Ok(sql)
+}
+
+/// Conditions for the rows that have these keys, byte for byte, so many to each.
+pub(super) fn exact_keys(layout: &TableLayout, keys: &Batch) -> Result<Vec<Vec<u8>>> {
+    let key = layout.key.clone().unwrap_or_default();
+    let mut conditions = Vec::new();
+    for first in (0..keys.rows).step_by(KEYS) {
+        let mut sql = b"(".to_vec();
+        for row in first..keys.rows.min(first + KEYS) {
+            if row > first {
+                sql.extend_from_slice(b") OR (");
+            }
+            exact_key(layout, &key, keys, row, &mut sql)?;
+        }
+        sql.push(b')');
+        conditions.push(sql);
+    }
+    Ok(conditions)
+}
+
+fn exact_key(layout: &TableLayout, key: &[usize], keys: &Batch, row: usize, sql: &mut Vec<u8>) -> Result<()> {
+    same_key(layout, key, keys, |index, _| index, row, sql)?;
     for (index, &place) in key.iter().enumerate() {
         let (Some(written), Some(column)) = (layout.columns.get(place), keys.columns.get(index)) else {
             continue;
@@ -325,10 +348,10 @@ pub(super) fn delete_exactly(
         if let (Encoder::Text { .. }, Vector::Varlen(values)) = (&written.encoder, &column.values) {
             let name = &written.name;
             sql.extend_from_slice(format!(" AND CAST(CONVERT({name} USING utf8mb4) AS BINARY)=").as_bytes());
-            literal::binary(values.get(row), &mut sql);
+            literal::binary(values.get(row), sql);
         }
     }
-    Ok(sql)
+    Ok(())
 }
 
 /// Locks the rows with these keys, unless somebody else has one of them.

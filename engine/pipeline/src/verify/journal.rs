@@ -15,7 +15,7 @@ use crate::state::Store;
 use super::hash::Hashing;
 use super::subject::Subject;
 
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const HEADER: &str = "header";
 
 /// A part that was found equal.
@@ -29,12 +29,14 @@ pub(super) struct PartRecord {
     pub(super) followed: u64,
     pub(super) set_aside: u64,
     pub(super) passed: u64,
+    /// Whether both databases summed it up.
+    pub(super) is_summed: bool,
 }
 
 impl PartRecord {
     pub(super) fn new(table: String, number: u64, range: &ChunkRange) -> Self {
         let (after, to) = (range.after.clone(), range.to.clone());
-        Self { table, number, after, to, equal: 0, followed: 0, set_aside: 0, passed: 0 }
+        Self { table, number, after, to, equal: 0, followed: 0, set_aside: 0, passed: 0, is_summed: false }
     }
 
     /// Its number and the keys it had.

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use engine_core::batch::Batch;
+use engine_core::digest::DigestRequest;
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::examine::{CanonicalRows, Examiner, KeyRange, RowSink, Stand};
-use engine_core::position::Position;
+use engine_core::position::{Position, Watermarks};
 use engine_core::source::{BatchSink, ReadRequest, Reader};
 use engine_plugin::Origin;
 
@@ -51,6 +52,15 @@ pub(super) struct Seen {
     pub(super) low: Option<Position>,
 }
 
+/// What both sides' sums say.
+pub(super) struct Summed {
+    /// The number of rows of the part, all of them equal; `None` when they have to be read.
+    pub(super) equal: Option<u64>,
+    pub(super) stand: Stand,
+    /// What the source's sum is known to contain; `None` for a task that does not follow.
+    pub(super) low: Option<Position>,
+}
+
 /// A connection to each side.
 pub(super) struct Connections {
     pub(super) reader: Box<dyn Reader>,
@@ -64,6 +74,57 @@ impl Connections {
         Ok(Self { reader, examiner })
     }
 
+    /// Takes a snapshot of the target.
+    async fn begin(&mut self, subject: &Subject) -> Result<Stand> {
+        let stand = self.examiner.begin(&subject.spec.name).await?;
+        if stand.plan_digest == subject.plan_digest {
+            return Ok(stand);
+        }
+        Err(Error::new(ErrorKind::Precondition, "the plan of the task changed during the check")
+            .at("task", &subject.spec.name)
+            .help("check again"))
+    }
+
+    /// Has both sides sum up a part. What no change lies around, in neither of them, is the same on both
+    /// sides exactly if the sums are; about anything else this says nothing.
+    pub(super) async fn sum_up(
+        &mut self,
+        subject: &Subject,
+        part: &Part,
+        (columns, salt): (&[usize], &str),
+        trail: Option<&Trail>,
+        stop: &CancellationToken,
+    ) -> Result<Summed> {
+        let table = subject.table(part.table)?;
+        let stand = self.begin(subject).await?;
+        let request = DigestRequest {
+            table: Arc::new(table.route.composed().schema.clone()),
+            columns: columns.to_vec(),
+            range: part.range.clone(),
+            exact: trail.is_some() && table.key.is_none(),
+            salt: salt.to_owned(),
+        };
+        let everything = KeyRange::All;
+        let range = part.interval.as_ref().map_or(&everything, |interval| &interval.range);
+        let ((source, watermarks), target) =
+            tokio::try_join!(self.reader.digest(&request), self.examiner.digest(&table.target, range, salt))?;
+        self.examiner.end().await?;
+        let mut summed = Summed { equal: source.is_same(&target).then_some(source.rows), stand, low: None };
+        if let (Some(trail), Some(position)) = (trail, &summed.stand.position) {
+            reach(trail, &summed.stand, &watermarks, stop).await?;
+            let source = subject.spec.source.as_ref();
+            let changes = trail.changes();
+            let held: Held = changes.held(source, position, &summed.stand.applied)?;
+            let between =
+                changes.between(source, part.table, part.interval.as_ref(), &held, &watermarks.low)?;
+            if !between.is_empty() {
+                summed.equal = None;
+            }
+            summed.low = Some(watermarks.low);
+        }
+        Ok(summed)
+    }
+
     /// Looks at a part. `trail` is there for a task that follows its source.
     pub(super) async fn look(
         &mut self,
@@ -75,12 +136,7 @@ impl Connections {
         stop: &CancellationToken,
     ) -> Result<Seen> {
         let table = subject.table(part.table)?;
-        let stand = self.examiner.begin(&subject.spec.name).await?;
-        if stand.plan_digest != subject.plan_digest {
-            return Err(Error::new(ErrorKind::Precondition, "the plan of the task changed during the check")
-                .at("task", &subject.spec.name)
-                .help("check again"));
-        }
+        let stand = self.begin(subject).await?;
         let scope = Arc::new(scope);
         let (mut source, mut target) = (Side::new(Arc::clone(&scope)), Side::new(scope));
         let composed = table.route.composed();
@@ -103,12 +159,7 @@ impl Connections {
         self.examiner.end().await?;
         let mut seen = Seen { source, target, between: Between::default(), stand, low: None };
         if let (Some(trail), Some(position)) = (trail, &seen.stand.position) {
-            let reaching = trail.reach(&seen.stand, Some(&watermarks.high));
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return Err(interrupted()),
-                reached = reaching => reached?,
-            }
+            reach(trail, &seen.stand, &watermarks, stop).await?;
             let source = subject.spec.source.as_ref();
             let changes = trail.changes();
             let held: Held = changes.held(source, position, &seen.stand.applied)?;
@@ -117,6 +168,20 @@ impl Connections {
             seen.low = Some(watermarks.low);
         }
         Ok(seen)
+    }
+}
+
+/// Waits until the stream knows everything that either side can have.
+async fn reach(
+    trail: &Trail,
+    stand: &Stand,
+    watermarks: &Watermarks,
+    stop: &CancellationToken,
+) -> Result<()> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(interrupted()),
+        reached = trail.reach(stand, Some(&watermarks.high)) => reached,
     }
 }
 

@@ -159,7 +159,7 @@ fn part(column: &Column, row: usize) -> Option<KeyPart> {
 }
 
 /// The source column that arrives at a place of the written columns just as it was read.
-fn origin(composed: &Composed, place: usize) -> Option<usize> {
+pub(super) fn origin(composed: &Composed, place: usize) -> Option<usize> {
     let mut place = place;
     for stage in composed.stages.iter().rev() {
         let column = stage.columns.get(place)?;

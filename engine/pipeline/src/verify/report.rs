@@ -59,8 +59,11 @@ pub struct TableReport {
     pub table: String,
     /// Target name, `schema.table`.
     pub target: String,
-    /// How the rows came to be compared: `stream`, read from both sides and hashed by the engine.
+    /// How the rows came to be compared: `stream`, read from both sides and hashed by the engine; `push-down`,
+    /// summed up by both databases; `both`, the one for some parts and the other for others.
     pub method: &'static str,
+    /// Parts that both databases summed up.
+    pub summed_parts: u64,
     /// How the table was cut.
     pub cutting: Cutting,
     /// Parts compared, by this run or the interrupted one that it went on with.

@@ -26,6 +26,13 @@ pub(super) struct Between {
     pub(super) more: HashMap<Hash, i64, ByHash>,
 }
 
+impl Between {
+    /// Whether no row is concerned.
+    pub(super) fn is_empty(&self) -> bool {
+        self.expected.is_empty() && self.more.is_empty()
+    }
+}
+
 /// The outcome of a look.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use engine_core::error::{ErrorKind, Result};
@@ -19,6 +19,7 @@ use super::hash::{ByHash, Hash};
 use super::journal::{Journal, PartRecord};
 use super::look::{Connections, interrupted};
 use super::parts::{Part, Parts};
+use super::push_down::PushDown;
 use super::report::{Cutting, Difference, Progress, TableReport};
 use super::side::Scope;
 use super::subject::{Subject, Table};
@@ -50,6 +51,8 @@ pub(super) struct Found {
     /// Keys of rows that are wrong.
     pub(super) wrong: Vec<(Hash, Wrong)>,
     pub(super) differences: Vec<Difference>,
+    /// Parts that both databases summed up.
+    pub(super) summed: u64,
     /// Where the target stood.
     pub(super) position: Option<Position>,
 }
@@ -84,6 +87,7 @@ impl Outcomes {
                 outcome.found.followed += part.followed;
                 outcome.found.set_aside += part.set_aside;
                 outcome.found.passed += part.passed;
+                outcome.found.summed += u64::from(part.is_summed);
             }
         }
         outcomes
@@ -144,6 +148,7 @@ impl Found {
         self.followed += other.followed;
         self.set_aside += other.set_aside;
         self.passed += other.passed;
+        self.summed += other.summed;
         self.position = other.position.or(self.position.take());
         self.wrong.extend(other.wrong);
         let room = LISTED.saturating_sub(self.differences.len());
@@ -183,7 +188,12 @@ impl TableOutcome {
         TableReport {
             table: table.name().to_string(),
             target: table.target.name.to_string(),
-            method: "stream",
+            method: match self.found.summed {
+                0 => "stream",
+                all if all >= self.ranges.len() as u64 => "push-down",
+                _ => "both",
+            },
+            summed_parts: self.found.summed,
             cutting: if table.cut.is_some() { Cutting::Ranges } else { Cutting::Whole },
             parts: self.ranges.len() as u64,
             rows: self.found.equal + missing + extra + different,
@@ -208,6 +218,7 @@ pub(super) struct Worker {
     pub(super) subject: Arc<Subject>,
     pub(super) parts: Arc<Parts>,
     pub(super) trail: Option<Arc<Trail>>,
+    pub(super) push_down: Arc<PushDown>,
     pub(super) outcomes: Arc<Mutex<Outcomes>>,
     pub(super) floors: Arc<Mutex<Vec<Floor>>>,
     pub(super) journal: Journal,
@@ -242,6 +253,7 @@ impl Worker {
                 record.followed = found.followed;
                 record.set_aside = found.set_aside;
                 record.passed = found.passed;
+                record.is_summed = found.summed > 0;
                 self.journal.note(&record)?;
                 Failpoint::PartCompared.reach();
             }
@@ -296,11 +308,27 @@ impl Worker {
     }
 
     async fn compare(&self, part: &Part, connections: &mut Connections) -> Result<Found> {
-        let (trail, progress, stop) = (self.trail.as_deref(), &self.progress, &self.stop);
-        compare(&self.subject, part, connections, trail, progress, stop, |target, low| {
+        let trail = self.trail.as_deref();
+        let began = Instant::now();
+        if let Some(by) = self.push_down.wanted(part.table) {
+            let summed = connections.sum_up(&self.subject, part, by, trail, &self.stop).await?;
+            self.forget(summed.stand.position.clone(), summed.low)?;
+            // What was in vain counts as a row of it, so that it is not tried for ever.
+            self.push_down.note(part.table, true, summed.equal.unwrap_or(1), began.elapsed());
+            if let Some(equal) = summed.equal {
+                self.progress.update(|state| state.rows += equal);
+                let position = summed.stand.position;
+                return Ok(Found { equal, summed: 1, position, ..Found::default() });
+            }
+        }
+        let began = Instant::now();
+        let (progress, stop) = (&self.progress, &self.stop);
+        let found = compare(&self.subject, part, connections, trail, progress, stop, |target, low| {
             self.forget(target, low)
         })
-        .await
+        .await?;
+        self.push_down.note(part.table, false, found.equal, began.elapsed());
+        Ok(found)
     }
 
     /// Forgets changes that no look will meet any more.
