@@ -168,11 +168,13 @@ async fn broken(scene: &impl Place) -> Result<()> {
 
     let expected = break_rows(scene).await?;
     // Parts of a hundred rows, and all at once.
-    let found = report(check(scene).arguments(["--part-rows", "100"]), 4).await?;
-    assert_eq!(wrong(&found), expected);
-    let found = report(check(scene), 4).await?;
-    assert_eq!(wrong(&found), expected);
-    assert_eq!(found["tables"].as_array().map(Vec::len), Some(5));
+    for method in scene.methods() {
+        let found = report(check(scene).arguments(["--part-rows", "100", "--method", method]), 4).await?;
+        assert_eq!(wrong(&found), expected, "{method}");
+        let found = report(check(scene).arguments(["--method", method]), 4).await?;
+        assert_eq!(wrong(&found), expected, "{method}");
+        assert_eq!(found["tables"].as_array().map(Vec::len), Some(5));
+    }
     let one = report(check(scene).arguments(["--table", "texts"]), 4).await?;
     assert_eq!((wrong(&one).len(), one["tables"].as_array().map(Vec::len)), (3, Some(1)));
 

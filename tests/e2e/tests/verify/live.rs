@@ -86,9 +86,10 @@ async fn moving(scene: &impl Place) -> Result<()> {
     });
     writers.commit_more(50).await?;
     let mut followed = 0;
-    for round in 0..9 {
+    for round in 0..12 {
         let part_rows = ["50", "400", "100000"][round % 3];
-        let found = report(check(scene).arguments(["--part-rows", part_rows]), 0).await?;
+        let method = scene.methods()[round % 4 % scene.methods().len()];
+        let found = report(check(scene).arguments(["--part-rows", part_rows, "--method", method]), 0).await?;
         assert_eq!(found["is_exact"], true);
         ensure!(rows(&found, "numbers") > 500, "{found}");
         followed += found["tables"]

@@ -28,6 +28,8 @@ pub(crate) trait Place {
     async fn require_equal(&self) -> Result<()>;
     /// A statement that deletes one of several equal rows.
     fn delete_one(&self, table: &str, condition: &str) -> String;
+    /// The ways in which rows can be compared.
+    fn methods(&self) -> &'static [&'static str];
     /// Bytes as a literal of the target.
     fn bytes(&self, hex: &str) -> String;
     /// Bytes as a report shows them.
@@ -97,6 +99,10 @@ impl Place for Scene<'_> {
         format!("DELETE FROM {table} WHERE ctid = (SELECT ctid FROM {table} WHERE {condition} LIMIT 1)")
     }
 
+    fn methods(&self) -> &'static [&'static str] {
+        &["auto", "stream"]
+    }
+
     fn bytes(&self, hex: &str) -> String {
         format!("'\\x{hex}'")
     }
@@ -160,6 +166,10 @@ impl Place for MysqlScene<'_> {
 
     fn delete_one(&self, table: &str, condition: &str) -> String {
         format!("DELETE FROM {table} WHERE {condition} LIMIT 1")
+    }
+
+    fn methods(&self) -> &'static [&'static str] {
+        &["push-down", "auto", "stream"]
     }
 
     fn bytes(&self, hex: &str) -> String {
