@@ -14,7 +14,8 @@ const TASK: &str = "bench";
 /// A command that migrates one database.
 pub(crate) fn command(sides: &Sides, database: &str, plugins: &[&Path]) -> Result<Command> {
     let mut command = Command::new(program("engine", "ENGINE_BINARY")?);
-    command.args(["run", "--name", TASK, "--json", "--source", &sides.source.url_of(database)]);
+    command.args(["run", "--name", TASK, "--json", "--accept-warnings"]);
+    command.args(["--source", &sides.source.url_of(database)]);
     command
         .args(["--target", sides.target.url()])
         .arg("--state-dir")
@@ -28,9 +29,10 @@ pub(crate) fn command(sides: &Sides, database: &str, plugins: &[&Path]) -> Resul
 }
 
 /// Compares what was copied last, offline.
-pub(crate) fn verify(sides: &Sides, database: &str, plugin: &Path) -> Result<Measure> {
+pub(crate) fn verify(sides: &Sides, database: &str, plugin: &Path, method: &str) -> Result<Measure> {
     let mut command = Command::new(program("engine", "ENGINE_BINARY")?);
-    command.args(["verify", TASK, "--json", "--mode", "offline", "--source", &sides.source.url_of(database)]);
+    command.args(["verify", TASK, "--json", "--mode", "offline", "--method", method]);
+    command.args(["--source", &sides.source.url_of(database)]);
     command.args(["--target", sides.target.url()]).arg("--state-dir").arg(sides.state.path());
     command.arg("--plugin").arg(plugin).stdout(Stdio::null());
     sides.measured(|| measure(&mut command))

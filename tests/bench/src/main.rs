@@ -11,6 +11,7 @@ mod peer;
 mod report;
 mod sides;
 mod verify;
+mod verify_mysql;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,11 +45,14 @@ struct Options {
     #[arg(long, default_value_t = 3, value_name = "N")]
     runs: usize,
     /// Parts to measure
-    #[arg(long, value_delimiter = ',', default_values_t = [Part::Crossing, Part::Snapshot, Part::Plugin, Part::CatchUp, Part::Latency, Part::Verify, Part::Pgloader])]
+    #[arg(long, value_delimiter = ',', default_values_t = [Part::Crossing, Part::Snapshot, Part::Plugin, Part::CatchUp, Part::Latency, Part::Verify, Part::VerifyMysql, Part::Pgloader])]
     parts: Vec<Part>,
     /// The plugin that maps types and names
     #[arg(long, default_value = "target/guests/mysql2og.wasm", value_name = "FILE")]
     plugin: PathBuf,
+    /// The plugin that keeps types and names as they are
+    #[arg(long, default_value = "target/guests/mysql2mysql.wasm", value_name = "FILE")]
+    same_plugin: PathBuf,
     /// The plugin that rewrites two columns, chained behind the first
     #[arg(long, default_value = "target/guests/rewrite.wasm", value_name = "FILE")]
     row_plugin: PathBuf,
@@ -70,6 +74,8 @@ enum Part {
     Latency,
     /// A full check beside copying and beside a plain comparer
     Verify,
+    /// A full check between two MySQL servers, beside copying and beside checksums of chunks
+    VerifyMysql,
 }
 
 impl std::fmt::Display for Part {
@@ -82,6 +88,7 @@ impl std::fmt::Display for Part {
             Self::CatchUp => "catch-up",
             Self::Latency => "latency",
             Self::Verify => "verify",
+            Self::VerifyMysql => "verify-mysql",
         })
     }
 }
@@ -106,7 +113,7 @@ fn bench(options: &Options) -> Result<()> {
     }
     // Fetched first: not to have it should not cost the other parts' time.
     let pgloader = options.parts.contains(&Part::Pgloader).then(Pgloader::provide).transpose()?;
-    if options.parts.iter().any(|part| !matches!(part, Part::Crossing | Part::Pgloader)) {
+    if options.parts.iter().any(|part| !matches!(part, Part::Crossing | Part::VerifyMysql | Part::Pgloader)) {
         let sides = Sides::start(Product::MySql)?;
         if options.parts.contains(&Part::Snapshot) {
             cases.extend(snapshot(options, &runtime, &sides, scale, runs)?);
@@ -125,6 +132,11 @@ fn bench(options: &Options) -> Result<()> {
             let duration = Duration::from_secs(30 / scale.min(5));
             latency = Some(latency::measure(&runtime, &sides, &options.plugin, 2000, duration)?);
         }
+    }
+    if options.parts.contains(&Part::VerifyMysql) {
+        let sides = Sides::between(Product::MySql, Product::MySql)?;
+        let plugin = &options.same_plugin;
+        cases.extend(verify_mysql::measure(&runtime, &sides, plugin, 500_000 / scale, runs)?);
     }
     if let Some(pgloader) = pgloader {
         cases.extend(peer::compare(&runtime, &pgloader, &options.plugin, 500_000 / scale, runs)?);

@@ -18,9 +18,13 @@ pub(crate) struct Sides {
 
 impl Sides {
     pub(crate) fn start(source: Product) -> Result<Self> {
-        eprintln!("starting {source} and {}", Product::Postgres15);
+        Self::between(source, Product::Postgres15)
+    }
+
+    pub(crate) fn between(source: Product, target: Product) -> Result<Self> {
+        eprintln!("starting {source} and {target}");
         let start = |product| Builder::new(product).durability(Durability::Full).start();
-        Ok(Self { source: start(source)?, target: start(Product::Postgres15)?, state: tempfile::tempdir()? })
+        Ok(Self { source: start(source)?, target: start(target)?, state: tempfile::tempdir()? })
     }
 
     /// Runs the work and adds what it cost the servers.

@@ -28,7 +28,7 @@ pub(crate) fn measure(
     for _ in 0..runs {
         runtime.block_on(sides.drop_schema(SYSBENCH))?;
         copy.add(engine::snapshot(sides, SYSBENCH, &[plugin], None)?);
-        check.add(engine::verify(sides, SYSBENCH, plugin)?);
+        check.add(engine::verify(sides, SYSBENCH, plugin, "stream")?);
         plain.add(sides.measured(|| compare(sides))?);
     }
     Ok(vec![copy, check, plain])
