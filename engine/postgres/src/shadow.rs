@@ -217,20 +217,20 @@ fn names(layout: &TableLayout) -> String {
 /// All that is to be planted in a table.
 fn tasks(layout: &TableLayout, parts: &[String]) -> VecDeque<Task> {
     let mut tasks = VecDeque::new();
+    let first = layout.key.as_ref().and_then(|key| key.first().copied());
+    // Before any row is taken away, whose key it might get.
+    if let Some((place, first)) = first.and_then(|place| Some((place, layout.columns.get(place)?)))
+        && let Some((fits, value)) = defects::other_key(&first.pg_type, &first.name, COPY)
+    {
+        tasks.push_back(Task::Extra { fits, value, place });
+    }
     // These need certain rows, which nothing else may have touched.
-    if let Some(key) = &layout.key {
-        for condition in parts {
-            for direction in ["ASC", "DESC"] {
-                let columns: Vec<String> =
-                    key.iter().map(|&place| format!("{} {direction}", column(layout, place))).collect();
-                tasks.push_back(Task::Edge { condition: condition.clone(), order: columns.join(", ") });
-            }
-        }
-        let first = key.first().and_then(|&place| Some((place, layout.columns.get(place)?)));
-        if let Some((place, first)) = first
-            && let Some((fits, value)) = defects::other_key(&first.pg_type, &first.name, COPY)
-        {
-            tasks.push_back(Task::Extra { fits, value, place });
+    for condition in parts {
+        for direction in ["ASC", "DESC"] {
+            let key = layout.key.iter().flatten();
+            let columns: Vec<String> =
+                key.map(|&place| format!("{} {direction}", column(layout, place))).collect();
+            tasks.push_back(Task::Edge { condition: condition.clone(), order: columns.join(", ") });
         }
     }
     tasks.push_back(Task::Missing);
@@ -279,7 +279,6 @@ impl Shadow for PostgresShadow {
         let conditions: Vec<String> =
             parts.iter().map(|part| conditions(layout, part)).collect::<Result<_>>()?;
         let queue = tasks(layout, if conditions.len() > 1 { &conditions } else { &[] });
-        // Of neighbouring parts that begin at the table's beginning, the bounds of all are those of one.
         let wanted: Vec<String> = conditions.iter().map(|condition| format!("({condition})")).collect();
         self.run(&format!(
             "DROP TABLE IF EXISTS {COPY}; CREATE TEMPORARY TABLE _migration_shadow AS \

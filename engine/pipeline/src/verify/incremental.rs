@@ -86,7 +86,7 @@ impl Incremental {
             hashing: Hashing::new(&Hashing::draw()),
             pending: Mutex::new(Pending::new(pending::MOST)),
             tables: Mutex::default(),
-            examiner: tokio::sync::Mutex::new(Some(examiner)),
+            examiner: tokio::sync::Mutex::default(),
         })
     }
 
@@ -261,6 +261,11 @@ impl Incremental {
                 (column.source_name.clone(), text)
             })
             .collect()
+    }
+
+    /// Closes the connection until the next look.
+    async fn rest(&self) {
+        drop(self.examiner.lock().await.take());
     }
 
     /// Tells how much was checked.

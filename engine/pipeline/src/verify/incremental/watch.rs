@@ -109,6 +109,7 @@ impl Watch {
                 }
             }
         }
+        self.check.rest().await;
         self.check.tell();
         Ok(())
     }
