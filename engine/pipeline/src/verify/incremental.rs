@@ -191,7 +191,8 @@ impl Incremental {
             };
             let is_right = match due.expected.hash {
                 Some(_) => right == 1 && other.is_none() || Self::is_set_aside(table, due, right, other),
-                None => right == 0 && other.is_none(),
+                // Into a shared table another task may have written a row under the key since.
+                None => other.is_none() || table.target.is_shared(),
             };
             match self.pending().judge(due, is_right) {
                 Judgement::Wrong => self.warn(table, due, right > 0 || other.is_some(), other),
