@@ -43,10 +43,11 @@ pub(super) async fn tables(
     let there: HashSet<TableName> = there.into_iter().map(|table| table.name).collect();
     for table in tables {
         if table.is_shared() {
-            shared::join(&mut session, claim, table).await?;
-            if there.contains(&existing::folded(&table.name, fold)) {
-                continue;
+            if !shared::join(&mut session, claim, table).await? {
+                self::table(&mut session, claim, table).await?;
             }
+            shared::let_others(&mut session).await?;
+            continue;
         }
         if there.contains(&existing::folded(&table.name, fold)) {
             own(&mut session, claim, &table.name, true).await?;

@@ -94,8 +94,9 @@ pub(super) async fn disagreement(
     }))
 }
 
-/// Puts on record that the task shares the table, unless another defines it otherwise.
-pub(super) async fn join(session: &mut Session, claim: &Claim, table: &Arc<TargetTable>) -> Result<()> {
+/// Puts on record that the task shares the table, unless another defines it otherwise; whether the table is
+/// there. Until [`let_others`], or the end of the session, no other task can join.
+pub(super) async fn join(session: &mut Session, claim: &Claim, table: &Arc<TargetTable>) -> Result<bool> {
     let unwritable = |error| translate(error, "the target's record of shared tables can't be written");
     session.run(TABLE).await.map_err(unwritable)?;
     let locked = session.select("SELECT GET_LOCK(?, 60)", (LOCK,)).await.map_err(failed)?;
@@ -106,19 +107,30 @@ pub(super) async fn join(session: &mut Session, claim: &Claim, table: &Arc<Targe
     if locked != Some(1) {
         return Err(Error::new(ErrorKind::Transient, "another engine creates a shared table just now"));
     }
-    let joined = match disagreement(session, &claim.task, table).await? {
-        Some(error) => Err(error),
-        None => session
-            .change(
-                "INSERT IGNORE INTO _migration.shared_table (namespace, name, task, definition) VALUES (?, ?, ?, ?)",
-                (&table.name.namespace, &table.name.name, &claim.task, definition(table)?),
-            )
-            .await
-            .map(drop)
-            .map_err(unwritable),
-    };
-    session.select("SELECT RELEASE_LOCK(?)", (LOCK,)).await.map_err(failed)?;
-    joined
+    if let Some(error) = disagreement(session, &claim.task, table).await? {
+        return Err(error);
+    }
+    session
+        .change(
+            "INSERT IGNORE INTO _migration.shared_table (namespace, name, task, definition) VALUES (?, ?, ?, ?)",
+            (&table.name.namespace, &table.name.name, &claim.task, definition(table)?),
+        )
+        .await
+        .map_err(unwritable)?;
+    let there = session
+        .select(
+            "SELECT 1 FROM information_schema.tables WHERE LOWER(table_schema) = LOWER(?) \
+             AND LOWER(table_name) = LOWER(?)",
+            (&table.name.namespace, &table.name.name),
+        )
+        .await
+        .map_err(failed)?;
+    Ok(!there.is_empty())
+}
+
+/// Lets other tasks [join](self::join).
+pub(super) async fn let_others(session: &mut Session) -> Result<()> {
+    session.select("SELECT RELEASE_LOCK(?)", (LOCK,)).await.map(drop).map_err(failed)
 }
 
 /// Says of a row that is in the way, or gone, which tasks may have written it.
