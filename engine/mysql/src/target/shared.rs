@@ -73,7 +73,8 @@ fn definition(table: &Arc<TargetTable>) -> Result<String> {
     Ok(statements.join(";\n"))
 }
 
-/// The error of a task whose table is not defined as another's.
+/// The error of a task whose table is not defined as another's. Of one that shares the table already that is
+/// no error: its shard has changed its structure, as the others have yet to do.
 pub(super) async fn disagreement(
     session: &mut Session,
     task: &str,
@@ -81,6 +82,9 @@ pub(super) async fn disagreement(
 ) -> Result<Option<Error>> {
     let own = definition(table)?;
     let sharers = sharers(session, &table.name).await?;
+    if sharers.iter().any(|(sharer, _)| sharer == task) {
+        return Ok(None);
+    }
     let other = sharers.into_iter().find(|(other, theirs)| other != task && *theirs != own);
     Ok(other.map(|(other, theirs)| {
         let differs = own.lines().zip(theirs.lines()).find(|(own, theirs)| own != theirs);
@@ -110,10 +114,12 @@ pub(super) async fn join(session: &mut Session, claim: &Claim, table: &Arc<Targe
     if let Some(error) = disagreement(session, &claim.task, table).await? {
         return Err(error);
     }
+    let own = definition(table)?;
     session
         .change(
-            "INSERT IGNORE INTO _migration.shared_table (namespace, name, task, definition) VALUES (?, ?, ?, ?)",
-            (&table.name.namespace, &table.name.name, &claim.task, definition(table)?),
+            "INSERT INTO _migration.shared_table (namespace, name, task, definition) VALUES (?, ?, ?, ?) \
+             ON DUPLICATE KEY UPDATE definition = ?",
+            (&table.name.namespace, &table.name.name, &claim.task, &own, &own),
         )
         .await
         .map_err(unwritable)?;
