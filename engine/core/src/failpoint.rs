@@ -50,6 +50,10 @@ pub enum Failpoint {
     PartCompared,
     /// Wrong rows are mended, not committed.
     RowsMended,
+    /// Rows that are set aside are in their file; the target does not remember them.
+    LettersKept,
+    /// It does; nothing is committed without them.
+    LettersRecorded,
 }
 
 impl Failpoint {
@@ -79,6 +83,9 @@ impl Failpoint {
     /// Those that a check gets to.
     pub const OF_A_CHECK: [Self; 2] = [Self::PartCompared, Self::RowsMended];
 
+    /// Those that a run gets to that sets rows aside.
+    pub const OF_DEAD_LETTERS: [Self; 2] = [Self::LettersKept, Self::LettersRecorded];
+
     /// Its name for `ENGINE_FAILPOINT`.
     pub fn name(self) -> &'static str {
         match self {
@@ -102,6 +109,8 @@ impl Failpoint {
             Self::ObjectCreated => "object-created",
             Self::PartCompared => "part-compared",
             Self::RowsMended => "rows-mended",
+            Self::LettersKept => "letters-kept",
+            Self::LettersRecorded => "letters-recorded",
         }
     }
 

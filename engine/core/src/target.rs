@@ -57,6 +57,15 @@ pub struct TaskRecord {
     pub built: bool,
 }
 
+/// What the target remembers of a row that was set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetterRecord {
+    /// Tells it from the task's others.
+    pub identity: [u8; 16],
+    /// What is known of the row but its values: JSON that only the pipeline reads.
+    pub content: String,
+}
+
 /// Which objects to build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BuildStep {
@@ -341,6 +350,19 @@ pub trait Target: Send + Sync {
     /// no claim, since a task that was cut over has none.
     async fn enable_events(&self, _task: &str) -> Result<u64> {
         Ok(0)
+    }
+
+    /// What the target remembers of the task's rows that are set aside, in the order in which they were;
+    /// `None` from a target that remembers none. Needs no claim.
+    async fn dead_letters(&self, _task: &str) -> Result<Option<Vec<DeadLetterRecord>>> {
+        Ok(None)
+    }
+
+    /// Forgets some rows and then remembers others, in one transaction that fails once another engine has
+    /// claimed the task. One that is known is left as it is. What is committed here is not lost in a crash
+    /// of the server while something survives that was committed later.
+    async fn record_dead_letters(&self, _gone: &[[u8; 16]], _new: &[DeadLetterRecord]) -> Result<()> {
+        Ok(())
     }
 
     /// Opens a connection for rows that were set aside.

@@ -13,6 +13,7 @@
 //! | `ddl`, `create`, `existing`, `index` | tables, and the indexes and foreign keys built after the load |
 //! | `shared` | tables that several tasks write to |
 //! | `structure` | the record of the source's tables |
+//! | `dead_letter` | the record of rows that were set aside |
 //! | `evolve`, `alter` | changes of structure, which commit statement by statement |
 //! | `objects` | views, triggers, routines and events |
 //! | `check`, `grants` | whether server and account can take the plan |
@@ -35,6 +36,7 @@ mod control;
 mod create;
 mod cut_over;
 mod ddl;
+mod dead_letter;
 mod digest;
 mod evolve;
 mod examiner;
@@ -70,7 +72,7 @@ use engine_core::position::Position;
 use engine_core::structure::{Evolution, RecordedTable};
 use engine_core::survey::Needs;
 use engine_core::target::{
-    Applier, BuildJob, BuildStep, Lanes, Loader, Mender, RowCheck, Target, TaskRecord,
+    Applier, BuildJob, BuildStep, DeadLetterRecord, Lanes, Loader, Mender, RowCheck, Target, TaskRecord,
 };
 use engine_core::{Error, ErrorKind, Result};
 use futures_util::future::try_join_all;
@@ -163,6 +165,14 @@ impl Target for MysqlTarget {
 
     async fn flush(&self) -> Result<()> {
         control::flush(&mut self.connections.open().await?, &self.claimed()?).await
+    }
+
+    async fn dead_letters(&self, task: &str) -> Result<Option<Vec<DeadLetterRecord>>> {
+        dead_letter::recorded(&mut self.connections.open().await?, task).await.map(Some)
+    }
+
+    async fn record_dead_letters(&self, gone: &[[u8; 16]], new: &[DeadLetterRecord]) -> Result<()> {
+        dead_letter::record(&mut self.connections.open().await?, &self.claimed()?, gone, new).await
     }
 
     async fn structure(&self, name: &str) -> Result<Vec<RecordedTable>> {

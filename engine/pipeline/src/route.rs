@@ -158,6 +158,7 @@ impl Route {
             row: Values(self.describe(0, input, refusal.row)),
             occurrence: 0,
             at_ms: now_ms(),
+            lost: None,
         }
     }
 

@@ -320,8 +320,9 @@ impl Task {
         })?;
         let resumed = !record.chunks.is_empty();
         let copied_before = resumed && snapshot::is_complete(task_plan.tables.iter(), &record.chunks);
+        let (file, limit) = (self.directory.dead_letters(), spec.dead_letter_limit);
         let dead_letters =
-            DeadLetters::open(&self.directory.dead_letters(), &spec.name, spec.dead_letter_limit)?;
+            self.persistently(|| DeadLetters::restored(&file, &spec.name, limit, &spec.target)).await?;
         let dead_letters = Arc::new(dead_letters);
         self.progress.update(|report| {
             report.resumed = resumed;

@@ -30,7 +30,7 @@ use crate::failure::translate;
 use crate::lanes;
 
 /// Version of the tables below.
-const FORMAT: i32 = 4;
+const FORMAT: i32 = 5;
 
 /// Serialises engines that create the tables at the same time; an arbitrary number.
 const SETUP_LOCK: i64 = 0x6d69_6772_6174_696f;
@@ -81,6 +81,14 @@ CREATE TABLE IF NOT EXISTS _migration.source_table (
     definition text NOT NULL,
     as_of text,
     PRIMARY KEY (task, namespace, name)
+);
+CREATE TABLE IF NOT EXISTS _migration.dead_letter (
+    task text NOT NULL,
+    identity bytea NOT NULL,
+    number bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    content text NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (task, identity)
 );
 CREATE TABLE IF NOT EXISTS _migration.owned_table (
     namespace text NOT NULL,
@@ -155,6 +163,18 @@ pub(crate) async fn claim(
     lanes::take_over(&transaction, name).await?;
     transaction.commit().await.map_err(failed)?;
     Ok(Claim { task: name.to_owned(), epoch })
+}
+
+/// Whether there are records of tasks, of this format.
+pub(crate) async fn knows_tasks(client: &mut Client) -> Result<bool> {
+    let failed = |error| translate(error, "the target's record of tasks can't be read");
+    let transaction = client.transaction().await.map_err(failed)?;
+    if !exists(&transaction).await? {
+        return Ok(false);
+    }
+    check_format(&transaction).await?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(true)
 }
 
 async fn exists(transaction: &Transaction<'_>) -> Result<bool> {

@@ -21,6 +21,7 @@
 //! | `task` | task | plan digest, start position, `epoch`, `session` |
 //! | `lane` | connection that applies changes | where it stands, `epoch`, `session` |
 //! | `chunk` | finished chunk | range, rows, watermarks |
+//! | `dead_letter` | row set aside | table, key, position and reason |
 //! | `owned_table` | table created | the task that created it |
 //! | `source_table` | source table | its structure at the position |
 //!
@@ -52,6 +53,7 @@ mod control;
 mod copy;
 mod cut_over;
 mod ddl;
+mod dead_letter;
 mod exact;
 mod examiner;
 mod existing;

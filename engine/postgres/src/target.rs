@@ -12,7 +12,7 @@ use engine_core::shadow::Shadow;
 use engine_core::structure::{Evolution, RecordedTable};
 use engine_core::survey::Needs;
 use engine_core::target::{
-    Applier, BuildJob, BuildStep, Lanes, Loader, Mender, RowCheck, Target, TaskRecord,
+    Applier, BuildJob, BuildStep, DeadLetterRecord, Lanes, Loader, Mender, RowCheck, Target, TaskRecord,
 };
 use engine_core::{Error, ErrorKind, Result};
 use futures_util::future::try_join_all;
@@ -23,6 +23,7 @@ use tokio_postgres::{Client, Transaction};
 use crate::applier::PostgresApplier;
 use crate::connect::{Connector, Server};
 use crate::control::{self, Claim};
+use crate::dead_letter;
 use crate::examiner::PostgresExaminer;
 use crate::failure::translate;
 use crate::identifier::{fit, literal, qualified};
@@ -165,6 +166,17 @@ impl Target for PostgresTarget {
 
     async fn flush(&self) -> Result<()> {
         control::flush(&self.client().await?, &self.claimed()?).await
+    }
+
+    async fn dead_letters(&self, task: &str) -> Result<Option<Vec<DeadLetterRecord>>> {
+        dead_letter::recorded(&mut self.client().await?, task).await.map(Some)
+    }
+
+    async fn record_dead_letters(&self, gone: &[[u8; 16]], new: &[DeadLetterRecord]) -> Result<()> {
+        let mut client = self.borrow().await?;
+        dead_letter::record(&mut client, &self.claimed()?, gone, new).await?;
+        self.give_back(client);
+        Ok(())
     }
 
     async fn structure(&self, name: &str) -> Result<Vec<RecordedTable>> {

@@ -1,6 +1,8 @@
 //! Rows that are refused, by plugin, encoder or target, are set aside where the plan says so: everything else arrives,
 //! what is missing is listed once, and comes when the row is mended.
 
+mod lost;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -140,6 +140,7 @@ mod tests {
             row: Values::default(),
             occurrence: 0,
             at_ms: 0,
+            lost: None,
         }
     }
 

@@ -27,13 +27,13 @@ use super::lanes;
 use super::session::Session;
 
 /// Version of the tables below.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// Serialises engines that create the tables at the same time.
 const SETUP_LOCK: &str = "_migration.setup";
 
 /// Names are compared byte by byte, as the engine does.
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 8] = [
     "CREATE TABLE IF NOT EXISTS _migration.task (\
         name VARCHAR(190) NOT NULL PRIMARY KEY, epoch BIGINT NOT NULL, session BIGINT NOT NULL DEFAULT 0, \
         plan_digest VARCHAR(190) NOT NULL, start_position LONGTEXT, built BOOLEAN NOT NULL DEFAULT FALSE, \
@@ -61,6 +61,11 @@ const TABLES: [&str; 7] = [
         namespace VARCHAR(128) NOT NULL, name VARCHAR(128) NOT NULL, task VARCHAR(190) NOT NULL, \
         made BOOLEAN NOT NULL, created_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), \
         PRIMARY KEY (namespace, name)\
+    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+    "CREATE TABLE IF NOT EXISTS _migration.dead_letter (\
+        task VARCHAR(190) NOT NULL, identity BINARY(16) NOT NULL, number BIGINT NOT NULL AUTO_INCREMENT UNIQUE, \
+        content LONGTEXT NOT NULL, recorded_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), \
+        PRIMARY KEY (task, identity)\
     ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
     "CREATE TABLE IF NOT EXISTS _migration.intent (\
         task VARCHAR(190) NOT NULL PRIMARY KEY, content LONGTEXT NOT NULL\
@@ -224,7 +229,7 @@ pub(super) async fn exists(session: &mut Session) -> Result<bool> {
     Ok(!session.query("SELECT 1 FROM _migration.format").await.map_err(unreadable)?.is_empty())
 }
 
-async fn check_format(session: &mut Session) -> Result<()> {
+pub(super) async fn check_format(session: &mut Session) -> Result<()> {
     let rows = session.query("SELECT version FROM _migration.format").await.map_err(unreadable)?;
     let versions: Vec<i64> = rows.into_iter().map(|mut row| field(&mut row, 0)).collect::<Result<_>>()?;
     if versions == [FORMAT] {

@@ -1,15 +1,19 @@
 //! The dead-letter file of a task: one JSON object per line.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::failpoint::Failpoint;
+use engine_core::target::{DeadLetterRecord, Target};
 
 use super::letter::{Identity, Letter, Values, row_identity};
+use super::memory;
 
 /// Reads the rows set aside in the file at `path`: of each row that has a key the last letter; none
 /// when there is no file.
@@ -59,13 +63,20 @@ fn read_all(path: &Path) -> Result<Vec<Letter>> {
 }
 
 /// The letters of a task that is being run.
-#[derive(Debug)]
 pub struct DeadLetters {
     path: PathBuf,
     task: String,
     /// The most rows that may be set aside.
     limit: Option<u64>,
     state: Mutex<State>,
+    /// What remembers them too.
+    target: Option<Arc<dyn Target>>,
+}
+
+impl fmt::Debug for DeadLetters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadLetters").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +87,22 @@ struct State {
     rows: HashSet<Identity>,
     /// How many rows are set aside of each table.
     tables: BTreeMap<String, u64>,
+    /// What the target does not know yet.
+    untold: Untold,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Untold {
+    gone: Vec<Identity>,
+    new: Vec<DeadLetterRecord>,
+}
+
+impl Untold {
+    /// Leaves what came after `told`.
+    fn told(&mut self, told: &Self) {
+        self.gone.retain(|identity| !told.gone.contains(identity));
+        self.new.retain(|record| !told.new.contains(record));
+    }
 }
 
 impl State {
@@ -100,10 +127,45 @@ impl State {
 impl DeadLetters {
     /// The file at `path`, which need not exist, of task `task`; `limit` is the number of rows that
     /// may be set aside there.
+    #[cfg(test)]
     pub fn open(path: &Path, task: &str, limit: Option<u64>) -> Result<Self> {
+        Ok(Self::new(path, task, limit, &read_all(path)?))
+    }
+
+    fn new(path: &Path, task: &str, limit: Option<u64>, letters: &[Letter]) -> Self {
         let mut state = State::default();
-        read_all(path)?.iter().for_each(|letter| state.add(letter));
-        Ok(Self { path: path.to_owned(), task: task.to_owned(), limit, state: Mutex::new(state) })
+        letters.iter().for_each(|letter| state.add(letter));
+        Self { path: path.to_owned(), task: task.to_owned(), limit, state: Mutex::new(state), target: None }
+    }
+
+    /// The letters that the target remembers, with their rows as far as the file at `path` has them. The
+    /// file is mended: it may be lost, or older than the target.
+    ///
+    /// What only the file has was never committed without its row, which is met again, or is settled.
+    pub async fn restored(
+        path: &Path,
+        task: &str,
+        limit: Option<u64>,
+        target: &Arc<dyn Target>,
+    ) -> Result<Self> {
+        let found = read_all(path)?;
+        let Some(remembered) = memory::of(target.as_ref(), task, &found).await? else {
+            return Ok(Self::new(path, task, limit, &found));
+        };
+        let letters = Self { target: Some(Arc::clone(target)), ..Self::new(path, task, limit, &remembered) };
+        if remembered != found {
+            let mut lines = Vec::new();
+            remembered.iter().try_for_each(|letter| put(&mut lines, letter))?;
+            rewrite(path, &lines).map_err(|error| letters.unwritable(error))?;
+        }
+        Ok(letters)
+    }
+
+    /// As [`restored`](Self::restored), to be looked at alone; nothing is written.
+    pub async fn remembered(path: &Path, task: &str, target: &dyn Target) -> Result<Self> {
+        let found = read_all(path)?;
+        let letters = memory::of(target, task, &found).await?.unwrap_or(found);
+        Ok(Self::new(path, task, None, &letters))
     }
 
     /// How many rows of a table are set aside.
@@ -116,10 +178,17 @@ impl DeadLetters {
         self.state().rows.contains(&row_identity(table, key))
     }
 
-    /// Appends those letters that are not there yet. They are on disk when this returns.
+    /// Appends those letters that are not there yet. They are on disk, and the target remembers them, when
+    /// this returns.
     ///
     /// One row more than the limit is an error; as many as there may be are written before.
-    pub fn write(&self, letters: &[Letter]) -> Result<()> {
+    pub async fn write(&self, letters: &[Letter]) -> Result<()> {
+        let kept = self.keep(letters);
+        self.tell().await?;
+        kept
+    }
+
+    fn keep(&self, letters: &[Letter]) -> Result<()> {
         let mut state = self.state();
         let mut lines = Vec::new();
         let mut refused = None;
@@ -133,6 +202,7 @@ impl DeadLetters {
             }
             put(&mut lines, letter)?;
             state.add(letter);
+            self.remember(&mut state, letter)?;
         }
         if !lines.is_empty() {
             self.append(&mut state, &lines).map_err(|error| self.unwritable(error))?;
@@ -141,7 +211,12 @@ impl DeadLetters {
     }
 
     /// Takes all letters about some rows away and adds others, at once or not at all.
-    pub fn replace(&self, settled: &[&Letter], kept: &[Letter]) -> Result<()> {
+    pub async fn replace(&self, settled: &[&Letter], kept: &[Letter]) -> Result<()> {
+        self.swap(settled, kept)?;
+        self.tell().await
+    }
+
+    fn swap(&self, settled: &[&Letter], kept: &[Letter]) -> Result<()> {
         let mut state = self.state();
         let settled: HashSet<Identity> = settled.iter().filter_map(|letter| letter.row_identity()).collect();
         let mut letters = read_all(&self.path)?;
@@ -154,16 +229,35 @@ impl DeadLetters {
                 fresh.add(letter);
             }
         }
-        let write = || {
-            let path = self.path.with_extension("jsonl.new");
-            let mut file = options().write(true).truncate(true).open(&path)?;
-            file.write_all(&lines)?;
-            file.sync_all()?;
-            fs::rename(&path, &self.path)?;
-            sync_directory(&self.path)
-        };
-        write().map_err(|error| self.unwritable(error))?;
+        rewrite(&self.path, &lines).map_err(|error| self.unwritable(error))?;
+        fresh.untold = std::mem::take(&mut state.untold);
+        fresh.untold.gone.extend(state.letters.difference(&fresh.letters));
+        for letter in kept {
+            self.remember(&mut fresh, letter)?;
+        }
         *state = fresh;
+        Ok(())
+    }
+
+    /// Notes what the target is to be told of a letter.
+    fn remember(&self, state: &mut State, letter: &Letter) -> Result<()> {
+        if self.target.is_some() {
+            state.untold.new.push(memory::record(letter)?);
+        }
+        Ok(())
+    }
+
+    /// Tells the target what it does not know yet; also what could not be told before.
+    async fn tell(&self) -> Result<()> {
+        let Some(target) = &self.target else { return Ok(()) };
+        let untold = self.state().untold.clone();
+        if untold.gone.is_empty() && untold.new.is_empty() {
+            return Ok(());
+        }
+        Failpoint::LettersKept.reach();
+        target.record_dead_letters(&untold.gone, &untold.new).await?;
+        Failpoint::LettersRecorded.reach();
+        self.state().untold.told(&untold);
         Ok(())
     }
 
@@ -219,6 +313,16 @@ fn put(lines: &mut Vec<u8>, letter: &Letter) -> Result<()> {
     Ok(())
 }
 
+/// Puts other lines in the place of a file's, at once or not at all.
+fn rewrite(path: &Path, lines: &[u8]) -> std::io::Result<()> {
+    let new = path.with_extension("jsonl.new");
+    let mut file = options().write(true).truncate(true).open(&new)?;
+    file.write_all(lines)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    sync_directory(path)
+}
+
 /// For a file that nobody else may read: it has the rows' values.
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -272,6 +376,7 @@ mod tests {
             row: Values(row),
             occurrence: 0,
             at_ms: 1_800_000_000_000 + id,
+            lost: None,
         }
     }
 
@@ -288,7 +393,7 @@ mod tests {
     #[test]
     fn a_letter_is_one_line_of_json() {
         let (_directory, path) = file();
-        open(&path, None).write(&[letter(7, "a:1")]).expect("a writable file");
+        open(&path, None).keep(&[letter(7, "a:1")]).expect("a writable file");
         assert_eq!(
             fs::read_to_string(&path).expect("the file"),
             "{\"table\":\"shop.orders\",\"key\":{\"id\":\"7\"},\"position\":\"a:1\",\"chunk\":null,\
@@ -302,11 +407,11 @@ mod tests {
     fn the_same_change_met_again_is_the_same_letter() {
         let (_directory, path) = file();
         let first = open(&path, None);
-        first.write(&[letter(1, "a:1"), letter(1, "a:1")]).expect("a writable file");
+        first.keep(&[letter(1, "a:1"), letter(1, "a:1")]).expect("a writable file");
         let again = Letter { at_ms: 5, ..letter(1, "a:1") };
-        first.write(std::slice::from_ref(&again)).expect("a writable file");
+        first.keep(std::slice::from_ref(&again)).expect("a writable file");
         let second = open(&path, None);
-        second.write(&[again.clone(), letter(2, "a:2")]).expect("a writable file");
+        second.keep(&[again.clone(), letter(2, "a:2")]).expect("a writable file");
         assert_eq!(second.count("shop.orders"), 2);
         // As a process leaves it that died after another wrote the same.
         let line = serde_json::to_string(&again).expect("JSON");
@@ -319,14 +424,14 @@ mod tests {
     fn a_row_is_listed_once_with_what_was_last_the_matter() {
         let (_directory, path) = file();
         let first = open(&path, Some(1));
-        first.write(&[letter(1, "a:1")]).expect("a writable file");
-        first.write(&[letter(1, "a:2")]).expect("no row more than before");
+        first.keep(&[letter(1, "a:1")]).expect("a writable file");
+        first.keep(&[letter(1, "a:2")]).expect("no row more than before");
         // As after a crash, when both changes are met again.
         let again = open(&path, Some(1));
-        again.write(&[letter(1, "a:1"), letter(1, "a:2")]).expect("no row more than before");
+        again.keep(&[letter(1, "a:1"), letter(1, "a:2")]).expect("no row more than before");
         assert_eq!(again.count("shop.orders"), 1);
         assert_eq!(read(&path).expect("the file"), [letter(1, "a:2")]);
-        again.replace(&[&letter(1, "a:2")], &[]).expect("a writable file");
+        again.swap(&[&letter(1, "a:2")], &[]).expect("a writable file");
         assert_eq!(read_all(&path).expect("the file"), []);
     }
 
@@ -340,15 +445,15 @@ mod tests {
         };
         let (_directory, path) = file();
         let letters = open(&path, None);
-        letters.write(&numbered()).expect("a writable file");
-        letters.write(&numbered()).expect("a writable file");
+        letters.keep(&numbered()).expect("a writable file");
+        letters.keep(&numbered()).expect("a writable file");
         assert_eq!(letters.count("shop.orders"), 2);
     }
 
     #[test]
     fn a_crash_in_the_middle_of_a_line_costs_only_that_line() {
         let (_directory, path) = file();
-        open(&path, None).write(&[letter(1, "a:1"), letter(2, "a:2")]).expect("a writable file");
+        open(&path, None).keep(&[letter(1, "a:1"), letter(2, "a:2")]).expect("a writable file");
         let whole = fs::read(&path).expect("the file");
         let first = whole.iter().position(|&byte| byte == b'\n').expect("a line") + 1;
         for cut in first..whole.len() {
@@ -357,7 +462,7 @@ mod tests {
             let left = if cut == whole.len() - 1 { 2 } else { 1 };
             assert_eq!(read(&path).expect("the file").len(), left, "cut at {cut}");
             let letters = open(&path, None);
-            letters.write(&[letter(2, "a:2"), letter(3, "a:3")]).expect("a writable file");
+            letters.keep(&[letter(2, "a:2"), letter(3, "a:3")]).expect("a writable file");
             let ids: Vec<_> = read(&path).expect("the file").iter().map(|letter| letter.at_ms % 10).collect();
             assert_eq!(ids, [1, 2, 3], "cut at {cut}");
         }
@@ -375,34 +480,34 @@ mod tests {
     #[test]
     fn no_more_letters_than_the_limit() {
         let (_directory, path) = file();
-        open(&path, Some(2)).write(&[letter(1, "a:1")]).expect("a writable file");
+        open(&path, Some(2)).keep(&[letter(1, "a:1")]).expect("a writable file");
         // Over all runs.
         let letters = open(&path, Some(2));
-        letters.write(&[letter(1, "a:1"), letter(2, "a:2")]).expect("as many as there may be");
-        let error = letters.write(&[letter(2, "a:2"), letter(3, "a:3")]).expect_err("one too many");
+        letters.keep(&[letter(1, "a:1"), letter(2, "a:2")]).expect("as many as there may be");
+        let error = letters.keep(&[letter(2, "a:2"), letter(3, "a:3")]).expect_err("one too many");
         let text = error.to_string();
         for part in ["limit 2", "key id=3", "column v", "NOT NULL", "dead-letter.jsonl", "list shop"] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert_eq!(read(&path).expect("the file").len(), 2);
-        letters.replace(&[&letter(1, "a:1")], &[]).expect("a writable file");
-        letters.write(&[letter(3, "a:3")]).expect("there is room again");
+        letters.swap(&[&letter(1, "a:1")], &[]).expect("a writable file");
+        letters.keep(&[letter(3, "a:3")]).expect("there is room again");
     }
 
     #[test]
     fn settled_letters_go_and_others_stay() {
         let (_directory, path) = file();
         let letters = open(&path, None);
-        letters.write(&[letter(1, "a:1"), letter(2, "a:2"), letter(3, "a:3")]).expect("a writable file");
+        letters.keep(&[letter(1, "a:1"), letter(2, "a:2"), letter(3, "a:3")]).expect("a writable file");
         let anew = Letter { reason: "still".into(), ..letter(2, "a:2") };
         letters
-            .replace(&[&letter(1, "a:1"), &letter(2, "a:2")], std::slice::from_ref(&anew))
+            .swap(&[&letter(1, "a:1"), &letter(2, "a:2")], std::slice::from_ref(&anew))
             .expect("a writable file");
         assert_eq!(read(&path).expect("the file"), [letter(3, "a:3"), anew.clone()]);
         assert_eq!(letters.count("shop.orders"), 2);
         let key = |id: u64| Values(vec![("id".to_owned(), Some(id.to_string()))]);
         assert!(letters.holds("shop.orders", &key(2)) && !letters.holds("shop.orders", &key(1)));
-        letters.write(&[letter(4, "a:4")]).expect("a writable file");
+        letters.keep(&[letter(4, "a:4")]).expect("a writable file");
         assert_eq!(read(&path).expect("the file").len(), 3);
     }
 }

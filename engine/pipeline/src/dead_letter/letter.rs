@@ -35,7 +35,15 @@ pub struct Letter {
     pub occurrence: u32,
     /// When it was set aside, milliseconds since 1970.
     pub at_ms: u64,
+    /// What tells it from all others, of a letter whose row is not known any more: the target remembers
+    /// all else of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Lost>,
 }
+
+/// Stands for the values of a row that only the target remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost(Identity);
 
 /// What the source did with a row that was set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +77,9 @@ pub(super) type Identity = [u8; 16];
 impl Letter {
     /// The same for every letter about the same row of the same change with the same reason.
     pub(super) fn identity(&self) -> Identity {
+        if let Some(Lost(identity)) = self.lost {
+            return identity;
+        }
         let mut digest = Digester::default();
         digest.text(&self.table);
         digest.values(self.key.as_ref().unwrap_or(&self.row));
@@ -77,6 +88,11 @@ impl Letter {
         digest.text(&self.reason);
         digest.text(&self.occurrence.to_string());
         digest.finish()
+    }
+
+    /// The letter without its row, as the target remembers it.
+    pub(super) fn without_row(&self) -> Self {
+        Self { lost: Some(Lost(self.identity())), row: Values::default(), ..self.clone() }
     }
 
     /// The same for every letter about the same row.

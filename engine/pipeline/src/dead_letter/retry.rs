@@ -49,10 +49,6 @@ pub struct Retried {
 /// The task must not be running, and its copy must be complete.
 pub async fn retry(spec: TaskSpec, stop: CancellationToken) -> Result<Retried> {
     let directory = TaskDirectory::open_existing(&spec.state_dir, &spec.name)?;
-    let letters = read(&directory.dead_letters())?;
-    if letters.is_empty() {
-        return Ok(Retried::default());
-    }
     let known = spec.target.task(&spec.name).await?.ok_or_else(|| {
         Error::new(ErrorKind::State, "the target does not know the task")
             .at("task", &spec.name)
@@ -72,6 +68,8 @@ pub async fn retry(spec: TaskSpec, stop: CancellationToken) -> Result<Retried> {
             .because("until then the target has no keys to write single rows by")
             .help("run the task until its copy is complete, then try again"));
     }
+    // As the target remembers them.
+    let letters = read(&task.directory.dead_letters())?;
     let retried = task.retry(&prepared, letters).await;
     task.show(&prepared)?;
     retried
@@ -233,7 +231,7 @@ impl<'a> Rows<'a> {
                 Met { operation: before.operation, position: before.position.clone(), chunk: before.chunk };
             kept.push(Letter { at_ms: now_ms(), ..self.route.letter(&found, refusal, met) });
         }
-        self.route.dead_letters().replace(&self.letters, &kept)?;
+        self.route.dead_letters().replace(&self.letters, &kept).await?;
         let (all, left) = (self.letters.len() as u64, kept.len() as u64);
         Ok((all.saturating_sub(left), self.gone, left))
     }

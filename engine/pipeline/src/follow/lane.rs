@@ -177,14 +177,14 @@ async fn apply(part: &Part, applier: &mut dyn Applier) -> Result<()> {
         };
         if rows > 0 {
             let refusals = applier.apply(&table.target, &net).await?;
-            set_aside(table, changes, keys, &refusals)?;
+            set_aside(table, changes, keys, &refusals).await?;
         }
     }
     Ok(())
 }
 
 /// Writes the letters of upserts that the target refused, before anything is committed without them.
-fn set_aside(
+async fn set_aside(
     table: &RoutedTable,
     changes: Changes<'_>,
     keys: &MergeKeys,
@@ -199,7 +199,7 @@ fn set_aside(
     let letters: Option<Vec<Letter>> = letters.collect();
     let letters = letters
         .ok_or_else(|| Error::new(ErrorKind::Internal, "the target refused a row that it was not given"))?;
-    origin.route.dead_letters().write(&letters)
+    origin.route.dead_letters().write(&letters).await
 }
 
 fn ordered(table: &RoutedTable, entries: &[Entry]) -> OrderedChanges {

@@ -411,7 +411,8 @@ impl<'a> Session<'a> {
                 (&changes.ops, &changes.transactions, transactions),
                 (&mut after, &before),
                 &mut self.occurrences,
-            )?;
+            )
+            .await?;
             self.follower.progress.update_table(table.place, |line| {
                 line.rows_filtered += after.filtered;
             });

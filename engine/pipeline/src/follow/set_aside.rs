@@ -16,7 +16,7 @@ use super::lane::{Origin, met};
 /// An old image that is refused has no letter of its own while the target can't have the row: when
 /// the row is set aside already, or the new image takes its place. Otherwise the row code that refuses
 /// it now may have let it pass before, and the target may keep what the source has not.
-pub(super) fn refused(
+pub(super) async fn refused(
     route: &Arc<Route>,
     (ops, transactions, names): (&[Op], &[u32], &[TransactionId]),
     (after, before): (&mut Routed, &Routed),
@@ -60,6 +60,6 @@ pub(super) fn refused(
         }
     }
     letters.iter_mut().for_each(|letter| occurrences.number(letter));
-    route.dead_letters().write(&letters)?;
+    route.dead_letters().write(&letters).await?;
     Ok(Some(origin))
 }

@@ -210,7 +210,7 @@ impl BatchSink for RouteSink<'_> {
                 refused.extend(refusals.into_iter().filter_map(placed));
             }
         }
-        self.set_aside(routed.input.as_ref(), &refused)?;
+        self.set_aside(routed.input.as_ref(), &refused).await?;
         self.counts.rows += rows;
         self.counts.bytes += bytes;
         self.counts.filtered += routed.filtered;
@@ -225,7 +225,7 @@ impl BatchSink for RouteSink<'_> {
 }
 
 impl RouteSink<'_> {
-    fn set_aside(&mut self, input: Option<&Batch>, refused: &[Refusal]) -> Result<()> {
+    async fn set_aside(&mut self, input: Option<&Batch>, refused: &[Refusal]) -> Result<()> {
         let Some(input) = input.filter(|_| !refused.is_empty()) else { return Ok(()) };
         let letters: Vec<Letter> = refused
             .iter()
@@ -238,7 +238,7 @@ impl RouteSink<'_> {
             })
             .collect();
         let all = self.route.dead_letters();
-        all.write(&letters)?;
+        all.write(&letters).await?;
         let dead = all.count(&self.target.source.to_string());
         self.progress.update_table(self.index, |table| table.rows_dead = dead);
         Ok(())

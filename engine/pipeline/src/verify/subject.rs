@@ -109,7 +109,8 @@ impl Subject {
                 .help("run the task until its copy is complete, then check again"));
         }
         let dead_letters = directory.join("dead-letter.jsonl");
-        let dead_letters = Arc::new(DeadLetters::open(&dead_letters, &spec.name, None)?);
+        let dead_letters =
+            Arc::new(DeadLetters::remembered(&dead_letters, &spec.name, spec.target.as_ref()).await?);
         let copied = end_of_copy(spec.source.as_ref(), &record, is_followed)?;
         let code = chain.row_code(&plan.tables, spec.parallelism)?;
         let mut tables = Vec::with_capacity(plan.tables.len());

@@ -449,11 +449,14 @@ async fn examine(
             left.insert(key);
             continue;
         }
-        if wrong == Wrong::Missing && !letters.is_empty() {
+        if wrong == Wrong::Missing && table.target.on_row_error == RowErrorPolicy::DeadLetter {
             let of_row = seen.source.whole.get(&key).and_then(|rows| rows.first()?.1.key.clone());
             let of_row = of_row.or_else(|| trail?.changes().letter(part.table, key).cloned());
             let is_letter = |letter: &Letter| letter.table == name && letter.key == of_row;
-            if of_row.is_some() && letters.iter().any(is_letter) {
+            // What the target remembered when the check began may be lost from the file.
+            let is_remembered =
+                of_row.as_ref().is_some_and(|key| table.route.dead_letters().holds(&name, key));
+            if of_row.is_some() && (is_remembered || letters.iter().any(is_letter)) {
                 found.set_aside += 1;
                 continue;
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::{MysqlScene, Writers};
+use e2e::{MysqlScene, Run, Writers};
 use mysql_async::prelude::Queryable as _;
 use serde_json::json;
 use test_kit::{Builder, Product, Proxy};
@@ -92,6 +92,18 @@ async fn rows_that_the_target_refuses_are_set_aside() -> Result<()> {
     let rows: Vec<(u32, String)> = conn.query("SELECT id, v FROM t ORDER BY id").await?;
     let rows: Vec<(u32, &str)> = rows.iter().map(|(id, v)| (*id, v.as_str())).collect();
     ensure!(rows == [(1, "short"), (2, "now"), (6, "six")], "{rows:?}");
+
+    // The target remembers them without the file.
+    let list = || {
+        let state = scene.state_directory().display().to_string();
+        Run::plain(scene.directory()).arguments(["dead-letter", "list", &name, "--state-dir", &state])
+    };
+    let count = list().succeed().await?.stdout.lines().count();
+    std::fs::remove_dir_all(scene.state_directory())?;
+    let error = run().arguments(["--dead-letter-limit", "1"]).succeed().await.map(drop);
+    ensure!(error.is_ok(), "a limit is for further rows: {error:?}");
+    let listed = list().succeed().await?.stdout;
+    ensure!(listed.lines().count() == count && listed.contains("id=5"), "{listed}");
     Ok(())
 }
 

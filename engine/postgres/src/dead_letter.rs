@@ -1,0 +1,83 @@
+//! What the target remembers of rows that were set aside: table `_migration.dead_letter`.
+
+use engine_core::target::DeadLetterRecord;
+use engine_core::{Error, Result};
+use tokio_postgres::{Client, Error as DriverFailure};
+
+use crate::control::{self, Claim};
+use crate::failure::translate;
+
+/// All of a task, in the order in which they were recorded.
+pub(crate) async fn recorded(client: &mut Client, task: &str) -> Result<Vec<DeadLetterRecord>> {
+    let failed = |error| translate(error, "the rows that were set aside can't be read").at("task", task);
+    if !control::knows_tasks(client).await? {
+        return Ok(Vec::new());
+    }
+    let rows = client
+        .query(
+            "SELECT identity, content FROM _migration.dead_letter WHERE task = $1 ORDER BY number",
+            &[&task],
+        )
+        .await
+        .map_err(failed)?;
+    rows.iter()
+        .map(|row| {
+            let identity = row.get::<_, &[u8]>(0).try_into().map_err(|_| nonsense().at("task", task))?;
+            Ok(DeadLetterRecord { identity, content: row.get(1) })
+        })
+        .collect()
+}
+
+fn nonsense() -> Error {
+    Error::new(
+        engine_core::ErrorKind::State,
+        "the target's record of rows that were set aside makes no sense",
+    )
+}
+
+/// Forgets some and remembers others, while the claim holds.
+pub(crate) async fn record(
+    client: &mut Client,
+    claim: &Claim,
+    gone: &[[u8; 16]],
+    new: &[DeadLetterRecord],
+) -> Result<()> {
+    let failed = |error: DriverFailure| {
+        translate(error, "rows that are set aside can't be recorded").at("task", &claim.task)
+    };
+    let transaction = client.transaction().await.map_err(failed)?;
+    let held = transaction
+        .query_opt(
+            "SELECT FROM _migration.task WHERE name = $1 AND epoch = $2 FOR SHARE",
+            &[&claim.task, &claim.epoch],
+        )
+        .await
+        .map_err(failed)?;
+    if held.is_none() {
+        return Err(claim.lost());
+    }
+    if !gone.is_empty() {
+        let gone: Vec<&[u8]> = gone.iter().map(<[u8; 16]>::as_slice).collect();
+        transaction
+            .execute(
+                "DELETE FROM _migration.dead_letter WHERE task = $1 AND identity = ANY ($2)",
+                &[&claim.task, &gone],
+            )
+            .await
+            .map_err(failed)?;
+    }
+    if !new.is_empty() {
+        let identities: Vec<&[u8]> = new.iter().map(|record| record.identity.as_slice()).collect();
+        let contents: Vec<&str> = new.iter().map(|record| record.content.as_str()).collect();
+        transaction
+            .execute(
+                "INSERT INTO _migration.dead_letter (task, identity, content) SELECT $1, identity, content \
+                 FROM unnest($2::bytea[], $3::text[]) WITH ORDINALITY AS new (identity, content, place) \
+                 ORDER BY place ON CONFLICT DO NOTHING",
+                &[&claim.task, &identities, &contents],
+            )
+            .await
+            .map_err(failed)?;
+    }
+    transaction.commit().await.map_err(failed)
+}
