@@ -1,6 +1,7 @@
 //! A full check between two servers of one kind, by either method, beside copying the rows and beside checksums of
 //! chunks as they are widely made.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
@@ -57,12 +58,13 @@ fn compare(sides: &Sides, rows_per_table: u64) -> Result<Cost> {
     let mut queries = String::new();
     for table in 1..=SYSBENCH_TABLES {
         for first in (0..rows_per_table).step_by(usize::try_from(CHUNK)?) {
-            queries.push_str(&format!(
+            write!(
+                queries,
                 "SELECT COUNT(*), BIT_XOR(CRC32(CONCAT_WS('#', id, k, c, pad, \
                  CONCAT(ISNULL(id), ISNULL(k), ISNULL(c), ISNULL(pad))))) \
                  FROM {SYSBENCH}.sbtest{table} FORCE INDEX (PRIMARY) WHERE id > {first} AND id <= {};",
                 first + CHUNK
-            ));
+            )?;
         }
     }
     let begin = std::time::Instant::now();

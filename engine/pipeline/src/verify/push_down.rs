@@ -73,7 +73,7 @@ impl PushDown {
         let chosen = match self.method {
             Method::Stream => false,
             Method::PushDown => true,
-            Method::Auto => is_quicker(&*pushed.took.lock().unwrap_or_else(PoisonError::into_inner)),
+            Method::Auto => is_quicker(&pushed.took.lock().unwrap_or_else(PoisonError::into_inner)),
         };
         chosen.then_some((pushed.columns.as_slice(), self.salt.as_str()))
     }
