@@ -43,7 +43,7 @@ impl<'a> Shards<'a> {
         Ok(Self { server, one, other })
     }
 
-    fn into_one(&self, run: Run) -> Run {
+    fn to_one(&self, run: Run) -> Run {
         run.replace("--target", self.one.target_url()).config(merging())
     }
 
@@ -92,8 +92,8 @@ async fn become_one(server: &Server, test: &str) -> Result<()> {
     let writers = [(&shards.one, 0), (&shards.other, 100_000)].map(|(scene, first)| {
         Writers::start(&scene.source_url(), 2, Duration::from_millis(5), transaction(first))
     });
-    let mut one = shards.into_one(shards.one.follow()).start()?;
-    let mut other = shards.into_one(shards.other.follow()).start()?;
+    let mut one = shards.to_one(shards.one.follow()).start()?;
+    let mut other = shards.to_one(shards.other.follow()).start()?;
     one.phase("streaming").await?;
     other.phase("streaming").await?;
     for writers in &writers {
@@ -106,8 +106,8 @@ async fn become_one(server: &Server, test: &str) -> Result<()> {
     }
     other.interrupt().await?;
     other.finish().await?;
-    shards.into_one(shards.one.run()).succeed().await?;
-    shards.into_one(shards.other.run()).succeed().await?;
+    shards.to_one(shards.one.run()).succeed().await?;
+    shards.to_one(shards.other.run()).succeed().await?;
     shards.require_equal().await?;
     // New rows are numbered after those of either shard.
     let mut target = shards.one.target().await?;
@@ -134,8 +134,8 @@ async fn a_key_that_two_have_stops_the_second_and_no_row_is_overwritten() -> Res
     let shards = Shards::new(test_kit::mysql()?, "shards_key").await?;
     // In the copy.
     shards.other.execute(["INSERT INTO orders VALUES (7, 'seven', 7)"]).await?;
-    shards.into_one(shards.one.run()).succeed().await?;
-    let error = shards.into_one(shards.other.run()).fail().await?;
+    shards.to_one(shards.one.run()).succeed().await?;
+    let error = shards.to_one(shards.other.run()).fail().await?;
     for word in ["id=7", shards.one.name(), shards.other.name(), "two shards"] {
         ensure!(error.contains(word), "no '{word}' in {error}");
     }
@@ -143,7 +143,7 @@ async fn a_key_that_two_have_stops_the_second_and_no_row_is_overwritten() -> Res
     let kept: Option<String> = target.query_first("SELECT code FROM orders WHERE id = 7").await?;
     assert_eq!(kept.as_deref(), Some("c7"));
     shards.other.execute(["DELETE FROM orders WHERE id = 7"]).await?;
-    shards.into_one(shards.other.run()).succeed().await?;
+    shards.to_one(shards.other.run()).succeed().await?;
     shards.require_equal().await?;
     // In the stream: by insert, and by a key that moves.
     for (collides, undone) in [
@@ -151,22 +151,22 @@ async fn a_key_that_two_have_stops_the_second_and_no_row_is_overwritten() -> Res
         ("UPDATE orders SET id = 9 WHERE id = 100009", "UPDATE orders SET id = 100009 WHERE id = 9"),
     ] {
         shards.other.execute([collides]).await?;
-        let error = shards.into_one(shards.other.run()).fail().await?;
+        let error = shards.to_one(shards.other.run()).fail().await?;
         for word in [shards.one.name(), shards.other.name(), "two shards", "position"] {
             ensure!(error.contains(word), "after {collides}: no '{word}' in {error}");
         }
         shards.one.execute(["UPDATE orders SET total = total + 1 WHERE id IN (8, 9)"]).await?;
-        shards.into_one(shards.one.run()).succeed().await?;
+        shards.to_one(shards.one.run()).succeed().await?;
         let undone_together = [undone];
         shards.other.execute(undone_together).await?;
         // What collided is in the log for good: the other's row gives way for a moment.
         let away = "UPDATE orders SET id = id + 50000 WHERE id IN (8, 9)";
         let back = "UPDATE orders SET id = id - 50000 WHERE id IN (50008, 50009)";
         shards.one.execute([away]).await?;
-        shards.into_one(shards.one.run()).succeed().await?;
-        shards.into_one(shards.other.run()).succeed().await?;
+        shards.to_one(shards.one.run()).succeed().await?;
+        shards.to_one(shards.other.run()).succeed().await?;
         shards.one.execute([back]).await?;
-        shards.into_one(shards.one.run()).succeed().await?;
+        shards.to_one(shards.one.run()).succeed().await?;
         shards.require_equal().await?;
     }
     Ok(())
@@ -175,33 +175,33 @@ async fn a_key_that_two_have_stops_the_second_and_no_row_is_overwritten() -> Res
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_death_in_the_copy_of_one_takes_nothing_of_the_other() -> Result<()> {
     let shards = Shards::new(test_kit::mysql()?, "shards_death").await?;
-    shards.into_one(shards.one.run()).succeed().await?;
+    shards.to_one(shards.one.run()).succeed().await?;
     for place in ["task-claimed", "tables-created", "chunk-written", "chunk-committed", "changes-applied"] {
         shards.other.execute(["UPDATE orders SET total = total + 1 WHERE id % 7 = 0"]).await?;
         let outcome =
-            shards.into_one(shards.other.run()).environment("ENGINE_FAILPOINT", place).finish().await?;
+            shards.to_one(shards.other.run()).environment("ENGINE_FAILPOINT", place).finish().await?;
         ensure!(outcome.status.signal() == Some(ABORTED), "{place}: {}\n{}", outcome.status, outcome.said());
     }
-    shards.into_one(shards.other.run()).succeed().await?;
+    shards.to_one(shards.other.run()).succeed().await?;
     shards.require_equal().await
 }
 
 #[tokio::test]
 async fn tables_that_are_not_alike_or_not_merged_are_refused() -> Result<()> {
     let shards = Shards::new(test_kit::mysql()?, "shards_alike").await?;
-    shards.into_one(shards.one.run()).succeed().await?;
+    shards.to_one(shards.one.run()).succeed().await?;
     // Without the setting the table is somebody else's.
     let target = shards.one.target_url();
     let error = shards.other.run().replace("--target", &target).fail().await?;
     ensure!(error.contains("tables that this task did not create"), "{error}");
     shards.other.execute(["ALTER TABLE orders MODIFY total BIGINT NOT NULL"]).await?;
-    let error = shards.into_one(shards.other.run()).fail().await?;
+    let error = shards.to_one(shards.other.run()).fail().await?;
     for word in ["don't define it alike", "bigint", shards.one.name()] {
         ensure!(error.contains(word), "no '{word}' in {error}");
     }
     // Of a shard that is followed the structure stays as it is.
     shards.one.execute(["ALTER TABLE orders ADD COLUMN note INT"]).await?;
-    let error = shards.into_one(shards.one.run()).fail().await?;
+    let error = shards.to_one(shards.one.run()).fail().await?;
     ensure!(error.contains("merged with those of other tasks"), "{error}");
     Ok(())
 }
