@@ -10,6 +10,7 @@ mod measure;
 mod peer;
 mod report;
 mod sides;
+mod snapshot_mysql;
 mod verify;
 mod verify_mysql;
 
@@ -20,7 +21,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Parser;
 
-use test_kit::{Pgloader, Product};
+use test_kit::{Peer, Product};
 
 use measure::Case;
 use sides::Sides;
@@ -30,7 +31,8 @@ use sides::Sides;
 /// Each part is run in turn and reported as medians: row code alone, without any database; a snapshot against two
 /// streams of the servers' own clients; a snapshot with a plugin that rewrites 2 of 12 columns against the same without
 /// it; catching up with row changes; the time from commit to commit at a steady rate;
-/// a full check beside the copy and beside a plain comparer; and a snapshot from MariaDB beside pgloader, which is fetched where it is not
+/// a full check beside the copy and beside a plain comparer; between two MySQL servers a snapshot beside mysqldump and
+/// mydumper, and a full check beside checksums of chunks; and a snapshot from MariaDB beside pgloader, which is fetched where it is not
 /// installed. The servers keep their durable defaults. Prints a table in Markdown, fit for docs/benchmarks.md.
 #[derive(Debug, Parser)]
 #[command(name = "bench", bin_name = "cargo xtask bench", max_term_width = 100)]
@@ -45,7 +47,7 @@ struct Options {
     #[arg(long, default_value_t = 3, value_name = "N")]
     runs: usize,
     /// Parts to measure
-    #[arg(long, value_delimiter = ',', default_values_t = [Part::Crossing, Part::Snapshot, Part::Plugin, Part::CatchUp, Part::Latency, Part::Verify, Part::VerifyMysql, Part::Pgloader])]
+    #[arg(long, value_delimiter = ',', default_values_t = [Part::Crossing, Part::Snapshot, Part::Plugin, Part::CatchUp, Part::Latency, Part::Verify, Part::SnapshotMysql, Part::VerifyMysql, Part::Pgloader])]
     parts: Vec<Part>,
     /// The plugin that maps types and names
     #[arg(long, default_value = "target/guests/mysql2og.wasm", value_name = "FILE")]
@@ -74,8 +76,17 @@ enum Part {
     Latency,
     /// A full check beside copying and beside a plain comparer
     Verify,
+    /// Snapshot between two MySQL servers, beside mysqldump and mydumper
+    SnapshotMysql,
     /// A full check between two MySQL servers, beside copying and beside checksums of chunks
     VerifyMysql,
+}
+
+impl Part {
+    /// Whether it is between MySQL and PostgreSQL.
+    fn is_to_postgres(self) -> bool {
+        !matches!(self, Self::Crossing | Self::SnapshotMysql | Self::VerifyMysql | Self::Pgloader)
+    }
 }
 
 impl std::fmt::Display for Part {
@@ -88,6 +99,7 @@ impl std::fmt::Display for Part {
             Self::CatchUp => "catch-up",
             Self::Latency => "latency",
             Self::Verify => "verify",
+            Self::SnapshotMysql => "snapshot-mysql",
             Self::VerifyMysql => "verify-mysql",
         })
     }
@@ -112,8 +124,9 @@ fn bench(options: &Options) -> Result<()> {
         cases.extend(crossing::measure(&runtime, &options.row_plugin, runs)?);
     }
     // Fetched first: not to have it should not cost the other parts' time.
-    let pgloader = options.parts.contains(&Part::Pgloader).then(Pgloader::provide).transpose()?;
-    if options.parts.iter().any(|part| !matches!(part, Part::Crossing | Part::VerifyMysql | Part::Pgloader)) {
+    let pgloader = options.parts.contains(&Part::Pgloader).then(Peer::pgloader).transpose()?;
+    let mydumper = options.parts.contains(&Part::SnapshotMysql).then(Peer::mydumper).transpose()?;
+    if options.parts.iter().any(|part| part.is_to_postgres()) {
         let sides = Sides::start(Product::MySql)?;
         if options.parts.contains(&Part::Snapshot) {
             cases.extend(snapshot(options, &runtime, &sides, scale, runs)?);
@@ -133,10 +146,15 @@ fn bench(options: &Options) -> Result<()> {
             latency = Some(latency::measure(&runtime, &sides, &options.plugin, 2000, duration)?);
         }
     }
-    if options.parts.contains(&Part::VerifyMysql) {
+    if options.parts.contains(&Part::VerifyMysql) || mydumper.is_some() {
         let sides = Sides::between(Product::MySql, Product::MySql)?;
-        let plugin = &options.same_plugin;
-        cases.extend(verify_mysql::measure(&runtime, &sides, plugin, 500_000 / scale, runs)?);
+        let (plugin, rows) = (&options.same_plugin, 500_000 / scale);
+        if let Some(mydumper) = mydumper {
+            cases.extend(snapshot_mysql::measure(&runtime, &sides, &mydumper, plugin, rows, runs)?);
+        }
+        if options.parts.contains(&Part::VerifyMysql) {
+            cases.extend(verify_mysql::measure(&runtime, &sides, plugin, rows, runs)?);
+        }
     }
     if let Some(pgloader) = pgloader {
         cases.extend(peer::compare(&runtime, &pgloader, &options.plugin, 500_000 / scale, runs)?);

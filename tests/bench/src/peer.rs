@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::Result;
-use test_kit::{Pgloader, Product};
+use test_kit::{Peer, Product};
 use test_support::process::{Cost, measure};
 
 use crate::data::{self, SYSBENCH, SYSBENCH_TABLES};
@@ -18,7 +18,7 @@ use crate::sides::Sides;
 /// ahead: with its 100,000 of these it runs out of its heap.
 pub(crate) fn compare(
     runtime: &tokio::runtime::Runtime,
-    pgloader: &Pgloader,
+    pgloader: &Peer,
     plugin: &Path,
     rows_per_table: u64,
     runs: usize,
@@ -40,9 +40,9 @@ pub(crate) fn compare(
     Ok(vec![ours, theirs])
 }
 
-fn load(sides: &Sides, pgloader: &Pgloader) -> Result<Cost> {
+fn load(sides: &Sides, pgloader: &Peer) -> Result<Cost> {
     let source = sides.source.url_of(SYSBENCH).replacen("mariadb://", "mysql://", 1);
-    let mut command = pgloader.command();
+    let mut command = pgloader.command("pgloader");
     command.args(["--with", "prefetch rows = 10000"]).arg(source).arg(sides.target.url());
     measure(command.stdout(Stdio::null()))
 }

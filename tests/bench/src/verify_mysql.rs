@@ -6,9 +6,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use mysql_async::prelude::Queryable as _;
 use test_kit::Server;
-use test_support::connect;
 use test_support::process::{Cost, times_of_children};
 use tokio::runtime::Runtime;
 
@@ -16,6 +14,7 @@ use crate::data::{SYSBENCH, SYSBENCH_TABLES, load_sysbench};
 use crate::engine;
 use crate::measure::Case;
 use crate::sides::Sides;
+use crate::snapshot_mysql::empty;
 
 /// Rows of a chunk of the peer's.
 const CHUNK: u64 = 50_000;
@@ -42,15 +41,6 @@ pub(crate) fn measure(
         checksums.add(sides.measured(|| compare(sides, rows_per_table))?);
     }
     Ok(vec![copy, stream, push_down, checksums])
-}
-
-/// Takes away what the runs before copied.
-async fn empty(target: &Server) -> Result<()> {
-    let mut connection = connect::mysql(target.url()).await?;
-    connection.query_drop(format!("DROP DATABASE IF EXISTS {SYSBENCH}")).await?;
-    connection.query_drop("DROP DATABASE IF EXISTS _migration").await?;
-    connection.disconnect().await?;
-    Ok(())
 }
 
 /// Every chunk's number of rows and the XOR of their CRC32: cheap, and blind to values that were swapped.

@@ -31,7 +31,7 @@ mod software;
 mod watchdog;
 
 pub use directory::servers_directory;
-pub use peer::Pgloader;
+pub use peer::Peer;
 pub use product::Product;
 pub use proxy::{CommitFault, Proxy};
 pub use server::{Builder, Durability, Server};

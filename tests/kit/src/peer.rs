@@ -1,5 +1,6 @@
 //! Other people's tools, to be measured beside the engine.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -8,35 +9,62 @@ use crate::packages::Parcel;
 use crate::product::Suite;
 use crate::software::plain;
 
-/// What finds or fetches `pgloader`: the one on the path if there is one, else Debian's.
+/// What finds or fetches a tool: the one on the path if there is one, else Debian's.
 #[derive(Debug, Clone)]
-pub struct Pgloader {
-    /// The program and what comes before its own arguments.
-    words: Vec<std::ffi::OsString>,
+pub struct Peer {
+    /// Where it was unpacked, if it was.
+    root: Option<PathBuf>,
 }
 
-impl Pgloader {
-    /// Finds it on this machine, or fetches it.
-    pub fn provide() -> Result<Self> {
-        if Command::new("pgloader").arg("--version").output().is_ok_and(|output| output.status.success()) {
-            return Ok(Self { words: vec!["pgloader".into()] });
-        }
-        let parcel = Parcel {
-            title: "pgloader".to_owned(),
-            name: "pgloader",
-            suite: Suite::Bookworm,
-            packages: &["pgloader"],
-            otherwise: "install pgloader".to_owned(),
-        };
-        let root = parcel.unpacked()?;
-        Ok(Self { words: vec!["chroot".into(), root.into(), "/usr/bin/pgloader".into()] })
+impl Peer {
+    /// `pgloader`
+    pub fn pgloader() -> Result<Self> {
+        Self::provide("pgloader", &["pgloader"])
     }
 
-    /// A command that runs it.
-    pub fn command(&self) -> Command {
-        let mut words = self.words.iter();
-        let mut command = Command::new(words.next().map_or("pgloader".as_ref(), |word| word.as_os_str()));
-        plain(command.args(words));
+    /// `mydumper` and `myloader`
+    pub fn mydumper() -> Result<Self> {
+        Self::provide("mydumper", &["mydumper"])
+    }
+
+    fn provide(name: &'static str, packages: &'static [&'static str]) -> Result<Self> {
+        if Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success()) {
+            return Ok(Self { root: None });
+        }
+        let parcel = Parcel {
+            title: name.to_owned(),
+            name,
+            suite: Suite::Bookworm,
+            packages,
+            otherwise: format!("install {name}"),
+        };
+        Ok(Self { root: Some(parcel.unpacked()?) })
+    }
+
+    /// A command that runs one of its programs.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = match &self.root {
+            Some(root) => {
+                let mut command = Command::new("chroot");
+                command.arg(root).arg(format!("/usr/bin/{program}"));
+                command
+            }
+            None => Command::new(program),
+        };
+        plain(&mut command);
         command
+    }
+
+    /// A directory for its files, and the name it knows that by.
+    pub fn directory(&self) -> Result<(tempfile::TempDir, PathBuf)> {
+        let Some(root) = &self.root else {
+            let directory = tempfile::tempdir()?;
+            let path = directory.path().to_owned();
+            return Ok((directory, path));
+        };
+        std::fs::create_dir_all(root.join("tmp"))?;
+        let directory = tempfile::tempdir_in(root.join("tmp"))?;
+        let inside = Path::new("/").join(directory.path().strip_prefix(root)?);
+        Ok((directory, inside))
     }
 }

@@ -111,6 +111,16 @@ impl Product {
         }
     }
 
+    /// The tool that writes a database as statements.
+    pub(crate) const fn dump_program(self) -> &'static str {
+        match self {
+            Self::MySql => "/usr/bin/mysqldump",
+            Self::MariaDb => "/usr/bin/mariadb-dump",
+            Self::Postgres15 => "/usr/lib/postgresql/15/bin/pg_dump",
+            Self::Postgres18 => "/usr/lib/postgresql/18/bin/pg_dump",
+        }
+    }
+
     /// What `--version` of the right server program prints somewhere.
     pub(crate) const fn version_mark(self) -> &'static str {
         match self {

@@ -179,15 +179,33 @@ impl Server {
 
     /// A command that runs the product's own command-line client against this server.
     pub fn client(&self) -> Result<Command> {
+        let mut command = self.tool(self.product.client_program())?;
+        if self.product.is_postgres() {
+            command.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", self.url()]);
+        } else {
+            command.arg("--local-infile=1");
+        }
+        Ok(command)
+    }
+
+    /// A command that runs the product's own tool for dumps against this server.
+    pub fn dump(&self) -> Result<Command> {
+        let mut command = self.tool(self.product.dump_program())?;
+        if self.product.is_postgres() {
+            command.arg(self.url());
+        }
+        Ok(command)
+    }
+
+    /// A command that runs one of the product's programs; those of the `MySQL` family know whom to talk to.
+    fn tool(&self, program: &str) -> Result<Command> {
         let software = match &self.own {
             Some(own) => own.run.software.clone(),
             None => provide(self.product)?,
         };
-        let mut command = software.command(self.product.client_program(), Account::Own);
-        if self.product.is_postgres() {
-            command.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", self.url()]);
-        } else {
-            command.args(["--no-defaults", "--default-character-set=utf8mb4", "--local-infile=1"]);
+        let mut command = software.command(program, Account::Own);
+        if !self.product.is_postgres() {
+            command.args(["--no-defaults", "--default-character-set=utf8mb4"]);
             command.arg(format!("--host={}", self.host)).arg(format!("--port={}", self.port));
             command.arg(format!("--user={USER}")).env("MYSQL_PWD", PASSWORD);
             if self.product == Product::MySql {

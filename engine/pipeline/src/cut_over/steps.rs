@@ -310,9 +310,11 @@ impl Work {
         let end = self.still_quiet(end, &held).await?;
         self.done("nothing was written meanwhile").await;
 
-        self.begin(Step::Triggers, "creating triggers").await;
-        let created = self.triggers(&held).await?;
-        self.done(created).await;
+        if self.subject.spec.target.takes_objects() {
+            self.begin(Step::Triggers, "creating triggers").await;
+            let created = self.triggers(&held).await?;
+            self.done(created).await;
+        }
         Ok(end)
     }
 
@@ -436,7 +438,9 @@ impl Work {
             tracing::warn!("{error}");
         }
         self.subject.gate.complete();
-        self.events().await;
+        if self.subject.spec.target.takes_objects() {
+            self.events().await;
+        }
         Ok(Completed {
             task: spec.name.clone(),
             source: spec.source_label.clone(),
