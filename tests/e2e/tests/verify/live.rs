@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use e2e::{MysqlScene, Scene, Writers, eventually};
 use test_kit::{mariadb, mysql};
 use test_support::numbers::Numbers;
@@ -133,7 +133,9 @@ async fn moving(scene: &impl Place) -> Result<()> {
         break_row(scene, &statement).await?;
         report(check(scene).arguments(["--repair", "--part-rows", "100"]), 0).await?;
     }
-    ensure!(!running.has_ended()?, "the engine stopped");
+    if running.has_ended()? {
+        bail!("the engine stopped: {}", running.finish().await?.said());
+    }
     let written = writers.stop().await?;
     keyless.stop().await?;
     ensure!(written.changes > 1000, "only {} changes", written.changes);
