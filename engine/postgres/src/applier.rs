@@ -219,20 +219,29 @@ impl PostgresApplier {
                 .help("compare the table with the source's, stop the other writer, and copy the table again");
         let keys = keys();
         Err(match self.find_missing(layout, key, &keys).await {
-            Some(row) => error.at("key", layout.key_text(&keys, key, row)),
-            None => error,
+            Some(Some(row)) => error.at("key", layout.key_text(&keys, key, row)),
+            // Deleted and written anew while the statement waited for it, as a repair does with rows whose
+            // unique values were swapped: PostgreSQL shows the statement neither.
+            Some(None) if changed < expected as u64 => Error::new(
+                ErrorKind::Transient,
+                "a row was replaced in the target while it was being changed",
+            )
+            .at("table", &layout.table.name)
+            .because(format_args!("{changed} of {expected} rows were there, and now all are")),
+            _ => error,
         })
     }
 
-    /// The first of `keys` that no row has, looked for after the failed transaction was given up.
-    async fn find_missing(&self, layout: &TableLayout, key: &[usize], keys: &Batch) -> Option<usize> {
+    /// The first of `keys` that no row has, if one is like that, looked for after the failed transaction was
+    /// given up; `None` when the target doesn't answer.
+    async fn find_missing(&self, layout: &TableLayout, key: &[usize], keys: &Batch) -> Option<Option<usize>> {
         self.client.batch_execute("ROLLBACK").await.ok()?;
         let arrays = array::columns(layout, keys, key, 0..keys.rows).ok()?;
         let statement = self.client.prepare(&apply_sql::missing_key(layout, key)).await.ok()?;
         let parameters: Vec<&(dyn ToSql + Sync)> =
             arrays.iter().map(|array| array as &(dyn ToSql + Sync)).collect();
-        let row = self.client.query_opt(&statement, &parameters).await.ok()??;
-        usize::try_from(row.get::<_, i64>(0)).ok()?.checked_sub(1)
+        let Some(row) = self.client.query_opt(&statement, &parameters).await.ok()? else { return Some(None) };
+        Some(Some(usize::try_from(row.get::<_, i64>(0)).ok()?.checked_sub(1)?))
     }
 
     /// The row among `rows` that the server refuses, found by halves in transactions that are rolled
