@@ -64,10 +64,27 @@ impl ReplicatedSource {
                 "SET gtid_mode = ON on both servers (by way of OFF_PERMISSIVE and ON_PERMISSIVE), or read from the source",
             )));
         }
-        if !primary.log_bin || (replica.flavor == Flavor::MariaDb && !replica.log_bin) {
+        if !primary.log_bin || !replica.log_bin {
             return Ok(Some((
                 "one of the two keeps no log".to_owned(),
                 "set log_bin and restart the server",
+            )));
+        }
+        // What a read of the replica contains is told by its own log and by what it counts as executed.
+        let state = self.replica.replica_state().await?;
+        if !state.logs_updates {
+            return Ok(Some((
+                "what it replicates is not in its own log".to_owned(),
+                "set log_replica_updates = ON (log_slave_updates on MariaDB) in its configuration and restart it",
+            )));
+        }
+        if !state.filters.is_empty() {
+            return Ok(Some((
+                format!(
+                    "it leaves out some of what it replicates ({}), and counts it as executed",
+                    state.filters.join("; ")
+                ),
+                "give a replica without filters, or leave out --read-from",
             )));
         }
         // Asked for in this order, the source has whatever the replica got from it.
@@ -97,24 +114,13 @@ impl ReplicatedSource {
                 Some(fix),
             )]);
         }
-        let state = self.replica.replica_state().await?;
-        if !state.filters.is_empty() {
-            return Ok(vec![finding(
-                Severity::Failed,
-                format!(
-                    "the server of --read-from leaves out some of what it replicates ({}), and counts it as executed",
-                    state.filters.join("; ")
-                ),
-                Some("give a replica without filters, or leave out --read-from"),
-            )]);
-        }
         let mut findings = self.replica.check(selection, false).await?;
         findings.retain(|finding| finding.severity >= Severity::Warning);
         for finding in &mut findings {
             let rest = finding.subject.strip_prefix("source ").unwrap_or(&finding.subject);
             finding.subject = format!("source replica {rest}");
         }
-        findings.push(match state.lag {
+        findings.push(match self.lag().await? {
             Some(Lag::Behind(lag)) => {
                 finding(Severity::Pass, format!("rows are read from a replica that is {} s behind", lag.as_secs()), None)
             }
@@ -144,10 +150,16 @@ pub(crate) async fn state(conn: &mut Conn, server: &Server) -> Result<ReplicaSta
         Flavor::MySql => ("SHOW SLAVE STATUS", "Seconds_Behind_Master"),
         Flavor::MariaDb => ("SHOW ALL SLAVES STATUS", "Seconds_Behind_Master"),
     };
+    let failed = |error| server_error("the replica's state can't be read", error);
+    let logs: Vec<(String, String)> = conn
+        .query("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_replica_updates', 'log_slave_updates')")
+        .await
+        .map_err(failed)?;
+    let logs_updates = logs.iter().any(|(_, value)| value == "ON");
     let rows: Vec<Row> = match conn.query(statement).await {
         Ok(rows) => rows,
-        Err(mysql_async::Error::Server(_)) => return Ok(ReplicaState::default()),
-        Err(error) => return Err(server_error("the replica's state can't be read", error)),
+        Err(mysql_async::Error::Server(_)) => return Ok(ReplicaState { logs_updates, ..Default::default() }),
+        Err(error) => return Err(failed(error)),
     };
     // Of several channels the one that is furthest behind.
     let of_channel = |row: &Row| match row.get_opt::<Option<u64>, _>(column) {
@@ -164,7 +176,7 @@ pub(crate) async fn state(conn: &mut Conn, server: &Server) -> Result<ReplicaSta
             }
         }
     }
-    Ok(ReplicaState { lag: rows.iter().map(of_channel).max(), filters })
+    Ok(ReplicaState { lag: rows.iter().map(of_channel).max(), filters, logs_updates })
 }
 
 /// Settings of a replica by which it leaves transactions out while it counts them as executed.
@@ -185,6 +197,8 @@ pub(crate) struct ReplicaState {
     pub(crate) lag: Option<Lag>,
     /// The filters that are set.
     filters: Vec<String>,
+    /// Whether what it replicates is in its own log.
+    logs_updates: bool,
 }
 
 /// Reads chunks from the replica; single rows, which are wanted as they are now, from the primary.

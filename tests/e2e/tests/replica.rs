@@ -88,6 +88,20 @@ async fn a_replica_of_mariadb_is_read_while_its_source_is_followed() -> Result<(
     Ok(())
 }
 
+/// Then nobody can tell what a read of it contains.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_does_not_log_what_it_replicates_is_refused() -> Result<()> {
+    let source = Builder::new(Product::MySql).start()?;
+    let replica = Builder::new(Product::MySql).line("log_replica_updates=OFF").start()?;
+    replicate(&source, &replica).await?;
+    let scene = Scene::new(&source, test_kit::postgres()?, "replica_unlogged").await?;
+    scene.execute(TABLES).await?;
+    in_step(&source, &replica).await?;
+    let error = from(&scene, &replica).argument("--accept-warnings").fail().await?;
+    ensure!(error.contains("what it replicates is not in its own log"), "{error}");
+    Ok(())
+}
+
 fn from(scene: &Scene<'_>, replica: &Server) -> test_support::engine::Run {
     scene.run().arguments(["--read-from", &replica.url_of(scene.name())])
 }

@@ -100,8 +100,10 @@ struct Untold {
 impl Untold {
     /// Leaves what came after `told`.
     fn told(&mut self, told: &Self) {
-        self.gone.retain(|identity| !told.gone.contains(identity));
-        self.new.retain(|record| !told.new.contains(record));
+        let gone: HashSet<&Identity> = told.gone.iter().collect();
+        let new: HashSet<&Identity> = told.new.iter().map(|record| &record.identity).collect();
+        self.gone.retain(|identity| !gone.contains(identity));
+        self.new.retain(|record| !new.contains(&record.identity));
     }
 }
 
