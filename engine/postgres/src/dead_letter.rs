@@ -6,6 +6,7 @@ use tokio_postgres::{Client, Error as DriverFailure};
 
 use crate::control::{self, Claim};
 use crate::failure::translate;
+use crate::target::begin_claimed;
 
 /// All of a task, in the order in which they were recorded.
 pub(crate) async fn recorded(client: &mut Client, task: &str) -> Result<Vec<DeadLetterRecord>> {
@@ -45,17 +46,7 @@ pub(crate) async fn record(
     let failed = |error: DriverFailure| {
         translate(error, "rows that are set aside can't be recorded").at("task", &claim.task)
     };
-    let transaction = client.transaction().await.map_err(failed)?;
-    let held = transaction
-        .query_opt(
-            "SELECT FROM _migration.task WHERE name = $1 AND epoch = $2 FOR SHARE",
-            &[&claim.task, &claim.epoch],
-        )
-        .await
-        .map_err(failed)?;
-    if held.is_none() {
-        return Err(claim.lost());
-    }
+    let transaction = begin_claimed(client, claim).await?;
     if !gone.is_empty() {
         let gone: Vec<&[u8]> = gone.iter().map(<[u8; 16]>::as_slice).collect();
         transaction

@@ -380,8 +380,9 @@ async fn create_tables(client: &mut Client, claim: &Claim, tables: &[Arc<TargetT
 }
 
 /// A transaction during which nobody can take the task over.
-async fn begin_claimed<'a>(client: &'a mut Client, claim: &Claim) -> Result<Transaction<'a>> {
-    let failed = |error| translate(error, "the target's tables can't be created");
+pub(crate) async fn begin_claimed<'a>(client: &'a mut Client, claim: &Claim) -> Result<Transaction<'a>> {
+    let failed =
+        |error| translate(error, "the target can't be asked whose the task is").at("task", &claim.task);
     let transaction = client.transaction().await.map_err(failed)?;
     let held = transaction
         .query_opt(
