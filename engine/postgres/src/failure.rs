@@ -1,7 +1,7 @@
 //! What a server's or driver's error means for a task.
 
 use engine_core::{Error, ErrorKind};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 /// Sorts an SQLSTATE into a class of error.
 ///
@@ -39,29 +39,67 @@ pub(crate) fn translate(error: tokio_postgres::Error, what: impl Into<String>) -
         };
         return Error::new(kind, what).because(why).caused_by(error);
     };
-    let mut why = format!("{} (SQLSTATE {})", server.message(), server.code().code());
-    // DETAIL of classes 22 and 23 shows values of rows ("Key (email)=(…)"); the names in it are
-    // given as constraint and column instead.
-    if !matches!(server.code().code().get(..2), Some("22" | "23"))
-        && let Some(detail) = server.detail()
-    {
-        why.push_str(": ");
-        why.push_str(detail);
+    let translated = ServerReport::of(server).error(what);
+    match remedy(server.code()) {
+        Some(help) => translated.help(help),
+        None => translated,
     }
-    let mut translated = Error::new(kind_of(server.code()), what).because(why);
-    if let (Some(schema), Some(table)) = (server.schema(), server.table()) {
-        translated = translated.at("table", format_args!("{schema}.{table}"));
+}
+
+/// What a server says of an error, whichever way it came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ServerReport<'a> {
+    /// SQLSTATE.
+    pub(crate) code: &'a str,
+    pub(crate) message: &'a str,
+    pub(crate) detail: Option<&'a str>,
+    pub(crate) schema: Option<&'a str>,
+    pub(crate) table: Option<&'a str>,
+    pub(crate) column: Option<&'a str>,
+    pub(crate) constraint: Option<&'a str>,
+}
+
+impl<'a> ServerReport<'a> {
+    fn of(server: &'a DbError) -> Self {
+        Self {
+            code: server.code().code(),
+            message: server.message(),
+            detail: server.detail(),
+            schema: server.schema(),
+            table: server.table(),
+            column: server.column(),
+            constraint: server.constraint(),
+        }
     }
-    if let Some(column) = server.column() {
-        translated = translated.at("column", column);
+
+    /// The error, with everything of the report that may be shown; `what` says what was being done.
+    pub(crate) fn error(&self, what: impl Into<String>) -> Error {
+        self.error_of(kind_of(&SqlState::from_code(self.code)), what)
     }
-    if let Some(constraint) = server.constraint() {
-        translated = translated.at("constraint", constraint);
+
+    /// The same, of a class that the caller knows better.
+    pub(crate) fn error_of(&self, kind: ErrorKind, what: impl Into<String>) -> Error {
+        let mut why = format!("{} (SQLSTATE {})", self.message, self.code);
+        // DETAIL of classes 22 and 23 shows values of rows ("Key (email)=(…)"); the names in it are
+        // given as constraint and column instead.
+        if !matches!(self.code.get(..2), Some("22" | "23"))
+            && let Some(detail) = self.detail
+        {
+            why.push_str(": ");
+            why.push_str(detail);
+        }
+        let mut error = Error::new(kind, what).because(why);
+        if let (Some(schema), Some(table)) = (self.schema, self.table) {
+            error = error.at("table", format_args!("{schema}.{table}"));
+        }
+        if let Some(column) = self.column {
+            error = error.at("column", column);
+        }
+        if let Some(constraint) = self.constraint {
+            error = error.at("constraint", constraint);
+        }
+        error
     }
-    if let Some(help) = remedy(server.code()) {
-        translated = translated.help(help);
-    }
-    translated
 }
 
 /// Whether a failed `COMMIT` may have happened all the same: the connection broke, or the server
