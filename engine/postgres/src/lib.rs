@@ -69,6 +69,8 @@ mod numeric;
 mod pg_type;
 mod rename;
 mod repairer;
+#[expect(dead_code, reason = "nothing reads from a PostgreSQL source yet")]
+mod replication;
 mod row_form;
 mod shadow;
 mod structure;
@@ -77,4 +79,7 @@ mod target;
 mod tls;
 mod value_text;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use replication::fuzzing;
 pub use target::PostgresTarget;
