@@ -5,6 +5,14 @@
 //! commits back), and the upper bound is the end of the log. On MariaDB a consistent snapshot
 //! knows its own position, which is both.
 //!
+//! That the set lags behind holds for every way to commit: `COMMIT`, `XA COMMIT` by the session that
+//! prepared or by another, and `XA COMMIT … ONE PHASE`. All of them go through the server's group commit
+//! (`MYSQL_BIN_LOG::ordered_commit`). The leader of its last stage commits a whole group in the storage
+//! engines before it adds the group's GTIDs to the set (`process_commit_stage_queue`, then
+//! `Gtid_state::update_commit_group`). With `binlog_order_commits = OFF` each session does so for itself
+//! in the same order (`finish_commit`). InnoDB has ended the transaction for all new read views by the time
+//! that its commit returns. A prepared transaction has a GTID of its own, which promises nothing but the log.
+//!
 //! MariaDB knows the GTIDs of a place in its log only by reading the file up to there. So they are
 //! asked for where a stream may have to go by them, and a chunk is given its place alone.
 
