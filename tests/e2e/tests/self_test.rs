@@ -55,6 +55,21 @@ async fn everything(scene: &Scene<'_>) -> Result<Vec<Vec<String>>> {
         .await
 }
 
+/// Sessions that last said something about a copy of rows.
+async fn copies(scene: &Scene<'_>) -> Result<String> {
+    let session =
+        "query LIKE '%\\_migration\\_shadow%' AND pid <> pg_backend_pid() AND datname = current_database()";
+    scene.value(&format!("SELECT count(*)::text FROM pg_stat_activity WHERE {session}")).await
+}
+
+/// Waits until a self-test is at work on its copy.
+async fn has_copied(scene: &Scene<'_>) -> Result<()> {
+    e2e::eventually("a copy of rows", Duration::from_secs(30), async || {
+        Ok((copies(scene).await? != "0").then_some(()))
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_that_is_planted_is_found_and_nothing_is_left_behind() -> Result<()> {
     let scene = Scene::mysql("self_test").await?;
@@ -130,10 +145,14 @@ async fn it_passes_under_constant_writes_and_can_be_killed() -> Result<()> {
         assert_eq!((&found["invented"], &found["wrong_before"]), (&0.into(), &0.into()), "{found}");
     }
     let killed = self_test(&scene).start()?;
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    has_copied(&scene).await?;
     killed.kill().await?;
+    e2e::eventually("the killed one's session to end", Duration::from_secs(30), async || {
+        Ok((copies(&scene).await? == "0").then_some(()))
+    })
+    .await?;
     let stopped = self_test(&scene).start()?;
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    has_copied(&scene).await?;
     stopped.interrupt().await?;
     stopped.finish().await?;
     writers.stop().await?;

@@ -13,6 +13,7 @@ use e2e::{MysqlScene, Outcome, Run, Scene};
 use serde_json::Value;
 use test_kit::{mariadb, mysql};
 
+pub(crate) use live::changes_of_keys;
 pub(crate) use place::{Place, check};
 
 /// What a check said; `code` is its exit code.

@@ -11,9 +11,9 @@ use super::place::{Place, check};
 use super::{TABLES, report, rows, set, wrong};
 
 /// Everything that a key can do, on few rows, so that many are hot; every row with an id of 5000 and more stays as it is.
-fn transaction(numbers: &mut Numbers) -> Vec<String> {
+pub(crate) fn changes_of_keys(numbers: &mut Numbers) -> Vec<String> {
     let (one, other) = (10 + 10 * numbers.below(300), 10 + 10 * numbers.below(300));
-    match numbers.below(9) {
+    match numbers.below(8) {
         0 => vec![format!("DELETE FROM numbers WHERE id = {one}")],
         1 => vec![format!("INSERT INTO numbers VALUES ({one}, NULL, 'new')")],
         2 => vec![
@@ -31,8 +31,8 @@ fn transaction(numbers: &mut Numbers) -> Vec<String> {
         ],
         5 => vec![format!("UPDATE pairs SET v = v + 1 WHERE a = {}", one / 100)],
         6 => vec![
-            format!("UPDATE pairs SET a = a + 200 WHERE a < 20 AND v % 50 = {}", one % 50),
-            format!("UPDATE pairs SET a = a - 200 WHERE a >= 200"),
+            format!("UPDATE pairs SET a = a + 200 WHERE a < 20 AND MOD(FLOOR(v), 50) = {}", one % 50),
+            "UPDATE pairs SET a = a - 200 WHERE a >= 200".to_owned(),
         ],
         _ => vec![format!(
             "UPDATE numbers SET other = CONCAT('o ', {other}) WHERE id BETWEEN {one} AND {one} + 90"
@@ -75,7 +75,7 @@ async fn moving(scene: &impl Place) -> Result<()> {
     scene.execute(TABLES).await?;
     let mut running = scene.follow().start()?;
     running.phase("streaming").await?;
-    let writers = Writers::start(&scene.urls().0, 4, Duration::from_millis(12), transaction);
+    let writers = Writers::start(&scene.urls().0, 4, Duration::from_millis(12), changes_of_keys);
     let keyless = Writers::start(&scene.urls().0, 1, Duration::from_millis(150), |numbers| {
         let n = numbers.below(50);
         vec![
