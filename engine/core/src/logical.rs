@@ -22,7 +22,7 @@ pub enum LogicalType {
     /// IEEE 754 double precision.
     Float64,
     /// Exact decimal, held as text such as `-12.3400`: optional sign, digits, and exactly `scale`
-    /// digits after the point.
+    /// digits after the point (none where `scale` is negative). PostgreSQL also has `NaN` among them.
     Decimal {
         /// All digits.
         precision: u16,
@@ -82,8 +82,17 @@ pub enum LogicalType {
     },
     /// Anything passed through as bytes; the name says how to read them: `geometry` (4-byte
     /// little-endian SRID, then WKB with longitude first), `vector` (little-endian 32-bit floats).
+    ///
+    /// A name that begins with [`TEXT_FORM`] stands for values that travel as their source's text, in
+    /// UTF-8: `text/interval`, `text/inet`. What comes after it is PostgreSQL's name of the type, or
+    /// `numeric` for a number without bounds, with `NaN`, `Infinity` and `-Infinity` among its values;
+    /// `array`, `range`, `multirange`, `composite` for all of a kind; `unknown` for a type that the
+    /// engine knows nothing about.
     Other(String),
 }
+
+/// How names of [`LogicalType::Other`] begin whose values are text.
+pub const TEXT_FORM: &str = "text/";
 
 /// Physical layout of a column; see [`Vector`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +128,19 @@ impl LogicalType {
             | Self::Enumeration { .. }
             | Self::Set { .. }
             | Self::Other(_) => Layout::Varlen,
+        }
+    }
+
+    /// Values in their source's text form, under `name`.
+    pub fn in_text_form(name: &str) -> Self {
+        Self::Other(format!("{TEXT_FORM}{name}"))
+    }
+
+    /// What values in their source's text form are: `interval` of `text/interval`.
+    pub fn text_form(&self) -> Option<&str> {
+        match self {
+            Self::Other(name) => name.strip_prefix(TEXT_FORM),
+            _ => None,
         }
     }
 

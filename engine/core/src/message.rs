@@ -3,7 +3,7 @@
 use crate::batch::Batch;
 use crate::column::{Column, Vector};
 use crate::logical::LogicalType;
-use crate::temporal::{Fields, MICROS_PER_DAY};
+use crate::temporal::{date_text, timestamp_text};
 use std::fmt::Write;
 
 /// Longest part of a value that is shown, in characters.
@@ -19,10 +19,8 @@ pub fn value(column: &Column, row: usize, logical: &LogicalType) -> String {
         Vector::I64(values) => {
             let value = values.get(row).copied().unwrap_or_default();
             match logical {
-                LogicalType::Date => {
-                    Fields::from_date(value).to_string().split(' ').next().unwrap_or_default().to_owned()
-                }
-                LogicalType::Timestamp { .. } => timestamp(value),
+                LogicalType::Date => date_text(value),
+                LogicalType::Timestamp { .. } => timestamp_text(value),
                 LogicalType::Time { .. } => time(value),
                 _ => value.to_string(),
             }
@@ -34,13 +32,14 @@ pub fn value(column: &Column, row: usize, logical: &LogicalType) -> String {
 }
 
 fn bytes(value: &[u8], logical: &LogicalType) -> String {
-    let is_text = logical.is_text() || matches!(logical, LogicalType::Decimal { .. });
+    let is_number = matches!(logical, LogicalType::Decimal { .. });
+    let is_text = logical.is_text() || is_number || logical.text_form().is_some();
     if is_text && let Ok(text) = std::str::from_utf8(value) {
         let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
         if text.chars().nth(SHOWN).is_some() {
             shown.push('…');
         }
-        return if matches!(logical, LogicalType::Decimal { .. }) { shown } else { format!("'{shown}'") };
+        return if is_number { shown } else { format!("'{shown}'") };
     }
     let mut shown = String::from("0x");
     for byte in value.iter().take(SHOWN / 2) {
@@ -50,16 +49,6 @@ fn bytes(value: &[u8], logical: &LogicalType) -> String {
         shown.push('…');
     }
     shown
-}
-
-fn timestamp(value: i64) -> String {
-    // Values far outside of four-digit years (a plugin may write them) have no fields.
-    let years = 9999 * 366;
-    if crate::temporal::is_irregular(value) || (value / MICROS_PER_DAY).abs() < years {
-        Fields::from_timestamp(value).to_string()
-    } else {
-        format!("{value} µs")
-    }
 }
 
 fn time(micros: i64) -> String {
@@ -93,6 +82,7 @@ pub fn key<'a>(
 mod tests {
     use super::*;
     use crate::column::Varlen;
+    use crate::temporal::Fields;
 
     #[test]
     fn shows_values_short_and_readable() {
@@ -114,7 +104,7 @@ mod tests {
                 0,
                 &LogicalType::Timestamp { precision: 6, zoned: false }
             ),
-            "9223372036854775807 µs"
+            "infinity"
         );
     }
 }

@@ -5,6 +5,11 @@
 //! (`0000-00-00`, `2024-00-15`, `2024-02-31`, year 0). They are kept exactly, as *irregular*
 //! values far below every calendar value, until the plan decides about them: a native operation
 //! replaces them, or the target refuses them by name.
+//!
+//! PostgreSQL reaches further than four-digit years, before the year 1 (counted astronomically: 0 is
+//! 1 BC), and has dates before and after all others. These are calendar values like any other to the
+//! engine: [`INFINITY`] and [`NEGATIVE_INFINITY`] lie beyond all of them, so that values keep their
+//! order. [`Fields`] holds none of them, [`date_text`] and [`timestamp_text`] print all.
 
 use std::fmt;
 
@@ -13,6 +18,15 @@ pub const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// Every value below this is irregular, in `date` and `timestamp` vectors alike.
 pub const IRREGULAR_END: i64 = i64::MIN + (1 << 60);
+
+/// PostgreSQL's `infinity`, in `date` and `timestamp` vectors alike.
+pub const INFINITY: i64 = i64::MAX;
+
+/// PostgreSQL's `-infinity`, likewise: the first value that is not irregular.
+pub const NEGATIVE_INFINITY: i64 = IRREGULAR_END;
+
+/// Days that lie within the years 1 ..= 9999.
+pub const FOUR_DIGIT_DAYS: std::ops::RangeInclusive<i64> = -719_162..=2_932_896;
 
 /// A date and time of day, field by field, whether or not a calendar has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,7 +90,7 @@ impl Fields {
         })
     }
 
-    /// The fields of a value of a `date` vector.
+    /// The fields of a value of a `date` vector that is irregular or within [`FOUR_DIGIT_DAYS`].
     pub fn from_date(value: i64) -> Self {
         Self::from_irregular(value).unwrap_or_else(|| {
             let (year, month, day) = civil_from_days(value);
@@ -84,7 +98,7 @@ impl Fields {
         })
     }
 
-    /// The fields of a value of a `timestamp` vector.
+    /// The fields of a value of a `timestamp` vector that is irregular or within [`FOUR_DIGIT_DAYS`].
     pub fn from_timestamp(value: i64) -> Self {
         Self::from_irregular(value).unwrap_or_else(|| {
             let (year, month, day) = civil_from_days(value.div_euclid(MICROS_PER_DAY));
@@ -105,13 +119,55 @@ impl fmt::Display for Fields {
     }
 }
 
+/// A value of a `date` vector, as PostgreSQL writes it where MySQL has none: `0044-03-15 BC`,
+/// `-infinity`.
+pub fn date_text(value: i64) -> String {
+    if is_irregular(value) || FOUR_DIGIT_DAYS.contains(&value) {
+        let mut text = Fields::from_date(value).to_string();
+        text.truncate(10);
+        return text;
+    }
+    far_text(value, value, "")
+}
+
+/// A value of a `timestamp` vector, likewise.
+pub fn timestamp_text(value: i64) -> String {
+    let days = value.div_euclid(MICROS_PER_DAY);
+    if is_irregular(value) || FOUR_DIGIT_DAYS.contains(&days) {
+        return Fields::from_timestamp(value).to_string();
+    }
+    let micros = value.rem_euclid(MICROS_PER_DAY) as u64;
+    let clock = Fields { year: 0, month: 0, day: 0, micros }.to_string();
+    far_text(value, days, clock.get(10..).unwrap_or_default())
+}
+
+/// A date outside of the years that [`Fields`] has, `clock` after it.
+fn far_text(value: i64, days: i64, clock: &str) -> String {
+    match value {
+        INFINITY => "infinity".to_owned(),
+        NEGATIVE_INFINITY => "-infinity".to_owned(),
+        _ => {
+            let (year, month, day) = civil_from_days(days);
+            let (year, era) = if year > 0 { (year, "") } else { (1 - year, " BC") };
+            format!("{year:04}-{month:02}-{day:02}{clock}{era}")
+        }
+    }
+}
+
+/// Whether a value of a `date` or `timestamp` vector is before or after all dates.
+#[inline]
+pub fn is_infinite(value: i64) -> bool {
+    value == INFINITY || value == NEGATIVE_INFINITY
+}
+
 /// Whether a value of a `date` or `timestamp` vector is no calendar date.
 #[inline]
 pub fn is_irregular(value: i64) -> bool {
     value < IRREGULAR_END
 }
 
-fn days_in_month(year: i64, month: u8) -> u8 {
+/// Days of a month of the proleptic Gregorian calendar.
+pub fn days_in_month(year: i64, month: u8) -> u8 {
     match month {
         2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
         2 => 28,
@@ -135,7 +191,7 @@ pub fn days_from_civil(year: i64, month: u8, day: u8) -> i64 {
 
 /// Year, month and day of days since 1970-01-01.
 pub fn civil_from_days(days: i64) -> (i64, u8, u8) {
-    let shifted = days + 719_468;
+    let shifted = days.saturating_add(719_468);
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -187,5 +243,32 @@ mod tests {
         }
         assert!(!is_irregular(fields(1, 1, 1, 0).to_timestamp()));
         assert_eq!(fields(0, 0, 0, 0).to_string(), "0000-00-00 00:00:00");
+    }
+    #[test]
+    fn dates_beyond_four_digit_years_have_a_text_and_an_order() {
+        let noon = MICROS_PER_DAY / 2;
+        let ides = days_from_civil(-43, 3, 15);
+        let far = days_from_civil(294_246, 12, 31);
+        assert_eq!(date_text(ides), "0044-03-15 BC");
+        assert_eq!(timestamp_text(ides * MICROS_PER_DAY + noon), "0044-03-15 12:00:00 BC");
+        assert_eq!(timestamp_text(far * MICROS_PER_DAY + 1), "294246-12-31 00:00:00.000001");
+        assert_eq!(date_text(days_from_civil(5_874_897, 12, 31)), "5874897-12-31");
+        assert_eq!(date_text(0), "1970-01-01");
+        assert_eq!(timestamp_text(fields(0, 0, 0, 0).to_timestamp()), "0000-00-00 00:00:00");
+        for text in [date_text, timestamp_text] {
+            assert_eq!(
+                (text(INFINITY).as_str(), text(NEGATIVE_INFINITY).as_str()),
+                ("infinity", "-infinity")
+            );
+        }
+        assert!(!is_irregular(NEGATIVE_INFINITY) && fields(9999, 12, 31, 0).pack() < NEGATIVE_INFINITY);
+        assert!(NEGATIVE_INFINITY < ides * MICROS_PER_DAY && far * MICROS_PER_DAY < INFINITY);
+    }
+
+    #[test]
+    fn every_number_has_a_text() {
+        for value in [i64::MIN, i64::MIN + 1, IRREGULAR_END - 1, i64::MAX - 1, i64::MAX / 2] {
+            assert!(!date_text(value).is_empty() && !timestamp_text(value).is_empty());
+        }
     }
 }

@@ -8,7 +8,7 @@ use engine_core::column::{Column, Varlen, Vector};
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::logical::LogicalType;
 use engine_core::plan::{NativeOp, Scalar};
-use engine_core::temporal::{self, Fields};
+use engine_core::temporal;
 
 /// A row that an operation could not convert.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +61,7 @@ pub fn result_type(op: &NativeOp, logical: &LogicalType) -> Result<LogicalType> 
             _ => refuse("a bit column of at most 64 bits"),
         },
         NativeOp::ToText => match logical {
+            logical if logical.text_form().is_some() => Ok(text()),
             LogicalType::Bytes { .. } | LogicalType::Other(_) | LogicalType::Uuid => {
                 refuse("a column with a text form")
             }
@@ -229,9 +230,8 @@ fn irregular_rows(column: &Column) -> Vec<usize> {
 
 fn shift(mut column: Column, seconds: i32, failures: &mut Vec<OpFailure>) -> Column {
     if let Vector::I64(values) = &mut column.values {
-        for (row, value) in
-            values.iter_mut().enumerate().filter(|(_, value)| !temporal::is_irregular(**value))
-        {
+        let shifts = |value: i64| !temporal::is_irregular(value) && !temporal::is_infinite(value);
+        for (row, value) in values.iter_mut().enumerate().filter(|(_, value)| shifts(**value)) {
             match value.checked_add(i64::from(seconds) * 1_000_000) {
                 Some(shifted) => *value = shifted,
                 None => {
@@ -301,8 +301,8 @@ pub fn text_of(column: &Column, row: usize, logical: &LogicalType) -> String {
         (Vector::I64(values), logical) => {
             let value = values.get(row).copied().unwrap_or_default();
             match logical {
-                LogicalType::Date => Fields::from_date(value).to_string().chars().take(10).collect(),
-                LogicalType::Timestamp { .. } => Fields::from_timestamp(value).to_string(),
+                LogicalType::Date => temporal::date_text(value),
+                LogicalType::Timestamp { .. } => temporal::timestamp_text(value),
                 LogicalType::Time { .. } => time_text(value),
                 _ => value.to_string(),
             }
@@ -321,9 +321,8 @@ pub fn text_of(column: &Column, row: usize, logical: &LogicalType) -> String {
             bits.chars().skip(bits.len().saturating_sub(*width as usize)).collect()
         }
         (Vector::Varlen(values), logical) => match std::str::from_utf8(values.get(row)) {
-            Ok(text) if logical.is_text() || matches!(logical, LogicalType::Decimal { .. }) => {
-                text.to_owned()
-            }
+            Ok(text) if logical.is_text() || logical.text_form().is_some() => text.to_owned(),
+            Ok(text) if matches!(logical, LogicalType::Decimal { .. }) => text.to_owned(),
             _ => format!("0x{}", hex::encode(values.get(row))),
         },
     }
@@ -372,6 +371,7 @@ fn geometry_to_ewkb(column: Column, failures: &mut Vec<OpFailure>) -> Column {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine_core::temporal::Fields;
 
     fn text(values: &[&str]) -> Column {
         let mut varlen = Varlen::default();

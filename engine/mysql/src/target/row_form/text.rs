@@ -1,7 +1,7 @@
 //! Canonical bytes as people read them.
 
 use engine_core::json_form;
-use engine_core::temporal::Fields;
+use engine_core::temporal::{date_text, timestamp_text};
 use std::net::Ipv6Addr;
 
 use super::{NO_TEXT, Rule, integer};
@@ -25,8 +25,8 @@ pub(super) fn text(rule: &Rule, value: &[u8]) -> Option<String> {
             let address = Ipv6Addr::from(<[u8; 16]>::try_from(value).ok()?);
             address.to_ipv4_mapped().map_or_else(|| address.to_string(), |short| short.to_string())
         }
-        Rule::Date => Fields::from_date(i64()?).to_string().get(..10)?.to_owned(),
-        Rule::Datetime => Fields::from_timestamp(i64()?).to_string(),
+        Rule::Date => date_text(i64()?),
+        Rule::Datetime => timestamp_text(i64()?),
         Rule::Time => clock(i64()?),
         Rule::Label(labels) => match usize::try_from(integer(value)?).ok()?.checked_sub(1) {
             Some(place) => labels.get(place)?.clone(),
