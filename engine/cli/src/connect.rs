@@ -8,7 +8,7 @@ use engine_core::target::Target;
 use engine_core::{Error, ErrorKind, Result};
 use engine_mysql::{MysqlSource, MysqlTarget, ReplicatedSource};
 use engine_pipeline::task::TaskSpec;
-use engine_postgres::PostgresTarget;
+use engine_postgres::{PostgresSource, PostgresTarget};
 
 use crate::settings::Settings;
 
@@ -16,6 +16,7 @@ use crate::settings::Settings;
 #[derive(Clone, Copy)]
 enum SourceKind {
     Mysql,
+    Postgres,
 }
 
 /// The connector that writes a scheme.
@@ -30,7 +31,11 @@ enum TargetKind {
 pub(crate) fn check(settings: &Settings) -> Result<()> {
     let source = source_kind(&settings.source)?;
     if let Some(replica) = &settings.read_from {
-        source_kind(replica).map_err(|error| error.at("option", "--read-from"))?;
+        let kind = source_kind(replica).map_err(|error| error.at("option", "--read-from"))?;
+        if !matches!((kind, source), (SourceKind::Mysql, SourceKind::Mysql)) {
+            return Err(Error::new(ErrorKind::Usage, "rows can be read from a replica of MySQL and MariaDB only")
+                .at("option", "--read-from"));
+        }
     }
     let target = target_kind(&settings.target)?;
     match (source, target) {
@@ -53,7 +58,20 @@ pub(crate) fn check(settings: &Settings) -> Result<()> {
             "build it with: cargo xtask plugins\n\
                      then add: --plugin target/guests/mysql2mysql.wasm",
         )),
-        (SourceKind::Mysql, TargetKind::Mysql | TargetKind::Postgres) => Ok(()),
+        (SourceKind::Postgres, TargetKind::Mysql) if settings.plugins.is_empty() => {
+            Err(Error::new(ErrorKind::Usage, "this migration needs the plugin og2mysql.wasm")
+                .because("PostgreSQL's types have to be translated into MySQL's, and plugins decide how")
+                .help(
+                    "build it with: cargo xtask plugins\n\
+                     then add: --plugin target/guests/og2mysql.wasm",
+                ))
+        }
+        (SourceKind::Postgres, TargetKind::Postgres) => {
+            Err(Error::new(ErrorKind::Usage, "rows can't be moved from PostgreSQL to PostgreSQL yet")
+                .help("targets of a postgres:// source are mysql:// and mariadb://"))
+        }
+        (SourceKind::Mysql, TargetKind::Mysql | TargetKind::Postgres)
+        | (SourceKind::Postgres, TargetKind::Mysql) => Ok(()),
     }
 }
 
@@ -65,6 +83,10 @@ pub(crate) async fn connect(settings: Settings) -> Result<TaskSpec> {
             Some(replica) => Arc::new(ReplicatedSource::connect(settings.source.clone(), replica).await?),
             None => Arc::new(MysqlSource::connect(settings.source.clone()).await?),
         },
+        SourceKind::Postgres => {
+            let target = settings.target.to_string();
+            Arc::new(PostgresSource::connect(settings.source.clone(), &settings.name, &target).await?)
+        }
     };
     let target: Arc<dyn Target> = match target_kind {
         TargetKind::Mysql => Arc::new(MysqlTarget::connect(settings.target.clone()).await?),
@@ -91,10 +113,11 @@ pub(crate) async fn connect(settings: Settings) -> Result<TaskSpec> {
 fn source_kind(url: &EndpointUrl) -> Result<SourceKind> {
     match url.scheme.as_str() {
         "mysql" | "mariadb" => Ok(SourceKind::Mysql),
+        "postgres" => Ok(SourceKind::Postgres),
         other => Err(Error::new(ErrorKind::Usage, format!("'{other}' can't be a source"))
             .at("option", "--source")
             .because("there is no connector that reads it")
-            .help("sources are mysql:// and mariadb://; were --source and --target swapped?")),
+            .help("sources are mysql://, mariadb:// and postgres://; were --source and --target swapped?")),
     }
 }
 

@@ -95,7 +95,8 @@ impl Settings {
         Ok(Self {
             name: name(arguments.name.or(file.name), &source, &target)?,
             selection: Selection {
-                database: source.database.clone(),
+                // A PostgreSQL database is connected to; what tells tables apart in it are schemas.
+                database: if source.has_schemas() { None } else { source.database.clone() },
                 include: first_given(arguments.include, file.include),
                 exclude: first_given(arguments.exclude, file.exclude),
             },

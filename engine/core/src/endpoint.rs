@@ -72,6 +72,11 @@ impl EndpointUrl {
         })
     }
 
+    /// Whether what its databases hold are schemas, and these the tables: a connection is to one database.
+    pub fn has_schemas(&self) -> bool {
+        matches!(self.scheme.as_str(), "postgres" | "opengauss")
+    }
+
     /// The password's text; for handing to a driver only.
     pub fn password(&self) -> Option<&str> {
         self.password.as_ref().map(ExposeSecret::expose_secret)

@@ -141,6 +141,18 @@ pub trait ChangeStream: Send {
     /// Sets gather transactions for a few milliseconds while more is already on the wire, so that
     /// a busy stream is cheap and a quiet one quick.
     async fn next(&mut self) -> Result<ChangeSet>;
+
+    /// What the source keeps its log by, where it does so only for those who ask.
+    fn hold(&self) -> Option<Arc<dyn LogHold>> {
+        None
+    }
+}
+
+/// A part of a source's log that is kept for a stream's sake.
+pub trait LogHold: Send + Sync {
+    /// Says that the target has everything up to `position`, and will have it after a crash: the source may
+    /// drop its log up to there.
+    fn release(&self, position: &Position) -> Result<()>;
 }
 
 /// A database that rows and changes are read from.
@@ -174,6 +186,18 @@ pub trait Source: Send + Sync {
     /// Accounts and what they may do in the selection, a note for each. None of it is copied.
     async fn accounts(&self, _selection: &Selection) -> Result<Vec<Finding>> {
         Ok(Vec::new())
+    }
+
+    /// Where a new task can begin to follow the tables of the selection: every transaction in the position is
+    /// visible to a read that begins after this call. A source that keeps its log only for those who ask
+    /// keeps it from there on, until the task is [let go](Self::let_go).
+    async fn begin_following(&self, _selection: &Selection) -> Result<Position> {
+        self.low_watermark().await
+    }
+
+    /// Undoes what [`begin_following`](Self::begin_following) left on the source. Nobody follows any more.
+    async fn let_go(&self) -> Result<()> {
+        Ok(())
     }
 
     /// A position every transaction in which is visible to a read that begins after this call.

@@ -367,7 +367,7 @@ impl Task {
                 }
             }
             // Before the structure is read, so that every later change of it is in the stream.
-            None => start = Some(spec.source.low_watermark().await?),
+            None => start = Some(spec.source.begin_following(&spec.selection).await?),
         }
         let schemas = plan::catalog(spec).await?;
         let as_of = Some(spec.source.high_watermark().await?);

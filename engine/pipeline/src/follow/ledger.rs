@@ -20,6 +20,8 @@ pub(crate) struct Ledger {
     earlier: BTreeSet<TransactionId>,
     /// The greatest sequence that a lane has committed.
     written: u64,
+    /// Its position: the target knows that it has everything up to here.
+    written_position: Position,
 }
 
 /// A set as the ledger needs to know it.
@@ -83,7 +85,14 @@ pub(crate) struct Advance {
 impl Ledger {
     /// A ledger of a target that stands at `position` and has `earlier` beside.
     pub(crate) fn new(position: Position, earlier: &TransactionSet) -> Self {
-        Self { sequence: 0, position, sets: VecDeque::new(), earlier: earlier.iter().collect(), written: 0 }
+        Self {
+            sequence: 0,
+            written_position: position.clone(),
+            position,
+            sets: VecDeque::new(),
+            earlier: earlier.iter().collect(),
+            written: 0,
+        }
     }
 
     /// Takes in the next set and gives its number.
@@ -127,7 +136,10 @@ impl Ledger {
 
     /// Says that `lane` has committed with that standing.
     pub(crate) fn committed(&mut self, lane: usize, sequence: Option<u64>, standing: &Standing) {
-        self.written = self.written.max(standing.sequence);
+        if standing.sequence > self.written {
+            self.written = standing.sequence;
+            self.written_position = standing.position.clone();
+        }
         let place = sequence.and_then(|sequence| sequence.checked_sub(self.sequence + 1));
         let set = place.and_then(|place| self.sets.get_mut(usize::try_from(place).ok()?));
         if let Some(set) = set {
@@ -167,6 +179,11 @@ impl Ledger {
     /// Whether every part given out is committed.
     pub(crate) fn is_idle(&self) -> bool {
         self.sets.iter().all(|set| set.committed.iter().all(|&committed| committed))
+    }
+
+    /// Up to where the target knows that it has everything; what it will go on from.
+    pub(crate) fn written_position(&self) -> &Position {
+        &self.written_position
     }
 
     /// Whether the target does not know yet that it stands where it stands.

@@ -11,8 +11,8 @@ use engine_core::change::{ChangeSet, Op, SchemaChange, TableChanges};
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::plan::{RowErrorPolicy, TargetTable};
 use engine_core::position::Position;
-use engine_core::source::ChangeStream;
-use engine_core::target::Lanes;
+use engine_core::source::{ChangeStream, LogHold};
+use engine_core::target::{Lanes, Target};
 use engine_core::transaction::TransactionId;
 use engine_plugin::Origin;
 
@@ -34,6 +34,8 @@ const SETS_AHEAD: usize = 2;
 const SETS_OPEN: usize = 8;
 /// How long the lanes may go on with what they have when the task is being stopped.
 const DRAIN: Duration = Duration::from_secs(20);
+/// How often the source is told what it need not keep any more.
+const RELEASE: Duration = Duration::from_secs(3);
 /// How long the target may stand further than it knows while nothing happens.
 const SETTLE: Duration = Duration::from_millis(100);
 
@@ -79,6 +81,20 @@ struct RoutedSet {
     counts: Vec<(usize, u64)>,
 }
 
+/// Has the source drop from time to time what the target has for good.
+async fn release(hold: Arc<dyn LogHold>, target: Arc<dyn Target>, shared: Arc<Shared>) -> Result<()> {
+    let mut released = None;
+    loop {
+        tokio::time::sleep(RELEASE).await;
+        let written = shared.ledger(|ledger| ledger.written_position().clone());
+        if released.as_ref() != Some(&written) {
+            target.flush().await?;
+            hold.release(&written)?;
+            released = Some(written);
+        }
+    }
+}
+
 impl<'a> Session<'a> {
     /// Starts reader and lanes. `places` has the number in the task of each table of the stream.
     pub(super) fn begin(
@@ -111,6 +127,9 @@ impl<'a> Session<'a> {
             let (sender, parts) = mpsc::channel(SETS_OPEN);
             running.spawn(lane::run(number, applier, parts, Arc::clone(&shared)));
             lanes.push(sender);
+        }
+        if let Some(hold) = stream.hold() {
+            running.spawn(release(hold, Arc::clone(&follower.spec.target), Arc::clone(&shared)));
         }
         let (sender, sets) = mpsc::channel(SETS_AHEAD);
         running.spawn(async move {
