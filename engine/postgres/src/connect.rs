@@ -16,6 +16,27 @@ pub(crate) struct Connector {
     url: EndpointUrl,
     config: Config,
     tls: MakeRustlsConnect,
+    /// What the server is to the task, in messages.
+    role: Role,
+}
+
+/// What a server is to a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Read from.
+    Source,
+    /// Written to.
+    Target,
+}
+
+impl Role {
+    /// The word for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Target => "target",
+        }
+    }
 }
 
 /// Longest time from the first packet to a session that is set up.
@@ -35,9 +56,12 @@ const SESSION: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET Int
     SELECT pg_catalog.set_config('synchronous_commit', 'on', false) \
     WHERE pg_catalog.current_setting('synchronous_commit') = 'off'";
 
+/// What the session of a source has besides: every value has one text, the same as in its stream.
+const READING: &str = "; SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET search_path = ''";
+
 impl Connector {
     /// Reads what the URL asks for; connects to nothing.
-    pub(crate) fn new(url: &EndpointUrl) -> Result<Self> {
+    pub(crate) fn new(url: &EndpointUrl, role: Role) -> Result<Self> {
         let (ssl_mode, tls) = crate::tls::from_url(url)?;
         let mut config = Config::new();
         config
@@ -55,7 +79,7 @@ impl Connector {
             config.password(password);
         }
         config.dbname(url.database.as_deref().unwrap_or("postgres"));
-        Ok(Self { url: url.clone(), config, tls })
+        Ok(Self { url: url.clone(), config, tls, role })
     }
 
     /// The URL, which displays without its password.
@@ -75,8 +99,9 @@ impl Connector {
         match tokio::time::timeout(LOGIN, login).await {
             Ok(outcome) => outcome,
             Err(_) => {
-                Err(Error::new(ErrorKind::Transient, "the target accepts connections but doesn't answer")
-                    .at("target", &self.url)
+                let role = self.role.name();
+                Err(Error::new(ErrorKind::Transient, format!("the {role} accepts connections but doesn't answer"))
+                    .at(role, &self.url)
                     .because(format!("there was no login within {} s", LOGIN.as_secs())))
             }
         }
@@ -110,36 +135,42 @@ impl Connector {
         tokio::spawn(async move {
             // Whoever uses the connection gets an error of its own; this is the reason behind it.
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to the target ended");
+                tracing::debug!(%error, "a connection to a server ended");
             }
         });
+        let role = self.role.name();
+        let session = match self.role {
+            Role::Source => format!("{SESSION}{READING}"),
+            Role::Target => SESSION.to_owned(),
+        };
         client
-            .batch_execute(SESSION)
+            .batch_execute(&session)
             .await
-            .map_err(|error| failure::translate(error, "a session can't be set up on the target"))?;
+            .map_err(|error| failure::translate(error, format!("a session can't be set up on the {role}")))?;
         Ok(client)
     }
 
     fn refused(&self, error: tokio_postgres::Error) -> Error {
-        let at = |error: Error| error.at("target", &self.url);
+        let role = self.role.name();
+        let at = |error: Error| error.at(role, &self.url);
         if let Some(server) = error.as_db_error() {
             let code = server.code().code().to_owned();
             let what = match code.as_str() {
-                "28P01" => "the target refused the password",
-                "28000" => "the target refused the login",
-                "3D000" => "the target has no such database",
-                "42501" => "the account may not connect to the target's database",
-                _ => "the target refused the connection",
+                "28P01" => format!("the {role} refused the password"),
+                "28000" => format!("the {role} refused the login"),
+                "3D000" => format!("the {role} has no such database"),
+                "42501" => format!("the account may not connect to the {role}'s database"),
+                _ => format!("the {role} refused the connection"),
             };
             let help = match code.as_str() {
                 "28P01" => {
-                    Some("check user and password of the target URL; a % in a password is written %25")
+                    Some(format!("check user and password of the {role} URL; a % in a password is written %25"))
                 }
                 "28000" => {
-                    Some("check the user, and the server's pg_hba.conf for this host, user and sslmode")
+                    Some("check the user, and the server's pg_hba.conf for this host, user and sslmode".to_owned())
                 }
-                "3D000" => Some("create the database first, or name another one in the target URL"),
-                "42501" => Some("GRANT CONNECT ON DATABASE to the account"),
+                "3D000" => Some(format!("create the database first, or name another one in the {role} URL")),
+                "42501" => Some("GRANT CONNECT ON DATABASE to the account".to_owned()),
                 _ => None,
             };
             let translated = failure::translate(error, what);
@@ -150,10 +181,10 @@ impl Connector {
         }
         let why = causes(&error);
         if why.contains("password missing") {
-            return at(Error::new(ErrorKind::Connection, "the target asks for a password")
-                .help("put one into the target URL, or into ${ENV} of a task file"));
+            return at(Error::new(ErrorKind::Connection, format!("the {role} asks for a password"))
+                .help(format!("put one into the {role} URL, or into ${{ENV}} of a task file")));
         }
-        let unreachable = Error::new(ErrorKind::Connection, "the target can't be reached").because(why);
+        let unreachable = Error::new(ErrorKind::Connection, format!("the {role} can't be reached")).because(why);
         at(if self.config.get_ssl_mode() == SslMode::Require {
             unreachable
                 .help("check host and port, whether the server speaks TLS, and sslmode and sslrootcert")
@@ -198,7 +229,7 @@ impl Server {
 
 /// Asks the server what it is.
 async fn describe(client: &Client) -> Result<Server> {
-    let failed = |error| failure::translate(error, "the target can't be asked for its version");
+    let failed = |error| failure::translate(error, "the server can't be asked for its version");
     let row = client
         .query_one(
             "SELECT pg_catalog.version(), pg_catalog.current_setting('server_version'), \

@@ -73,13 +73,20 @@ mod repairer;
 mod replication;
 mod row_form;
 mod shadow;
+mod source;
 mod structure;
 mod survey;
 mod target;
 mod tls;
 mod value_text;
 
+/// Entry points of the decoders for `fuzz/`; no part of the crate's interface.
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
-pub use replication::fuzzing;
+pub mod fuzzing {
+    pub use crate::replication::fuzzing::*;
+    pub use crate::source::fuzzing::*;
+}
+
+pub use source::PostgresSource;
 pub use target::PostgresTarget;

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio_postgres::{Client, Transaction};
 
 use crate::applier::PostgresApplier;
-use crate::connect::{Connector, Server};
+use crate::connect::{Connector, Role, Server};
 use crate::control::{self, Claim};
 use crate::dead_letter;
 use crate::examiner::PostgresExaminer;
@@ -50,7 +50,7 @@ pub struct PostgresTarget {
 impl PostgresTarget {
     /// Connects once to see what the server is.
     pub async fn connect(url: &EndpointUrl) -> Result<Self> {
-        let connector = Connector::new(url)?;
+        let connector = Connector::new(url, Role::Target)?;
         let server = connector.describe().await?;
         Ok(Self { connector, server, claim: RwLock::new(None), idle: Mutex::default() })
     }

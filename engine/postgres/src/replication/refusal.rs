@@ -19,7 +19,12 @@ pub(crate) fn of_login(body: &Bytes) -> Error {
     let what = match read(body).as_ref().map_or("", |said| said.code.as_str()) {
         "28P01" => "the source refused the password",
         "3D000" => "the source has no such database",
-        "42501" => "the account may not replicate from the source",
+        "42501" => {
+            return error(body, "the account may not replicate from the source").help(
+                "let a superuser ALTER ROLE the account REPLICATION, or grant it the role by which the provider \
+                 gives that",
+            );
+        }
         "53300" => "the source has no room for a replication connection",
         _ => "the source refused the login",
     };
@@ -90,9 +95,7 @@ fn remedy(code: &str) -> Option<&'static str> {
         "28P01" => "check user and password of the source URL; a % in a password is written %25",
         "28000" => "check the user, and the server's pg_hba.conf for this host, user, database and sslmode",
         "3D000" => "name a database that the source has",
-        "42501" => {
-            "let a superuser ALTER ROLE the account REPLICATION, or grant it the role by which the provider gives that"
-        }
+        "42501" => "grant the account the privilege named, or use one that has it",
         "53300" => {
             "raise max_wal_senders and max_connections on the source, or stop replicas that are not needed"
         }
@@ -123,16 +126,13 @@ mod tests {
 
     #[test]
     fn the_servers_words_and_class_are_kept() {
-        let error = error(
-            &body(&[
-                (b'S', "FATAL"),
-                (b'C', "42501"),
-                (b'M', "must be superuser"),
-                (b'D', "Only roles may."),
-                (b'X', "of a later version"),
-            ]),
-            "the source refused the connection",
-        );
+        let error = of_login(&body(&[
+            (b'S', "FATAL"),
+            (b'C', "42501"),
+            (b'M', "must be superuser"),
+            (b'D', "Only roles may."),
+            (b'X', "of a later version"),
+        ]));
         assert_eq!(error.kind(), ErrorKind::Precondition);
         let text = error.to_string();
         assert!(text.contains("must be superuser (SQLSTATE 42501): Only roles may."), "{text}");

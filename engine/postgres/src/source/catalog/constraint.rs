@@ -1,0 +1,89 @@
+//! Indexes and foreign keys.
+
+use engine_core::Result;
+use engine_core::schema::{ForeignKey, IndexKind, IndexPart, IndexSchema, ReferentialAction, TableName};
+use tokio_postgres::Transaction;
+
+use super::{TABLES, Tables, USER_SCHEMAS};
+use crate::failure::translate;
+
+/// Reads the indexes that other databases have too: trees over all rows. A key that may be violated for
+/// a while is none to tell rows apart by, and is an ordinary index here.
+pub(super) async fn read_indexes(client: &Transaction<'_>, tables: &mut Tables) -> Result<()> {
+    let query = format!(
+        "SELECT i.indrelid, x.relname, i.indisprimary, i.indisunique AND i.indimmediate, \
+         i.indkey::int2[], i.indoption::int2[], i.indnkeyatts::int, \
+         ARRAY(SELECT CASE WHEN i.indkey[k - 1] = 0 THEN pg_catalog.pg_get_indexdef(i.indexrelid, k, true) END \
+               FROM pg_catalog.generate_series(1, i.indnkeyatts) k ORDER BY k) \
+         FROM pg_catalog.pg_index i \
+         JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid JOIN pg_catalog.pg_am a ON a.oid = x.relam \
+         JOIN pg_catalog.pg_class c ON c.oid = i.indrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE {TABLES} AND {USER_SCHEMAS} AND a.amname = 'btree' AND i.indisvalid AND i.indpred IS NULL \
+         ORDER BY i.indrelid, NOT i.indisprimary, x.relname COLLATE \"C\""
+    );
+    let rows =
+        client.query(&query, &[]).await.map_err(|error| translate(error, "the source's indexes can't be listed"))?;
+    for row in &rows {
+        let Some((table, ordinals)) = tables.get_mut(row.get(0)) else { continue };
+        let kind = match (row.get(2), row.get(3)) {
+            (true, true) => IndexKind::Primary,
+            (_, true) => IndexKind::Unique,
+            _ => IndexKind::Plain,
+        };
+        let (columns, options): (Vec<i16>, Vec<i16>) = (row.get(4), row.get(5));
+        let expressions: Vec<Option<String>> = row.get(7);
+        let length = usize::try_from(row.get::<_, i32>(6)).unwrap_or_default();
+        let parts = columns.iter().zip(options).zip(expressions).take(length).map(
+            |((column, option), expression)| IndexPart {
+                column: ordinals.get(column).copied(),
+                expression,
+                prefix: None,
+                descending: option & 1 != 0,
+            },
+        );
+        table.indexes.push(IndexSchema { name: row.get(1), kind, parts: parts.collect() });
+    }
+    Ok(())
+}
+
+/// Reads the foreign keys.
+pub(super) async fn read_foreign_keys(client: &Transaction<'_>, tables: &mut Tables) -> Result<()> {
+    let query = format!(
+        "SELECT k.conrelid, k.conname, k.conkey, pn.nspname, p.relname, \
+         ARRAY(SELECT a.attname::text FROM pg_catalog.unnest(k.confkey) WITH ORDINALITY AS f (number, place) \
+               JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = f.number ORDER BY f.place), \
+         k.confdeltype::text, k.confupdtype::text \
+         FROM pg_catalog.pg_constraint k \
+         JOIN pg_catalog.pg_class c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         JOIN pg_catalog.pg_class p ON p.oid = k.confrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace \
+         WHERE k.contype = 'f' AND k.conparentid = 0 AND {TABLES} AND {USER_SCHEMAS} \
+         ORDER BY k.conrelid, k.conname COLLATE \"C\""
+    );
+    let rows = client
+        .query(&query, &[])
+        .await
+        .map_err(|error| translate(error, "the source's foreign keys can't be listed"))?;
+    for row in &rows {
+        let Some((table, ordinals)) = tables.get_mut(row.get(0)) else { continue };
+        let columns: Vec<i16> = row.get(2);
+        table.foreign_keys.push(ForeignKey {
+            name: row.get(1),
+            columns: columns.iter().filter_map(|number| ordinals.get(number).copied()).collect(),
+            parent: TableName::new(row.get::<_, &str>(3), row.get::<_, &str>(4)),
+            parent_columns: row.get(5),
+            on_delete: action(row.get(6)),
+            on_update: action(row.get(7)),
+        });
+    }
+    Ok(())
+}
+
+fn action(code: &str) -> ReferentialAction {
+    match code {
+        "r" => ReferentialAction::Restrict,
+        "c" => ReferentialAction::Cascade,
+        "n" => ReferentialAction::SetNull,
+        "d" => ReferentialAction::SetDefault,
+        _ => ReferentialAction::NoAction,
+    }
+}

@@ -1,0 +1,210 @@
+//! Places in a server's write-ahead log.
+//!
+//! As text: `system=7301…;slot=engine_shop_1f2e3d4c;lsn=16/B374D848`, and for what a snapshot has, instead of
+//! what was logged before a place, `;snapshot=xmin:xmax:xip,…` in the words of `pg_current_snapshot()`.
+
+use engine_core::position::Position;
+use engine_core::transaction::TransactionId;
+use engine_core::{Error, ErrorKind, Result};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::replication::lsn::Lsn;
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogPosition {
+    /// `system_identifier` of the cluster, which its standbys share.
+    pub(crate) system: Arc<str>,
+    /// The slot by which the log is kept from there on; of a place where a task can begin or go on.
+    pub(crate) slot: Option<Arc<str>>,
+    /// Transactions whose commit record begins before it are in.
+    pub(crate) lsn: Lsn,
+    /// If there is one: of them, those that it sees.
+    pub(crate) snapshot: Option<Snapshot>,
+}
+
+/// Which transactions were over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    /// All before it were.
+    pub(crate) xmin: u64,
+    /// It and all after it were not.
+    pub(crate) xmax: u64,
+    /// Of those between, these were not; sorted.
+    pub(crate) in_progress: Vec<u64>,
+}
+
+impl LogPosition {
+    /// Reads the text; an error for what another kind of source wrote.
+    pub(crate) fn parse(position: &Position) -> Result<Self> {
+        let damaged = || {
+            Error::new(ErrorKind::State, "a position of the source's log can't be read")
+                .at("position", position)
+                .because("it is damaged, or was written for another kind of source")
+                .help("begin a new task with another --name")
+        };
+        let (mut system, mut slot, mut lsn, mut snapshot) = (None, None, None, None);
+        for part in position.0.split(';') {
+            match part.split_once('=').ok_or_else(damaged)? {
+                ("system", text) => system = Some(Arc::from(text)),
+                ("slot", text) => slot = Some(Arc::from(text)),
+                ("lsn", text) => lsn = Some(text.parse().map_err(|_| damaged())?),
+                ("snapshot", text) => snapshot = Some(Snapshot::parse(text).ok_or_else(damaged)?),
+                _ => return Err(damaged()),
+            }
+        }
+        Ok(Self { system: system.ok_or_else(damaged)?, slot, lsn: lsn.ok_or_else(damaged)?, snapshot })
+    }
+
+    /// Whether everything logged before `wanted` is logged before this one.
+    pub(crate) fn covers(&self, wanted: &Self) -> Result<bool> {
+        self.same_system(&wanted.system)?;
+        Ok(self.lsn >= wanted.lsn)
+    }
+
+    /// Whether the commit of the transaction is logged before this place.
+    pub(crate) fn holds(&self, transaction: &TransactionId) -> bool {
+        *transaction.origin == *self.system && transaction.number < self.lsn.0
+    }
+
+    /// An error where `system` is another server's.
+    pub(crate) fn same_system(&self, system: &str) -> Result<()> {
+        if *self.system == *system {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Divergence, "the source is not the server that the task was begun with")
+            .because(format!("its system identifier is {system}, the task's is {}", self.system))
+            .help("give the URL of that server or of a standby that was promoted in its place; otherwise begin a new task"))
+    }
+}
+
+impl From<&LogPosition> for Position {
+    fn from(position: &LogPosition) -> Self {
+        let mut text = format!("system={};", position.system);
+        if let Some(slot) = &position.slot {
+            text.push_str(&format!("slot={slot};"));
+        }
+        text.push_str(&format!("lsn={}", position.lsn));
+        if let Some(snapshot) = &position.snapshot {
+            text.push_str(";snapshot=");
+            text.push_str(&snapshot.to_string());
+        }
+        Self(text)
+    }
+}
+
+impl Snapshot {
+    /// Reads what `pg_current_snapshot()` says.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let (xmin, xmax, listed) = (parts.next()?, parts.next()?, parts.next()?);
+        let mut in_progress = match listed {
+            "" => Vec::new(),
+            listed => listed.split(',').map(|number| number.parse().ok()).collect::<Option<Vec<u64>>>()?,
+        };
+        in_progress.sort_unstable();
+        let snapshot = Self { xmin: xmin.parse().ok()?, xmax: xmax.parse().ok()?, in_progress };
+        (parts.next().is_none() && snapshot.xmin <= snapshot.xmax).then_some(snapshot)
+    }
+
+    /// Whether a transaction that was committed sooner or later was so already.
+    pub(crate) fn sees(&self, transaction: u64) -> bool {
+        transaction < self.xmin
+            || (transaction < self.xmax && self.in_progress.binary_search(&transaction).is_err())
+    }
+
+    /// As [`sees`](Self::sees), of a number without its epoch, as the log has it: numbers in use are never
+    /// further apart than half of their range.
+    pub(crate) fn sees_wrapped(&self, transaction: u32) -> bool {
+        self.sees(self.with_epoch(transaction))
+    }
+
+    /// The whole number of a transaction that the server knows by its lower half.
+    pub(crate) fn with_epoch(&self, transaction: u32) -> u64 {
+        let distance = transaction.wrapping_sub(self.xmax as u32).cast_signed();
+        self.xmax.saturating_add_signed(i64::from(distance))
+    }
+
+    /// Whether everything that `other` sees is seen.
+    pub(crate) fn sees_all_of(&self, other: &Self) -> bool {
+        self.xmin >= other.xmax
+            || (self.xmax >= other.xmax
+                && self.in_progress.iter().all(|&transaction| !other.sees(transaction)))
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:", self.xmin, self.xmax)?;
+        for (place, transaction) in self.in_progress.iter().enumerate() {
+            write!(f, "{}{transaction}", if place > 0 { "," } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn snapshot(text: &str) -> Snapshot {
+        Snapshot::parse(text).expect("a snapshot")
+    }
+
+    #[test]
+    fn sees_what_was_committed() {
+        let seen = snapshot("100:105:101,103");
+        let all: Vec<u64> = (98..107).filter(|&number| seen.sees(number)).collect();
+        assert_eq!(all, [98, 99, 100, 102, 104]);
+    }
+
+    #[test]
+    fn numbers_of_the_log_have_no_epoch() {
+        let epoch = 7 << 32;
+        let seen = Snapshot { xmin: epoch - 2, xmax: epoch + 3, in_progress: vec![epoch - 1, epoch + 1] };
+        let numbers = [u32::MAX - 1, u32::MAX, 0, 1, 2, 3, 4];
+        let expected = [true, false, true, false, true, false, false];
+        assert_eq!(numbers.map(|number| seen.sees_wrapped(number)), expected);
+    }
+
+    #[test]
+    fn a_later_snapshot_may_still_lack_a_commit() {
+        let logged = snapshot("100:105:103");
+        assert!(snapshot("105:105:").sees_all_of(&logged));
+        assert!(snapshot("103:107:103,106").sees_all_of(&logged));
+        assert!(!snapshot("104:107:104").sees_all_of(&logged));
+        assert!(!snapshot("100:104:103").sees_all_of(&logged));
+    }
+
+    #[test]
+    fn another_cluster_is_noticed() {
+        let position = |text: &str| LogPosition::parse(&Position(text.to_owned()));
+        let here = position("system=7;lsn=1/2").expect("a position");
+        assert!(here.covers(&position("system=7;lsn=0/FFFFFFFF").expect("a position")).expect("the same"));
+        let error = here.covers(&position("system=8;lsn=0/1").expect("a position")).expect_err("another");
+        assert_eq!(error.kind(), ErrorKind::Divergence);
+        assert!(position("file=a;offset=4").is_err());
+        assert!(position("system=7;lsn=1/2;snapshot=9:8:").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_back(lsn in any::<u64>(), xmin in 0..u64::MAX / 2, further in proptest::collection::btree_set(1..1000_u64, 0..8), is_exact: bool) {
+            let snapshot = Snapshot {
+                xmin,
+                xmax: xmin + 1001,
+                in_progress: further.into_iter().map(|distance| xmin + distance).collect(),
+            };
+            let slot = is_exact.then(|| "engine_a".into());
+            let position = LogPosition { system: "73".into(), slot, lsn: Lsn(lsn), snapshot: is_exact.then_some(snapshot) };
+            prop_assert_eq!(LogPosition::parse(&Position::from(&position)).expect("its own text"), position);
+        }
+
+        #[test]
+        fn any_text_is_survived(text in ".*") {
+            let _ = LogPosition::parse(&Position(text));
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The publication and the replication slot of a task.
+//!
+//! Both have one name, made of the task's and of its target's, so that a task of the same name that goes
+//! elsewhere has its own. A slot that is left over from a task that its target never got to know can be
+//! dropped therefore, and begun anew. From then on the task's positions name the slot.
+
+use engine_core::position::Position;
+use engine_core::schema::TableName;
+use engine_core::{Error, ErrorKind, Result};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_postgres::Client;
+
+use super::position::LogPosition;
+use super::watermark::{self, Visibility};
+use crate::failure::translate;
+use crate::identifier::{literal, quote};
+use crate::replication::connection::ReplicationConnection;
+use crate::replication::lsn::Lsn;
+
+/// How often is looked whether what the log has is visible.
+const VISIBILITY: Duration = Duration::from_millis(5);
+/// After how long a wait is talked about.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Name of the publication and the slot of `task`, which goes to `target`.
+pub(super) fn name(task: &str, target: &str) -> String {
+    /// What is left of the 63 bytes of a name after prefix and hash.
+    const ROOM: usize = 63 - "engine__".len() - 8;
+    let readable = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    let task_part: String = task.chars().map(readable).take(ROOM).collect();
+    let digest = Sha256::digest(format!("{task}\n{target}").as_bytes());
+    format!("engine_{task_part}_{}", hex::encode(digest.get(..4).unwrap_or_default()))
+}
+
+/// Has the publication publish these tables, and no others.
+pub(super) async fn publish(client: &Client, name: &str, tables: &[TableName]) -> Result<()> {
+    let failed = |error| {
+        translate(error, "the publication can't be made")
+            .at("publication", name)
+            .help("the account has to own the tables and may CREATE in the database: ALTER TABLE … OWNER TO, GRANT CREATE ON DATABASE")
+    };
+    let listed: Vec<String> = tables.iter().map(super::chunk::relation).collect();
+    let is_there = client
+        .query_opt("SELECT 1 FROM pg_catalog.pg_publication WHERE pubname = $1", &[&name])
+        .await
+        .map_err(failed)?
+        .is_some();
+    let (publication, listed) = (quote(name), listed.join(", "));
+    let statement = match (is_there, listed.is_empty()) {
+        (true, _) => format!("DROP PUBLICATION {publication}; CREATE PUBLICATION {publication}"),
+        (false, _) => format!("CREATE PUBLICATION {publication}"),
+    } + &if listed.is_empty() { String::new() } else { format!(" FOR TABLE {listed}") }
+        + " WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = true)";
+    client.batch_execute(&format!("BEGIN; {statement}; COMMIT")).await.map_err(failed)
+}
+
+/// Makes the slot, in place of one that is left over, and gives the position from which it has
+/// everything; all before is visible to whoever reads then.
+pub(super) async fn create(
+    connection: &mut ReplicationConnection,
+    client: &mut Client,
+    visibility: &Visibility,
+    name: &str,
+    system: &Arc<str>,
+) -> Result<Position> {
+    drop_slot(client, name).await?;
+    let command = format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput EXPORT_SNAPSHOT", quote(name));
+    let mut creating = std::pin::pin!(connection.query(&command));
+    let answer = loop {
+        match tokio::time::timeout(PATIENCE, &mut creating).await {
+            Ok(answer) => break answer.map_err(|error| error.at("slot", name))?,
+            Err(_) => tracing::info!("waiting for the transactions to end that are writing to the source"),
+        }
+    };
+    let field = |place: usize| answer.first()?.get(place)?.as_deref();
+    let malformed = || Error::new(ErrorKind::Internal, "the source's answer to a new slot can't be read");
+    let (place, exported) = (field(1).ok_or_else(malformed)?, field(2).ok_or_else(malformed)?);
+    let place = watermark::lsn(place)?;
+    wait_until_visible(client, exported).await?;
+    visibility.put_visible(place);
+    let slot = Some(name.into());
+    Ok(Position::from(&LogPosition { system: Arc::clone(system), slot, lsn: place, snapshot: None }))
+}
+
+/// Waits until everything that an exported snapshot has is visible. It is made from the log, which runs
+/// ahead.
+async fn wait_until_visible(client: &mut Client, exported: &str) -> Result<()> {
+    let failed = |error| translate(error, "the snapshot of the new slot can't be taken");
+    let transaction = client
+        .build_transaction()
+        .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()
+        .await
+        .map_err(failed)?;
+    transaction
+        .batch_execute(&format!("SET TRANSACTION SNAPSHOT {}", literal(exported)))
+        .await
+        .map_err(failed)?;
+    let logged = watermark::snapshot(transaction.client()).await?;
+    transaction.commit().await.map_err(failed)?;
+    while !watermark::snapshot(client).await?.sees_all_of(&logged) {
+        tokio::time::sleep(VISIBILITY).await;
+    }
+    Ok(())
+}
+
+/// Drops a slot that nobody follows.
+pub(super) async fn drop_slot(client: &Client, name: &str) -> Result<()> {
+    let failed = |error| translate(error, "a replication slot can't be dropped").at("slot", name);
+    let row = client
+        .query_opt("SELECT active_pid FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", &[&name])
+        .await
+        .map_err(failed)?;
+    match row.map(|row| row.get::<_, Option<i32>>(0)) {
+        None => Ok(()),
+        Some(Some(session)) => Err(Error::new(ErrorKind::State, "the task's replication slot is in use")
+            .at("slot", name)
+            .because(format!("session {session} of the source follows it"))
+            .help("see whether another engine runs the task; it has to be stopped first")),
+        Some(None) => {
+            client.execute("SELECT pg_catalog.pg_drop_replication_slot($1)", &[&name]).await.map_err(failed)?;
+            Ok(())
+        }
+    }
+}
+
+/// Ends a session that still follows the slot: an engine that had the task before, whose end the server has not
+/// noticed yet.
+pub(super) async fn take_over(client: &Client, name: &str) -> Result<()> {
+    let failed = |error| translate(error, "the task's replication slot can't be taken over").at("slot", name);
+    client
+        .execute(
+            "SELECT pg_catalog.pg_terminate_backend(active_pid) FROM pg_catalog.pg_replication_slots \
+             WHERE slot_name = $1 AND active",
+            &[&name],
+        )
+        .await
+        .map_err(failed)?;
+    loop {
+        let row = client
+            .query_opt("SELECT active FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", &[&name])
+            .await
+            .map_err(failed)?;
+        if row.is_none_or(|row| !row.get::<_, bool>(0)) {
+            return Ok(());
+        }
+        tokio::time::sleep(VISIBILITY).await;
+    }
+}
+
+/// Drops the publication.
+pub(super) async fn unpublish(client: &Client, name: &str) -> Result<()> {
+    client
+        .batch_execute(&format!("DROP PUBLICATION IF EXISTS {}", quote(name)))
+        .await
+        .map_err(|error| translate(error, "the publication can't be dropped").at("publication", name))
+}
+
+/// What a slot is, as far as following depends on it.
+pub(super) struct SlotState {
+    /// Everything before it was given back.
+    pub(super) confirmed: Lsn,
+}
+
+/// Looks whether the slot can be followed.
+pub(super) async fn state(client: &Client, name: &str) -> Result<SlotState> {
+    let failed = |error| translate(error, "the task's replication slot can't be looked at").at("slot", name);
+    let row = client
+        .query_opt(
+            "SELECT confirmed_flush_lsn::text, restart_lsn IS NULL, \
+             coalesce(to_jsonb(s) ->> 'invalidation_reason', to_jsonb(s) ->> 'wal_status'), \
+             database = current_database(), plugin::text \
+             FROM pg_catalog.pg_replication_slots s WHERE slot_name = $1",
+            &[&name],
+        )
+        .await
+        .map_err(failed)?;
+    let gone = |why: String| {
+        Error::new(ErrorKind::Divergence, "the changes since the last run can't be followed any more")
+            .at("slot", name)
+            .because(why)
+            .help("the source may have dropped changes that the target lacks: begin a new task with another --name after dropping this task's target tables")
+    };
+    let row = row.ok_or_else(|| gone("the task's replication slot is not there any more".to_owned()))?;
+    let (lost, status): (bool, Option<String>) = (row.get(1), row.get(2));
+    if lost || status.as_deref() == Some("lost") {
+        let status = status.unwrap_or_default();
+        return Err(gone(format!("the source has invalidated the task's replication slot ({status})")));
+    }
+    if row.get::<_, Option<bool>>(3) != Some(true) || row.get::<_, Option<&str>>(4) != Some("pgoutput") {
+        return Err(gone("a slot of another database or another plugin has its name".to_owned()));
+    }
+    let confirmed: Option<String> = row.get(0);
+    Ok(SlotState { confirmed: watermark::lsn(&confirmed.unwrap_or_else(|| "0/0".to_owned()))? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_a_slots() {
+        let one = name("Shop-2026", "mysql://a@b/");
+        assert!(one.starts_with("engine_shop_2026_"), "{one}");
+        assert_ne!(one, name("Shop-2026", "mysql://a@c/"));
+        let long = name(&"ü".repeat(300), "t");
+        assert_eq!(long.len(), 63);
+        assert!(long.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
+    }
+}
