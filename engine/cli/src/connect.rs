@@ -33,8 +33,11 @@ pub(crate) fn check(settings: &Settings) -> Result<()> {
     if let Some(replica) = &settings.read_from {
         let kind = source_kind(replica).map_err(|error| error.at("option", "--read-from"))?;
         if !matches!((kind, source), (SourceKind::Mysql, SourceKind::Mysql)) {
-            return Err(Error::new(ErrorKind::Usage, "rows can be read from a replica of MySQL and MariaDB only")
-                .at("option", "--read-from"));
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "rows can be read from a replica of MySQL and MariaDB only",
+            )
+            .at("option", "--read-from"));
         }
     }
     let target = target_kind(&settings.target)?;

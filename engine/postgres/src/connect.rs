@@ -100,9 +100,12 @@ impl Connector {
             Ok(outcome) => outcome,
             Err(_) => {
                 let role = self.role.name();
-                Err(Error::new(ErrorKind::Transient, format!("the {role} accepts connections but doesn't answer"))
-                    .at(role, &self.url)
-                    .because(format!("there was no login within {} s", LOGIN.as_secs())))
+                Err(Error::new(
+                    ErrorKind::Transient,
+                    format!("the {role} accepts connections but doesn't answer"),
+                )
+                .at(role, &self.url)
+                .because(format!("there was no login within {} s", LOGIN.as_secs())))
             }
         }
     }
@@ -163,12 +166,12 @@ impl Connector {
                 _ => format!("the {role} refused the connection"),
             };
             let help = match code.as_str() {
-                "28P01" => {
-                    Some(format!("check user and password of the {role} URL; a % in a password is written %25"))
-                }
-                "28000" => {
-                    Some("check the user, and the server's pg_hba.conf for this host, user and sslmode".to_owned())
-                }
+                "28P01" => Some(format!(
+                    "check user and password of the {role} URL; a % in a password is written %25"
+                )),
+                "28000" => Some(
+                    "check the user, and the server's pg_hba.conf for this host, user and sslmode".to_owned(),
+                ),
                 "3D000" => Some(format!("create the database first, or name another one in the {role} URL")),
                 "42501" => Some("GRANT CONNECT ON DATABASE to the account".to_owned()),
                 _ => None,
@@ -184,7 +187,8 @@ impl Connector {
             return at(Error::new(ErrorKind::Connection, format!("the {role} asks for a password"))
                 .help(format!("put one into the {role} URL, or into ${{ENV}} of a task file")));
         }
-        let unreachable = Error::new(ErrorKind::Connection, format!("the {role} can't be reached")).because(why);
+        let unreachable =
+            Error::new(ErrorKind::Connection, format!("the {role} can't be reached")).because(why);
         at(if self.config.get_ssl_mode() == SslMode::Require {
             unreachable
                 .help("check host and port, whether the server speaks TLS, and sslmode and sslrootcert")

@@ -124,7 +124,8 @@ impl PostgresSource {
         let from = LogPosition::parse(&request.from)?;
         from.same_system(&self.system)?;
         let slot = from.slot.clone().ok_or_else(|| {
-            Error::new(ErrorKind::State, "the task's position names no replication slot").at("position", &request.from)
+            Error::new(ErrorKind::State, "the task's position names no replication slot")
+                .at("position", &request.from)
         })?;
         on_control!(self, client => async {
             compare(client, &slot, &request).await?;
@@ -139,8 +140,7 @@ impl PostgresSource {
         })?;
         let connection = ReplicationConnection::open(&self.url).await?;
         let options = format!("proto_version '1', publication_names {}", literal(&quote(&slot)));
-        let command =
-            format!("START_REPLICATION SLOT {} LOGICAL {} ({options})", quote(&slot), from.lsn);
+        let command = format!("START_REPLICATION SLOT {} LOGICAL {} ({options})", quote(&slot), from.lsn);
         let stream = connection.start(&command).await.map_err(|error| error.at("slot", &slot))?;
         Ok(SlotChanges::new(stream, &from, slot, request))
     }
@@ -169,9 +169,12 @@ async fn compare(client: &Client, publication: &str, request: &StreamRequest) ->
         request.tables.iter().map(|table| &table.schema.name).chain(&request.skipped).collect();
     let names = catalog::names(client, &request.selection).await?;
     if let Some(new) = names.iter().find(|name| !known.contains(name)) {
-        return Err(Error::new(ErrorKind::Divergence, "a table of the selection came into being after the task began")
-            .at("table", new)
-            .help("leave it out with --exclude, or begin a new task with another --name"));
+        return Err(Error::new(
+            ErrorKind::Divergence,
+            "a table of the selection came into being after the task began",
+        )
+        .at("table", new)
+        .help("leave it out with --exclude, or begin a new task with another --name"));
     }
     Ok(())
 }

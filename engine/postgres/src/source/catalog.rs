@@ -16,10 +16,12 @@ use crate::identifier::quote;
 pub(super) use column::is_type;
 
 /// What is nobody's data: the server's schemas, and the engine's own where the source is a target too.
-pub(super) const USER_SCHEMAS: &str = "n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', '_migration')";
+pub(super) const USER_SCHEMAS: &str =
+    "n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', '_migration')";
 
 /// Which relations are tables: partitions belong to theirs.
-pub(super) const TABLES: &str = "c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'";
+pub(super) const TABLES: &str =
+    "c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'";
 
 /// The statement by which a table logs whole rows of what changes.
 pub(super) fn full_identity(table: &TableName) -> String {

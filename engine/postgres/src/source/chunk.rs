@@ -25,7 +25,8 @@ pub(super) fn condition(table: &TableSchema, range: &ChunkRange) -> Result<Strin
         let Some(bound) = bound else { continue };
         let key = key(table)?;
         let names: Vec<String> = names(table, &key);
-        let values = decode(bound).filter(|values| values.len() == key.len()).ok_or_else(|| damaged(table))?;
+        let values =
+            decode(bound).filter(|values| values.len() == key.len()).ok_or_else(|| damaged(table))?;
         let types = key.iter().filter_map(|&column| table.columns.get(column)).map(|column| &column.native);
         let values: Vec<String> =
             values.iter().zip(types).map(|(value, native)| format!("{}::{native}", literal(value))).collect();
@@ -55,9 +56,10 @@ pub(super) async fn end(
         rows.saturating_sub(1)
     );
     // As text, in which every type can be written down and read again.
-    let answer = client.simple_query(&query).await.map_err(|error| {
-        translate(error, "the end of a chunk can't be found").at("table", &table.name)
-    })?;
+    let answer = client
+        .simple_query(&query)
+        .await
+        .map_err(|error| translate(error, "the end of a chunk can't be found").at("table", &table.name))?;
     let Some(row) = answer.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,

@@ -55,7 +55,11 @@ mod tests {
         for (column, logical, expected) in [
             (text(b"it's"), &plain, Some("'it''s'")),
             (text(&[0, 255]), &LogicalType::Bytes { max_bytes: None, fixed: false }, Some(r"E'\\x00ff'")),
-            (Column::new(Vector::I64(vec![-1])), &LogicalType::Integer { bits: 64, signed: true }, Some("'-1'")),
+            (
+                Column::new(Vector::I64(vec![-1])),
+                &LogicalType::Integer { bits: 64, signed: true },
+                Some("'-1'"),
+            ),
             (Column::new(Vector::I64(vec![1])), &LogicalType::Date, Some("'1970-01-02'")),
             (Column::new(Vector::I64(vec![1])), &stamp, Some("'1970-01-01 00:00:00.000001'")),
             (Column::new(Vector::F64(vec![0.1])), &LogicalType::Float64, None),

@@ -13,11 +13,11 @@ use futures_util::TryStreamExt as _;
 use std::sync::Arc;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::{chunk, keyed};
 use super::copy_text::CopyRow;
 use super::position::LogPosition;
 use super::value::CellDecoder;
 use super::watermark::{self, Visibility};
+use super::{chunk, keyed};
 use crate::connect::Connector;
 use crate::failure::translate;
 use crate::identifier::quote;
@@ -58,10 +58,7 @@ impl ChunkReader {
         let failed = |error| translate(error, "rows can't be read").at("table", &table.name);
         // Before the snapshot, or it would not have to be seen by it.
         self.visibility.note(client).await?;
-        client
-            .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            .await
-            .map_err(failed)?;
+        client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(failed)?;
         let snapshot = watermark::snapshot(client).await?;
         let end = watermark::end_of_log(client).await?;
         let low = self.visibility.low(&snapshot);
@@ -184,7 +181,8 @@ impl<'a> Rows<'a> {
         let cells = CopyRow::new(message).map_err(|why| malformed(self.table, why))?;
         let mut wanted = self.slots.iter_mut();
         for cell in cells {
-            let slot = wanted.next().ok_or_else(|| malformed(self.table, "it has more columns than asked for"))?;
+            let slot =
+                wanted.next().ok_or_else(|| malformed(self.table, "it has more columns than asked for"))?;
             let text = cell.text(&mut scratch).map_err(|why| malformed(self.table, why))?;
             slot.push(self.table, text)?;
         }
@@ -223,7 +221,9 @@ impl Slot<'_> {
         match text {
             None => self.values.push_null(),
             Some(text) => {
-                self.decoder.push(text, &mut self.values).map_err(|why| refused(table, self.schema, text, why))?;
+                self.decoder
+                    .push(text, &mut self.values)
+                    .map_err(|why| refused(table, self.schema, text, why))?;
             }
         }
         Ok(())
@@ -266,6 +266,9 @@ fn column(table: &TableSchema, ordinal: usize) -> Result<&ColumnSchema> {
 }
 
 fn names(table: &TableSchema, columns: &[usize]) -> Vec<String> {
-    columns.iter().filter_map(|&ordinal| table.columns.get(ordinal)).map(|column| quote(&column.name)).collect()
+    columns
+        .iter()
+        .filter_map(|&ordinal| table.columns.get(ordinal))
+        .map(|column| quote(&column.name))
+        .collect()
 }
-

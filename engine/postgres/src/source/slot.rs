@@ -121,7 +121,10 @@ pub(super) async fn drop_slot(client: &Client, name: &str) -> Result<()> {
             .because(format!("session {session} of the source follows it"))
             .help("see whether another engine runs the task; it has to be stopped first")),
         Some(None) => {
-            client.execute("SELECT pg_catalog.pg_drop_replication_slot($1)", &[&name]).await.map_err(failed)?;
+            client
+                .execute("SELECT pg_catalog.pg_drop_replication_slot($1)", &[&name])
+                .await
+                .map_err(failed)?;
             Ok(())
         }
     }

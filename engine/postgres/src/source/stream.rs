@@ -302,8 +302,10 @@ impl SlotChanges {
 
     fn truncate(&mut self, relation: u32) -> Result<()> {
         let known = self.relations.get(relation)?;
-        let transaction =
-            self.transaction.as_mut().ok_or_else(|| disorder("a table is emptied outside of a transaction"))?;
+        let transaction = self
+            .transaction
+            .as_mut()
+            .ok_or_else(|| disorder("a table is emptied outside of a transaction"))?;
         match known {
             Known::PassedOver => Ok(()),
             Known::Unforeseen(name) => Err(unforeseen(&name)),

@@ -130,9 +130,8 @@ pub(super) async fn snapshot(client: &Client) -> Result<Snapshot> {
 
 fn snapshot_of(row: &Row) -> Result<Snapshot> {
     let text: String = row.get(0);
-    Snapshot::parse(&text).ok_or_else(|| {
-        Error::new(ErrorKind::Internal, "the source's snapshot can't be read").because(text)
-    })
+    Snapshot::parse(&text)
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "the source's snapshot can't be read").because(text))
 }
 
 /// Reads a place as the server writes it.

@@ -50,10 +50,11 @@ pub(super) async fn read(client: &Transaction<'_>, tables: &mut Tables) -> Resul
     for row in &rows {
         let Some((table, ordinals)) = tables.get_mut(row.get(0)) else { continue };
         ordinals.insert(row.get(1), table.columns.len());
-        let column = column(row, &types).map_err(|error| {
-            error.at("table", &table.name).at("column", row.get::<_, &str>(2))
-        })?;
-        if column.identity && let Some(next) = row.get::<_, Option<i64>>(13) {
+        let column = column(row, &types)
+            .map_err(|error| error.at("table", &table.name).at("column", row.get::<_, &str>(2)))?;
+        if column.identity
+            && let Some(next) = row.get::<_, Option<i64>>(13)
+        {
             raise_identity(table, next);
         }
         table.columns.push(column);

@@ -21,8 +21,10 @@ pub(super) async fn read_indexes(client: &Transaction<'_>, tables: &mut Tables) 
          WHERE {TABLES} AND {USER_SCHEMAS} AND a.amname = 'btree' AND i.indisvalid AND i.indpred IS NULL \
          ORDER BY i.indrelid, NOT i.indisprimary, x.relname COLLATE \"C\""
     );
-    let rows =
-        client.query(&query, &[]).await.map_err(|error| translate(error, "the source's indexes can't be listed"))?;
+    let rows = client
+        .query(&query, &[])
+        .await
+        .map_err(|error| translate(error, "the source's indexes can't be listed"))?;
     for row in &rows {
         let Some((table, ordinals)) = tables.get_mut(row.get(0)) else { continue };
         let kind = match (row.get(2), row.get(3)) {

@@ -12,8 +12,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::replication::lsn::Lsn;
-use crate::source::position::LogPosition;
 use crate::replication::stream::{Frame, LogStream};
+use crate::source::position::LogPosition;
 
 /// Batches of messages that may wait.
 const BATCHES_AHEAD: usize = 8;

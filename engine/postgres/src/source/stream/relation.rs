@@ -157,13 +157,15 @@ impl Wanted {
             let cell = if cell == Cell::Unchanged { before.unwrap_or(cell) } else { cell };
             match cell {
                 Cell::Null => column.push_null(),
-                Cell::Text(text) => decoder.push(text, column).map_err(|why| {
-                    match self.schema.columns.get(*ordinal) {
+                Cell::Text(text) => {
+                    decoder.push(text, column).map_err(|why| match self.schema.columns.get(*ordinal) {
                         Some(schema) => refused(&self.schema.name, schema, text, why),
                         None => self.error(why),
-                    }
-                })?,
-                Cell::Binary(_) => return Err(self.error("a value is in binary form, which was not asked for")),
+                    })?
+                }
+                Cell::Binary(_) => {
+                    return Err(self.error("a value is in binary form, which was not asked for"));
+                }
                 Cell::Unchanged => return Err(self.not_full()),
             }
         }
@@ -184,7 +186,9 @@ impl Wanted {
     }
 
     fn error(&self, why: &str) -> Error {
-        Error::new(ErrorKind::Divergence, "a change can't be read").at("table", &self.schema.name).because(why)
+        Error::new(ErrorKind::Divergence, "a change can't be read")
+            .at("table", &self.schema.name)
+            .because(why)
     }
 }
 
@@ -192,15 +196,21 @@ fn changed(stored: &[(usize, &ColumnSchema)], sent: &[RelationColumn<'_>]) -> Er
     let known: Vec<&str> = stored.iter().map(|(_, column)| column.name.as_str()).collect();
     let new: Vec<&str> = sent.iter().map(|column| column.name).collect();
     let why = if known == new {
-        let other = stored.iter().zip(sent).find(|((_, column), sent)| {
-            !catalog::is_type(column, sent.type_id, sent.type_modifier)
-        });
+        let other = stored
+            .iter()
+            .zip(sent)
+            .find(|((_, column), sent)| !catalog::is_type(column, sent.type_id, sent.type_modifier));
         let name = other.map_or("", |((_, column), _)| column.name.as_str());
         format!("the type of column {name} was changed")
     } else {
         format!("it had the columns {}, and has {}", known.join(", "), new.join(", "))
     };
-    Error::new(ErrorKind::Divergence, "the structure of a table at this position is not the one the task knows")
-        .because(why)
-        .help("changes of structure are not carried over from PostgreSQL yet: begin a new task with another --name")
+    Error::new(
+        ErrorKind::Divergence,
+        "the structure of a table at this position is not the one the task knows",
+    )
+    .because(why)
+    .help(
+        "changes of structure are not carried over from PostgreSQL yet: begin a new task with another --name",
+    )
 }
