@@ -7,12 +7,14 @@ use std::time::SystemTime;
 
 mod cutover;
 mod dead_letter;
+mod reverse;
 mod task;
 mod throttle;
 mod verify;
 
 pub(crate) use cutover::CutoverArguments;
 pub(crate) use dead_letter::{DeadLetterCommand, ListArguments, RetryArguments};
+pub(crate) use reverse::{DropArguments, ReverseArguments};
 pub(crate) use task::{Limit, ModeArgument, TaskArguments, UntilArgument, dead_letter_limit};
 pub(crate) use throttle::ThrottleArguments;
 pub(crate) use verify::VerifyArguments;
@@ -173,6 +175,39 @@ Examples:
 Exit codes: 0 cut over; 1 it failed, and everything is as it was unless the error says otherwise;
 2 usage; 130 given up, and everything is as it was.")]
     Cutover(Box<CutoverArguments>),
+
+    /// Takes the way back of a task: what applications write to its target goes to its source.
+    ///
+    /// It begins at the moment of the cut-over, which has to have been made with --way-back, and is a task of its
+    /// own, NAME-back, which stops and goes on as any other. Tables, columns and types are those that the rows came
+    /// from. Once it has caught up, applications can be pointed at the old database again, no row lost.
+    ///
+    /// Give the options that the task was run with.
+    #[command(after_long_help = "\
+Examples:
+  Keep the old database up to date, until Ctrl-C:
+    engine reverse --task shop.toml
+
+  Bring it up to date once:
+    engine reverse --task shop.toml --until caught-up
+
+  Compare both sides:
+    engine verify --task shop.toml --way-back
+
+Exit codes: 0 done, 1 failed, 2 usage, 4 rows that changed are wrong, 130 interrupted.")]
+    Reverse(Box<ReverseArguments>),
+
+    /// Ends a task for good on its source: drops what the source keeps for its sake.
+    ///
+    /// A PostgreSQL source keeps its log for a task's replication slot, however long nobody runs the task. The task
+    /// can't go on afterwards. The target keeps its rows and the record of the task. A MySQL source keeps nothing.
+    #[command(after_long_help = "\
+Examples:
+    engine drop --task shop.toml
+    engine drop --task shop.toml --way-back
+
+Exit codes: 0 dropped, 1 failed, 2 usage.")]
+    Drop(Box<DropArguments>),
 
     /// Has a running task read and write nothing until it is resumed.
     ///
@@ -374,6 +409,8 @@ impl Command {
             Self::Precheck(arguments) => arguments.json,
             Self::Status(arguments) => arguments.json,
             Self::Cutover(arguments) => arguments.json,
+            Self::Reverse(arguments) => arguments.json,
+            Self::Drop(_) => false,
             Self::Pause(arguments) | Self::Resume(arguments) | Self::Stop(arguments) => arguments.json,
             Self::DeadLetter { command: DeadLetterCommand::List(arguments) } => arguments.json,
             Self::DeadLetter { command: DeadLetterCommand::Retry(arguments) } => arguments.json,

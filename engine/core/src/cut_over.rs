@@ -20,8 +20,11 @@ pub struct WriteState {
 pub struct CutOver {
     /// Task.
     pub task: String,
-    /// The target has exactly what the source had here, where a way back begins.
+    /// The target has exactly what the source had here.
     pub position: Position,
+    /// Where the way back begins in the target's own log, when it was asked for.
+    #[serde(default)]
+    pub way_back: Option<Position>,
     /// How the source was before its writes were forbidden; `None` when nobody did that.
     pub before: Option<WriteState>,
     /// Milliseconds since 1970.

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::finding::Finding;
 use crate::object::DatabaseObject;
 use crate::position::{Position, Watermarks};
-use crate::schema::TableSchema;
+use crate::schema::{TableName, TableSchema};
 use crate::selection::Selection;
 use crate::structure::TableEvolution;
 use crate::survey::Needs;
@@ -125,7 +125,7 @@ pub struct StreamRequest {
     /// not knowing; tables outside the selection are passed over.
     pub selection: Selection,
     /// Tables of the selection whose rows the plan leaves out; changes of their structure are told.
-    pub skipped: Vec<crate::schema::TableName>,
+    pub skipped: Vec<TableName>,
     /// Size at which a set is handed over even inside a transaction, in bytes.
     pub set_bytes: usize,
     /// Row changes at which a set is handed over at the next end of a transaction.
@@ -193,6 +193,11 @@ pub trait Source: Send + Sync {
     /// keeps it from there on, until the task is [let go](Self::let_go).
     async fn begin_following(&self, _selection: &Selection) -> Result<Position> {
         self.low_watermark().await
+    }
+
+    /// Has the tables log whole rows of what changes, where that is a property of a table.
+    async fn log_whole_rows(&self, _tables: &[TableName]) -> Result<()> {
+        Ok(())
     }
 
     /// Undoes what [`begin_following`](Self::begin_following) left on the source. Nobody follows any more.
@@ -305,6 +310,11 @@ pub trait Source: Send + Sync {
     /// Opens the stream. An error says why changes can't be followed from there (purged, another
     /// server), if they can't; the source must have `applied`, since the target has.
     async fn open_stream(&self, request: StreamRequest) -> Result<Box<dyn ChangeStream>>;
+
+    /// Opens a stream beside the task's own, which may be open elsewhere and isn't disturbed. It holds no log.
+    async fn open_stream_beside(&self, request: StreamRequest) -> Result<Box<dyn ChangeStream>> {
+        self.open_stream(request).await
+    }
 }
 
 fn not_frozen_by_us(endpoint: &Endpoint) -> Error {

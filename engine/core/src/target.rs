@@ -20,7 +20,7 @@ use crate::plan::TargetTable;
 use crate::position::{Position, Watermarks};
 use crate::schema::TableName;
 use crate::shadow::Shadow;
-use crate::source::ChunkRange;
+use crate::source::{ChunkRange, Source};
 use crate::structure::{Evolution, RecordedTable};
 use crate::survey::Needs;
 use crate::transaction::TransactionSet;
@@ -320,6 +320,23 @@ pub trait Target: Send + Sync {
     /// What [`mark_cut_over`](Self::mark_cut_over) recorded. Needs no claim.
     async fn cut_over(&self, _task: &str) -> Result<Option<CutOver>> {
         Ok(None)
+    }
+
+    /// The database as a source, for the way back: of `task`, which goes `to` another one.
+    async fn as_source(&self, _task: &str, _to: &str) -> Result<Arc<dyn Source>> {
+        let endpoint = self.endpoint();
+        Err(Error::new(ErrorKind::Precondition, "there is no way back from this target yet")
+            .at("target", format_args!("{} {}", endpoint.engine, endpoint.version))
+            .help("leave out --way-back"))
+    }
+
+    /// Takes over tables that are there with all rows that the task's source has, so that the task has nothing
+    /// to create and to copy. Claims no other task's tables; fails for what would have the rows differ that the
+    /// task writes. Doing it twice is doing it.
+    async fn adopt_tables(&self, _tables: &[Arc<TargetTable>]) -> Result<()> {
+        let endpoint = self.endpoint();
+        Err(Error::new(ErrorKind::Precondition, "tables that are there can't be taken over in this target")
+            .at("target", format_args!("{} {}", endpoint.engine, endpoint.version)))
     }
 
     /// Whether it can have a source's views, triggers, routines and events. If not they stay behind, and the

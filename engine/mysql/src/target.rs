@@ -10,6 +10,7 @@
 //! | `layout`, `statement` | rows of a table as statements |
 //! | `loader`, `bulk`, `rows` | chunks by lines or by `INSERT` of many rows; the row that the server refuses |
 //! | `applier`, `change` | sets of changes, in transactions with the position |
+//! | `adopt` | tables that are there with their rows, on the way back |
 //! | `ddl`, `create`, `existing`, `index` | tables, and the indexes and foreign keys built after the load |
 //! | `shared` | tables that several tasks write to |
 //! | `structure` | the record of the source's tables |
@@ -24,6 +25,7 @@
 //! What it refuses is an error, what it warns of too, and what it would say nothing of is refused before
 //! it is sent, see `cell`.
 
+mod adopt;
 mod alter;
 mod applier;
 mod bulk;
@@ -185,6 +187,10 @@ impl Target for MysqlTarget {
 
     async fn evolve(&self, evolution: &Evolution) -> Result<()> {
         evolve::evolve(&self.connections, &self.claimed()?, evolution).await
+    }
+
+    async fn adopt_tables(&self, tables: &[Arc<TargetTable>]) -> Result<()> {
+        adopt::tables(&self.connections, &self.claimed()?, tables).await
     }
 
     async fn create_tables(&self, tables: &[Arc<TargetTable>]) -> Result<()> {

@@ -5,8 +5,10 @@ use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::object::{DatabaseObject, ObjectAction};
 use engine_core::schema::{TableName, TableSchema};
 use engine_plugin::{Control, DdlAction, DdlEvent, Limits, Plugin, PluginEngine, Settings, Workers};
+use std::sync::Arc;
 
 use crate::compose::{self, Composed};
+use crate::reverse::Inverse;
 use crate::route::RowCode;
 use crate::state::{PluginRecord, RunContext};
 use crate::task::TaskSpec;
@@ -14,6 +16,8 @@ use crate::task::TaskSpec;
 /// The loaded plugins of a task, in order.
 pub(crate) struct Chain {
     links: Vec<Link>,
+    /// In place of plugins.
+    inverse: Option<Arc<Inverse>>,
 }
 
 #[derive(Clone)]
@@ -26,6 +30,7 @@ impl Chain {
     /// Loads the components and finds each one's configuration.
     pub(crate) async fn load(spec: &TaskSpec, context: &RunContext) -> Result<Self> {
         let (paths, mut configs) = (spec.plugins.clone(), spec.plugin_config.clone());
+        let inverse = spec.inverse.clone();
         let cache = spec.state_dir.join("compiled-plugins");
         let context = engine_plugin::RunContext {
             run_id: context.run_id.clone(),
@@ -56,7 +61,7 @@ impl Chain {
                 .at("plugin", name)
                 .help(format!("the chain has: {}", known.join(", "))));
             }
-            Ok(Self { links })
+            Ok(Self { links, inverse })
         })
         .await
     }
@@ -81,7 +86,7 @@ impl Chain {
         source: &Endpoint,
         target: &Endpoint,
     ) -> Result<(Vec<Composed>, Vec<(TableName, String)>)> {
-        let links = self.links.clone();
+        let (links, inverse) = (self.links.clone(), self.inverse.clone());
         let (source, target) = (source.clone(), target.clone());
         blocking(move || {
             let mut controls = links
@@ -90,7 +95,11 @@ impl Chain {
                 .collect::<Result<Vec<Control>>>()?;
             let (mut tables, mut skipped) = (Vec::new(), Vec::new());
             for schema in schemas {
-                let planned = compose::compose(&schema, &target, controls.len(), |place, shown| {
+                let stages = if inverse.is_some() { 1 } else { controls.len() };
+                let planned = compose::compose(&schema, &target, stages, |place, shown| {
+                    if let Some(inverse) = &inverse {
+                        return inverse.plan(shown);
+                    }
                     let missing = || Error::new(ErrorKind::Internal, "the chain has no such plugin");
                     controls.get_mut(place).ok_or_else(missing)?.plan_table(shown, &source, &target)
                 })?;

@@ -11,6 +11,7 @@ mod counts;
 mod intent;
 mod steps;
 mod verified;
+mod way_back;
 
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -42,6 +43,9 @@ pub struct CutOverOptions {
     pub skip_verify: bool,
     /// Whether rows that are set aside, and so are missing in the target, may be left behind.
     pub leave_set_aside: bool,
+    /// Whether a way back is prepared.
+    #[serde(default)]
+    pub way_back: bool,
     /// Whether nobody is asked.
     pub yes: bool,
 }
@@ -72,6 +76,8 @@ pub enum Step {
     StillQuiet,
     /// Triggers are created.
     Triggers,
+    /// From here on the target keeps its log for the way back.
+    WayBack,
     /// The end is on record, and engines are fenced.
     Commit,
     /// Events run.
@@ -95,6 +101,7 @@ impl Step {
             Self::Check => "check",
             Self::StillQuiet => "still-quiet",
             Self::Triggers => "triggers",
+            Self::WayBack => "way-back",
             Self::Commit => "commit",
             Self::Events => "events",
             Self::RollBack => "roll-back",
@@ -151,6 +158,9 @@ pub struct Completed {
     pub target: String,
     /// Source position of the last change.
     pub position: String,
+    /// Where the way back begins in the target's log, when one was asked for.
+    #[serde(default)]
+    pub way_back: Option<String>,
     /// How long writes had been stopped when it was done.
     pub frozen_ms: u64,
     /// The statement that has the source take writes again, when the engine forbade them.
@@ -206,6 +216,7 @@ pub async fn completed_unheard(spec: &TaskSpec) -> Result<Option<Completed>> {
         source: spec.source_label.clone(),
         target: spec.target_label.clone(),
         position: over.position.to_string(),
+        way_back: over.way_back.as_ref().map(ToString::to_string),
         frozen_ms: over.at_ms.saturating_sub(intent.since_ms),
         undo: over.before.map(|before| before.statement),
     }))

@@ -24,6 +24,7 @@ pub mod plan;
 pub mod precheck;
 pub mod progress;
 mod retry;
+pub mod reverse;
 pub mod route;
 pub mod run;
 pub mod snapshot;

@@ -7,6 +7,8 @@ use engine_core::selection::Selection;
 use engine_core::source::Source;
 use engine_core::target::Target;
 
+use crate::reverse::Inverse;
+
 /// Whether the source keeps taking writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -53,6 +55,8 @@ pub struct TaskSpec {
     pub until: Until,
     /// The chain, in order.
     pub plugins: Vec<PluginSpec>,
+    /// In place of a chain: the way back of another task.
+    pub inverse: Option<Arc<Inverse>>,
     /// Configuration by plugin name; a name that no plugin of the chain has is an error.
     pub plugin_config: serde_json::Map<String, serde_json::Value>,
     /// Connections to source and target that copy at the same time, and indexes built at once.

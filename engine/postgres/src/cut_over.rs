@@ -19,8 +19,12 @@ CREATE TABLE IF NOT EXISTS _migration.cut_over (
     task text PRIMARY KEY,
     position text NOT NULL,
     source_before text,
-    at_ms bigint NOT NULL
+    at_ms bigint NOT NULL,
+    way_back text
 )";
+
+/// Of tables made before there was a way back.
+const WAY_BACK: &str = "ALTER TABLE _migration.cut_over ADD COLUMN IF NOT EXISTS way_back text";
 
 /// Serialises engines that make the table at the same time; an arbitrary number.
 const SETUP_LOCK: i64 = 0x6d69_6772_6375_7431;
@@ -106,6 +110,7 @@ pub(crate) async fn mark(client: &mut Client, claim: &Claim, mark: &CutOver) -> 
         .await
         .map_err(failed)?;
     transaction.batch_execute(TABLE).await.map_err(failed)?;
+    transaction.batch_execute(WAY_BACK).await.map_err(failed)?;
     let fenced = transaction
         .execute(
             "UPDATE _migration.task SET epoch = epoch + 1 WHERE name = $1 AND epoch = $2",
@@ -118,8 +123,15 @@ pub(crate) async fn mark(client: &mut Client, claim: &Claim, mark: &CutOver) -> 
     }
     transaction
         .execute(
-            "INSERT INTO _migration.cut_over (task, position, source_before, at_ms) VALUES ($1, $2, $3, $4)",
-            &[&mark.task, &mark.position.0, &before, &(mark.at_ms as i64)],
+            "INSERT INTO _migration.cut_over (task, position, source_before, at_ms, way_back) \
+             VALUES ($1, $2, $3, $4, $5)",
+            &[
+                &mark.task,
+                &mark.position.0,
+                &before,
+                &(mark.at_ms as i64),
+                &mark.way_back.as_ref().map(|position| &position.0),
+            ],
         )
         .await
         .map_err(failed)?;
@@ -137,7 +149,11 @@ pub(crate) async fn read(client: &Client, task: &str) -> Result<Option<CutOver>>
         return Ok(None);
     }
     let row = client
-        .query_opt("SELECT position, source_before, at_ms FROM _migration.cut_over WHERE task = $1", &[&task])
+        .query_opt(
+            "SELECT position, source_before, at_ms, pg_catalog.to_jsonb(c) ->> 'way_back' \
+             FROM _migration.cut_over c WHERE task = $1",
+            &[&task],
+        )
         .await
         .map_err(failed)?;
     let Some(row) = row else { return Ok(None) };
@@ -154,5 +170,6 @@ pub(crate) async fn read(client: &Client, task: &str) -> Result<Option<CutOver>>
         position: Position(row.get(0)),
         before,
         at_ms: row.get::<_, i64>(2) as u64,
+        way_back: row.get::<_, Option<String>>(3).map(Position),
     }))
 }

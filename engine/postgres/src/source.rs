@@ -120,29 +120,45 @@ impl PostgresSource {
         Position::from(&LogPosition { system: Arc::clone(&self.system), slot: None, lsn, snapshot: None })
     }
 
-    async fn follow(&self, request: StreamRequest) -> Result<SlotChanges> {
+    /// Follows the task's slot, or a copy of it that goes with the connection.
+    async fn follow(&self, request: StreamRequest, is_beside: bool) -> Result<SlotChanges> {
         let from = LogPosition::parse(&request.from)?;
         from.same_system(&self.system)?;
         let slot = from.slot.clone().ok_or_else(|| {
             Error::new(ErrorKind::State, "the task's position names no replication slot")
                 .at("position", &request.from)
         })?;
+        let mut connection = ReplicationConnection::open(&self.url).await?;
+        let followed: Arc<str> = if is_beside {
+            let copy = format!("engine_check_{}", connection.process());
+            slot::copy(&mut connection, &slot, &copy).await?;
+            copy.into()
+        } else {
+            Arc::clone(&slot)
+        };
         on_control!(self, client => async {
             compare(client, &slot, &request).await?;
-            let confirmed = slot::state(client, &slot).await?.confirmed;
+            let confirmed = slot::state(client, &followed).await?.confirmed;
             if confirmed > from.lsn {
-                return Err(Error::new(ErrorKind::Divergence, "the source has given up changes that the target lacks")
-                    .at("slot", &slot)
-                    .because(format!("it was told that the target has everything before {confirmed}, and the target now stands at {}", from.lsn))
-                    .help("was the target restored from a backup? begin a new task with another --name"));
+                return Err(given_up(&slot, confirmed, from.lsn));
             }
-            slot::take_over(client, &slot).await
+            if is_beside { Ok(()) } else { slot::take_over(client, &slot).await }
         })?;
-        let connection = ReplicationConnection::open(&self.url).await?;
         let options = format!("proto_version '1', publication_names {}", literal(&quote(&slot)));
-        let command = format!("START_REPLICATION SLOT {} LOGICAL {} ({options})", quote(&slot), from.lsn);
-        let stream = connection.start(&command).await.map_err(|error| error.at("slot", &slot))?;
+        let command = format!("START_REPLICATION SLOT {} LOGICAL {} ({options})", quote(&followed), from.lsn);
+        let stream = connection.start(&command).await.map_err(|error| error.at("slot", &followed))?;
         Ok(SlotChanges::new(stream, &from, slot, request))
+    }
+
+    async fn opened(&self, request: StreamRequest, is_beside: bool) -> Result<Box<dyn ChangeStream>> {
+        match tokio::time::timeout(OPENING, self.follow(request, is_beside)).await {
+            Ok(stream) => Ok(Box::new(stream?)),
+            Err(_) => {
+                Err(Error::new(ErrorKind::Transient, "the source takes too long to open its change stream")
+                    .at("server", &self.url)
+                    .because(format!("there was none within {} s", OPENING.as_secs())))
+            }
+        }
     }
 }
 
@@ -199,6 +215,18 @@ impl Source for PostgresSource {
             slot::publish(client, &self.slot, &tables).await?;
             let mut connection = ReplicationConnection::open(&self.url).await?;
             slot::create(&mut connection, client, &self.visibility, &self.slot, &self.system).await
+        })
+    }
+
+    async fn log_whole_rows(&self, tables: &[TableName]) -> Result<()> {
+        on_control!(self, client => async {
+            for table in tables {
+                client
+                    .batch_execute(&catalog::full_identity(table))
+                    .await
+                    .map_err(|error| translate(error, "a table can't be made to log whole rows").at("table", table))?;
+            }
+            Ok(())
         })
     }
 
@@ -290,13 +318,19 @@ impl Source for PostgresSource {
     }
 
     async fn open_stream(&self, request: StreamRequest) -> Result<Box<dyn ChangeStream>> {
-        match tokio::time::timeout(OPENING, self.follow(request)).await {
-            Ok(stream) => Ok(Box::new(stream?)),
-            Err(_) => {
-                Err(Error::new(ErrorKind::Transient, "the source takes too long to open its change stream")
-                    .at("server", &self.url)
-                    .because(format!("there was none within {} s", OPENING.as_secs())))
-            }
-        }
+        self.opened(request, false).await
     }
+
+    async fn open_stream_beside(&self, request: StreamRequest) -> Result<Box<dyn ChangeStream>> {
+        self.opened(request, true).await
+    }
+}
+
+fn given_up(slot: &str, confirmed: Lsn, wanted: Lsn) -> Error {
+    Error::new(ErrorKind::Divergence, "the source has given up changes that the target lacks")
+        .at("slot", slot)
+        .because(format!(
+            "it was told that the target has everything before {confirmed}, and the target now stands at {wanted}"
+        ))
+        .help("was the target restored from a backup? begin a new task with another --name")
 }

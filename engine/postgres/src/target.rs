@@ -9,6 +9,7 @@ use engine_core::finding::Finding;
 use engine_core::plan::TargetTable;
 use engine_core::position::Position;
 use engine_core::shadow::Shadow;
+use engine_core::source::Source;
 use engine_core::structure::{Evolution, RecordedTable};
 use engine_core::survey::Needs;
 use engine_core::target::{
@@ -33,6 +34,7 @@ use crate::loader::PostgresLoader;
 use crate::repairer::PostgresRepairer;
 use crate::row_form::CanonicalForm;
 use crate::shadow::PostgresShadow;
+use crate::source::PostgresSource;
 use crate::{check, cut_over, ddl, existing, inspect, lanes, structure, survey};
 
 /// How often a job is begun again that lost against another in a deadlock.
@@ -285,6 +287,10 @@ impl Target for PostgresTarget {
 
     async fn ready_for_use(&self, tables: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
         cut_over::ready_for_use(&self.client().await?, tables).await
+    }
+
+    async fn as_source(&self, task: &str, to: &str) -> Result<Arc<dyn Source>> {
+        Ok(Arc::new(PostgresSource::connect(self.connector.url().clone(), task, to).await?))
     }
 
     async fn mark_cut_over(&self, mark: &CutOver) -> Result<()> {

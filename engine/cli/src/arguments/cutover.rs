@@ -36,6 +36,14 @@ pub(crate) struct CutoverArguments {
     #[arg(long, help_heading = "Cut-over")]
     pub(crate) skip_verify: bool,
 
+    /// Has the target keep its log from the moment it is switched to, so that `engine reverse` can bring back
+    /// what applications write there.
+    ///
+    /// Its tables log whole rows from then on (REPLICA IDENTITY FULL), and a replication slot keeps the log until
+    /// the way back has it: take it soon, or give it up with `engine drop --way-back`.
+    #[arg(long, help_heading = "Cut-over")]
+    pub(crate) way_back: bool,
+
     /// Leaves rows behind that are set aside, and so are missing in the target.
     #[arg(long, help_heading = "Cut-over")]
     pub(crate) leave_set_aside: bool,

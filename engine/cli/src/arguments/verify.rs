@@ -16,6 +16,10 @@ pub(crate) struct VerifyArguments {
     #[command(flatten)]
     pub(crate) task: TaskArguments,
 
+    /// Checks the way back of the task, begun by `engine reverse`, rather than the task.
+    #[arg(long, help_heading = "Task")]
+    pub(crate) way_back: bool,
+
     /// Source table to check alone, as TABLE or DATABASE.TABLE with * and ?; may be repeated.
     #[arg(long = "table", value_name = "PATTERN", help_heading = "Check")]
     pub(crate) tables: Vec<String>,

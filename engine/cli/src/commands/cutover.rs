@@ -40,6 +40,7 @@ pub(super) async fn cutover(mut arguments: CutoverArguments, screen: &Screen) ->
         set_source_read_only: arguments.set_source_read_only,
         skip_verify: arguments.skip_verify,
         leave_set_aside: arguments.leave_set_aside,
+        way_back: arguments.way_back,
         yes: arguments.yes,
     };
     if let Some(named) = arguments.named.take() {

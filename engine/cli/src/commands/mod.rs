@@ -6,6 +6,7 @@ mod dead_letter;
 mod plan;
 mod plugin;
 mod precheck;
+mod reverse;
 mod run;
 mod status;
 mod verify;
@@ -29,7 +30,7 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => return ExitCode::from(refuse(&error)),
     };
     let json = arguments.command.json();
-    let is_run = matches!(arguments.command, Command::Run(_) | Command::Cutover(_));
+    let is_run = matches!(arguments.command, Command::Run(_) | Command::Cutover(_) | Command::Reverse(_));
     let screen = Screen::new(!json);
     match perform(arguments, &screen) {
         Ok(code) => ExitCode::from(code),
@@ -50,6 +51,8 @@ fn perform(arguments: Arguments, screen: &Screen) -> Result<u8> {
         Command::Plan(arguments) => block_on(plan::plan(arguments, screen)),
         Command::Status(arguments) => status::status(&arguments),
         Command::Cutover(arguments) => block_on(cutover::cutover(*arguments, screen)),
+        Command::Reverse(arguments) => return block_on(reverse::reverse(*arguments, screen)),
+        Command::Drop(arguments) => block_on(reverse::let_go(*arguments, screen)),
         Command::Pause(arguments) => block_on(control::control(&arguments, Request::Pause)),
         Command::Resume(arguments) => block_on(control::control(&arguments, Request::Resume)),
         Command::Stop(arguments) => block_on(control::control(&arguments, Request::Stop)),
@@ -94,8 +97,9 @@ fn refuse(error: &clap::Error) -> u8 {
         let complaint = rendered.lines().next().unwrap_or_default();
         let what = complaint.strip_prefix("error: ").unwrap_or(complaint);
         let usage = Error::new(ErrorKind::Usage, what).help("engine --help lists commands and options");
-        let is_run =
-            std::env::args_os().nth(1).is_some_and(|command| command == "run" || command == "cutover");
+        let is_run = std::env::args_os()
+            .nth(1)
+            .is_some_and(|command| ["run", "cutover", "reverse"].iter().any(|known| command == *known));
         show(&usage, true, is_run, &Screen::new(false));
     } else {
         drop(error.print());

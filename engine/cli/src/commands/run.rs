@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
 use engine_core::{Error, ErrorKind, Result};
 use engine_pipeline::options::RunOptions;
 use engine_pipeline::progress::{ChangeCheck, Progress};
-use engine_pipeline::task::Mode;
+use engine_pipeline::task::{Mode, TaskSpec};
 
 use crate::arguments::RunArguments;
 use crate::consent::consent;
@@ -39,8 +40,20 @@ pub(super) async fn run(arguments: RunArguments, screen: &Screen) -> Result<u8> 
     let mut spec = unless_stopped(&stop, Box::pin(connect::connect(settings))).await?;
     spec.structure_by_hand = arguments.structure_by_hand;
 
+    show(spec, options, &asked, arguments.json, stop, screen).await
+}
+
+/// Runs a task and shows how far it is.
+pub(super) async fn show(
+    spec: TaskSpec,
+    options: RunOptions,
+    asked: &Asked,
+    json: bool,
+    stop: CancellationToken,
+    screen: &Screen,
+) -> Result<u8> {
     let progress = Arc::new(Progress::new(&spec.name, &spec.source_label, &spec.target_label));
-    let mut display = render::display(arguments.json, screen);
+    let mut display = render::display(json, screen);
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // A task of its own, so that the display goes on while the work keeps a thread busy.
@@ -58,13 +71,13 @@ pub(super) async fn run(arguments: RunArguments, screen: &Screen) -> Result<u8> 
         Err(_) => Outcome::Failed,
     };
     let report = progress.report();
-    display.finish(&report, outcome, &asked);
+    display.finish(&report, outcome, asked);
     let is_clean = report.check.as_ref().is_none_or(ChangeCheck::is_clean);
     match result {
         Ok(()) => Ok(if is_clean { exit::DONE } else { exit::DIFFERENT }),
         // Whoever stops a run wants to know.
         Err(error) if outcome == Outcome::Interrupted && !is_clean => {
-            super::show(&error, arguments.json, true, screen);
+            super::show(&error, json, true, screen);
             Ok(exit::DIFFERENT)
         }
         Err(error) => Err(error),

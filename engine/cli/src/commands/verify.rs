@@ -16,6 +16,7 @@ use crate::render::table::Table;
 use crate::render::units::{count, duration_ms, per_second, percent, plural};
 use crate::render::{Screen, finding_lines};
 use crate::settings::Settings;
+use engine_pipeline::reverse;
 use crate::signals::{stop_on_signal, unless_stopped};
 use crate::{connect, environment, exit};
 
@@ -33,7 +34,9 @@ pub(super) async fn verify(arguments: VerifyArguments, screen: &Screen) -> Resul
     task.name = arguments.named.or(task.name);
     let settings = Settings::gather(task, None, &environment::variable)?;
     connect::check(&settings)?;
-    let (name, state_dir) = (settings.name.clone(), settings.state_dir.clone());
+    let state_dir = settings.state_dir.clone();
+    let is_back = arguments.way_back;
+    let name = if is_back { reverse::task_name(&settings.name) } else { settings.name.clone() };
     if !state_dir.join(&name).is_dir() {
         return Err(status::unknown(&name, &state_dir));
     }
@@ -48,7 +51,11 @@ pub(super) async fn verify(arguments: VerifyArguments, screen: &Screen) -> Resul
         dry_run: arguments.dry_run,
     };
     let stop = stop_on_signal(screen)?;
-    let spec = unless_stopped(&stop, Box::pin(connect::connect(settings))).await?;
+    let spec = if is_back {
+        unless_stopped(&stop, Box::pin(super::reverse::way_back(settings))).await?
+    } else {
+        unless_stopped(&stop, Box::pin(connect::connect(settings))).await?
+    };
     let progress = Arc::new(Progress::new());
     if arguments.self_test {
         return self_test::run(spec, options, progress, stop, arguments.json).await;

@@ -130,5 +130,6 @@ pub(super) async fn read(session: &mut Session, task: &str) -> Result<Option<Cut
         position: Position(field(&mut row, 0)?),
         before,
         at_ms: field(&mut row, 2)?,
+        way_back: None,
     }))
 }

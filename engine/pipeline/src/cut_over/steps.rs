@@ -13,7 +13,7 @@ use engine_core::object::ObjectKind;
 use engine_core::position::Position;
 
 use super::intent::{self, Intent};
-use super::{Completed, CutOverOptions, Event, Progressed, Step, Subject, Talk, counts, verified};
+use super::{Completed, CutOverOptions, Event, Progressed, Step, Subject, Talk, counts, verified, way_back};
 use crate::control::gate::{Gate, Held};
 use crate::identities;
 use crate::objects::{self, ObjectPlan};
@@ -101,7 +101,7 @@ impl Work {
             _ => error,
         });
         let ended = match finished {
-            Ok(position) => self.commit(&frozen, position).await,
+            Ok(ends) => self.commit(&frozen, ends).await,
             Err(error) => Err((error, true)),
         };
         match ended {
@@ -166,6 +166,9 @@ impl Work {
         }
         let held = self.subject.gate.tables();
         refuse_failed(&spec.target.ready_for_use(&held.targets).await?)?;
+        if self.options.way_back {
+            refuse_failed(&way_back::prepare(spec, &held.targets).await?)?;
+        }
         let objects = objects::of_running(spec, &held).await?;
         if !objects.objects.is_empty() {
             refuse_failed(&spec.target.check_objects(&spec.name, &objects.objects).await?)?;
@@ -279,8 +282,9 @@ impl Work {
         Ok(Frozen { before: Some(before), since })
     }
 
-    /// Everything from the end of writes up to the point of no return; answers the last position.
-    async fn finish(&mut self, frozen: &Frozen) -> Result<Position> {
+    /// Everything from the end of writes up to the point of no return; answers the last position, and where a
+    /// way back begins.
+    async fn finish(&mut self, frozen: &Frozen) -> Result<(Position, Option<Position>)> {
         let spec = Arc::clone(&self.subject.spec);
         self.begin(Step::Quiet, "looking for writes").await;
         let end = self.quiet(frozen).await?;
@@ -315,7 +319,14 @@ impl Work {
             let created = self.triggers(&held).await?;
             self.done(created).await;
         }
-        Ok(end)
+        let mut way_back = None;
+        if self.options.way_back {
+            self.begin(Step::WayBack, "having the target keep its log from here on").await;
+            let begins = way_back::begin(&self.subject.spec, &held.targets).await?;
+            self.done(format!("it begins at {begins}")).await;
+            way_back = Some(begins);
+        }
+        Ok((end, way_back))
     }
 
     /// Creates the triggers, now that no change is applied any more, and what else has come since the copy.
@@ -418,12 +429,12 @@ impl Work {
     async fn commit(
         &mut self,
         frozen: &Frozen,
-        position: Position,
+        (position, way_back): (Position, Option<Position>),
     ) -> std::result::Result<Completed, (Error, bool)> {
         let spec = Arc::clone(&self.subject.spec);
         self.begin(Step::Commit, "recording the end").await;
-        let mark =
-            CutOver { task: spec.name.clone(), position, before: frozen.before.clone(), at_ms: now_ms() };
+        let (before, at_ms) = (frozen.before.clone(), now_ms());
+        let mark = CutOver { task: spec.name.clone(), position, way_back, before, at_ms };
         let marked = timeout(MARKING, spec.target.mark_cut_over(&mark))
             .await
             .unwrap_or_else(|_| Err(Error::new(ErrorKind::Transient, "the target does not answer")));
@@ -446,6 +457,7 @@ impl Work {
             source: spec.source_label.clone(),
             target: spec.target_label.clone(),
             position: mark.position.to_string(),
+            way_back: mark.way_back.as_ref().map(ToString::to_string),
             frozen_ms,
             undo: frozen.before.as_ref().map(|before| before.statement.clone()),
         })
@@ -497,6 +509,9 @@ impl Work {
     /// Has everything as it was, and answers with the reason.
     async fn roll_back<T>(&mut self, before: Option<&WriteState>, reason: Error) -> Result<T> {
         self.begin(Step::RollBack, "putting everything back").await;
+        if self.options.way_back {
+            way_back::give_up(&self.subject.spec).await;
+        }
         if let Err(error) = self.withdraw().await {
             // With triggers there, no change may be applied; the next run removes them first.
             self.subject.gate.stop_token().cancel();

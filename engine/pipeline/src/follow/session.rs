@@ -81,16 +81,18 @@ struct RoutedSet {
     counts: Vec<(usize, u64)>,
 }
 
-/// Has the source drop from time to time what the target has for good.
+/// Has the source drop from time to time what the target has for good, an interval late: a check that has just
+/// asked the target where it stands goes on from there.
 async fn release(hold: Arc<dyn LogHold>, target: Arc<dyn Target>, shared: Arc<Shared>) -> Result<()> {
-    let mut released = None;
+    let mut last: Option<Position> = None;
     loop {
         tokio::time::sleep(RELEASE).await;
         let written = shared.ledger(|ledger| ledger.written_position().clone());
-        if released.as_ref() != Some(&written) {
+        if last.as_ref() != Some(&written) {
             target.flush().await?;
-            hold.release(&written)?;
-            released = Some(written);
+        }
+        if let Some(durable) = last.replace(written) {
+            hold.release(&durable)?;
         }
     }
 }

@@ -75,7 +75,7 @@ impl Trail {
             stop: stop.clone(),
         };
         // The first opening tells whether the log is there at all.
-        let stream = source.open_stream(feed.request(from.clone())).await?;
+        let stream = source.open_stream_beside(feed.request(from.clone())).await?;
         let told = Arc::clone(&failure);
         let running = tokio::spawn(async move {
             let Err(error) = feed.run(stream, from).await else { return };
@@ -170,7 +170,8 @@ impl Feed {
             let next = async {
                 if stream.is_none() {
                     pending = Pending::default();
-                    stream = Some(self.subject.spec.source.open_stream(self.request(at.clone())).await?);
+                    stream =
+                        Some(self.subject.spec.source.open_stream_beside(self.request(at.clone())).await?);
                 }
                 match &mut stream {
                     Some(stream) => stream.next().await,

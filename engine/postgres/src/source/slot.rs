@@ -130,6 +130,17 @@ pub(super) async fn drop_slot(client: &Client, name: &str) -> Result<()> {
     }
 }
 
+/// Makes a copy of a slot that goes with the connection.
+pub(super) async fn copy(connection: &mut ReplicationConnection, name: &str, copy: &str) -> Result<()> {
+    let command = format!(
+        "SELECT pg_catalog.pg_copy_logical_replication_slot({}, {}, true)",
+        literal(name),
+        literal(copy)
+    );
+    connection.query(&command).await.map_err(|error| error.at("slot", name))?;
+    Ok(())
+}
+
 /// Ends a session that still follows the slot: an engine that had the task before, whose end the server has not
 /// noticed yet.
 pub(super) async fn take_over(client: &Client, name: &str) -> Result<()> {

@@ -74,18 +74,25 @@ fn line(step: Step, state: Progressed, detail: &str, took_ms: u64) -> String {
 }
 
 fn summary(completed: &Completed) -> String {
-    let Completed { task, source, target, position, frozen_ms, undo } = completed;
+    let Completed { task, source, target, position, way_back, frozen_ms, undo } = completed;
     let of_source = match undo {
         Some(statement) => format!(
             "the source {source} is read-only; leave it so until you are sure,\n     then or to go back: {statement}"
         ),
         None => format!("keep writes away from the source {source} until you are sure"),
     };
+    let way_back = match way_back {
+        Some(_) => format!(
+            "\n  4. to have {source} follow, so that you can go back: engine reverse, with the options of the task;\n     \
+             the target keeps its log for it until then (to do without: engine drop --way-back)"
+        ),
+        None => String::new(),
+    };
     format!(
         "\n{task} is cut over, after {} without writes.\n  position  {position}\n\nnow:\n  \
          1. point the applications at {target}\n  \
          2. {of_source}\n  \
-         3. no engine runs this task any more; its end is on record in _migration of the target",
+         3. no engine runs this task any more; its end is on record in _migration of the target{way_back}",
         duration_ms(*frozen_ms)
     )
 }
@@ -119,11 +126,12 @@ mod tests {
             position: "server=1;gtid=a:1-7".into(),
             frozen_ms: 2300,
             undo: Some("SET GLOBAL read_only = OFF".into()),
+            way_back: Some("system=7;slot=engine_shop_back_1;lsn=0/1".into()),
         };
         text.push('\n');
         text.push_str(&summary(&completed));
         text.push('\n');
-        text.push_str(&summary(&Completed { undo: None, ..completed }));
+        text.push_str(&summary(&Completed { undo: None, way_back: None, ..completed }));
         insta::assert_snapshot!(text);
     }
 }

@@ -1,0 +1,63 @@
+//! `engine reverse` and `engine drop`.
+
+use engine_core::{Error, ErrorKind, Result};
+use engine_pipeline::options::RunOptions;
+use engine_pipeline::reverse;
+use engine_pipeline::task::{Mode, TaskSpec};
+
+use crate::arguments::{DropArguments, ReverseArguments, ThrottleArguments};
+use crate::consent::consent;
+use crate::render::Screen;
+use crate::render::summary::Asked;
+use crate::settings::{self, Settings, check_name};
+use crate::signals::{stop_on_signal, unless_stopped};
+use crate::{connect, environment};
+
+pub(super) async fn reverse(mut arguments: ReverseArguments, screen: &Screen) -> Result<u8> {
+    if let Some(named) = arguments.named.take() {
+        arguments.task.name = Some(check_name(named)?);
+    }
+    let settings = Settings::gather(arguments.task, arguments.until, &environment::variable)?;
+    if settings.mode == Mode::Offline {
+        return Err(Error::new(ErrorKind::Usage, "there is no way back from an offline task")
+            .because("it ends without a cut-over"));
+    }
+    let options = RunOptions {
+        // Nothing is asked of a task that has begun.
+        consent: consent(true, arguments.json, screen),
+        start_at: None,
+        limits: settings::limits(ThrottleArguments::default(), ThrottleArguments::default(), false)?,
+        check_changes: arguments.check_changes,
+    };
+    let asked = Asked { mode: settings.mode, until: settings.until, state_dir: settings.state_dir.clone() };
+    let stop = stop_on_signal(screen)?;
+    let spec = unless_stopped(&stop, Box::pin(way_back(settings))).await?;
+    super::run::show(spec, options, &asked, arguments.json, stop, screen).await
+}
+
+/// The way back of a task.
+pub(super) async fn way_back(settings: Settings) -> Result<TaskSpec> {
+    connect::check(&settings)?;
+    let source = settings.source.clone();
+    let forward = connect::connect(settings).await?;
+    reverse::open(&forward, connect::source_as_target(&source).await?).await
+}
+
+pub(super) async fn let_go(mut arguments: DropArguments, screen: &Screen) -> Result<()> {
+    if let Some(named) = arguments.named.take() {
+        arguments.task.name = Some(check_name(named)?);
+    }
+    let settings = Settings::gather(arguments.task, None, &environment::variable)?;
+    connect::check(&settings)?;
+    let spec = connect::connect(settings).await?;
+    if arguments.way_back {
+        let name = reverse::task_name(&spec.name);
+        spec.target.as_source(&name, &spec.source_label).await?.let_go().await?;
+        screen
+            .line(&format!("{} keeps nothing for the way back of {} any more", spec.target_label, spec.name));
+    } else {
+        spec.source.let_go().await?;
+        screen.line(&format!("{} keeps nothing for {} any more", spec.source_label, spec.name));
+    }
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! The target as the source of a way back, seen from the cut-over.
+//!
+//! The target keeps its log from a place at which nobody but the task has written to it, and the task has
+//! written its last: what comes after is what applications change, and all of that.
+
+use std::sync::Arc;
+
+use engine_core::error::Result;
+use engine_core::finding::Finding;
+use engine_core::plan::TargetTable;
+use engine_core::position::Position;
+use engine_core::source::Source;
+
+use crate::reverse;
+use crate::task::TaskSpec;
+
+/// Has the target's tables log what a way back needs, and looks for what stands in its way.
+pub(super) async fn prepare(spec: &TaskSpec, targets: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
+    let source = open(spec).await?;
+    let selection = reverse::selection(targets);
+    let names: Vec<_> = targets.iter().map(|table| table.name.clone()).collect();
+    source.log_whole_rows(&names).await?;
+    source.check(&selection, true).await
+}
+
+/// Has the target keep its log; answers where it begins.
+pub(super) async fn begin(spec: &TaskSpec, targets: &[Arc<TargetTable>]) -> Result<Position> {
+    open(spec).await?.begin_following(&reverse::selection(targets)).await
+}
+
+/// Lets the log go again, as far as that can be had now.
+pub(super) async fn give_up(spec: &TaskSpec) {
+    let outcome = async { open(spec).await?.let_go().await }.await;
+    if let Err(error) = outcome {
+        tracing::warn!("the target may keep its log for a way back that is not taken: {error}");
+    }
+}
+
+async fn open(spec: &TaskSpec) -> Result<Arc<dyn Source>> {
+    spec.target.as_source(&reverse::task_name(&spec.name), &spec.source_label).await
+}

@@ -1,0 +1,128 @@
+//! The way back: what applications change in the target of a task, after its cut-over, goes to its source.
+//!
+//! It is a task like any other, with the two databases in each other's places, whose plan is the inverse of
+//! the other's ([`Inverse`]). It has nothing to create and to copy: at the place where it begins both sides
+//! have the same rows.
+
+mod inverse;
+
+use std::sync::Arc;
+
+use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::failpoint::Failpoint;
+use engine_core::plan::TargetTable;
+use engine_core::position::{Position, Watermarks};
+use engine_core::selection::Selection;
+use engine_core::source::ChunkRange;
+use engine_core::structure::RecordedTable;
+use engine_core::target::{ChunkRecord, Target};
+
+use crate::chain::Chain;
+use crate::plan;
+use crate::state::RunContext;
+use crate::task::{Mode, TaskSpec};
+
+pub use inverse::Inverse;
+
+/// Name of the way back of `task`.
+pub fn task_name(task: &str) -> String {
+    format!("{task}-back")
+}
+
+/// The tables that it is about.
+pub(crate) fn selection<'a>(targets: impl IntoIterator<Item = &'a Arc<TargetTable>>) -> Selection {
+    let include = targets.into_iter().map(|table| table.name.to_string()).collect();
+    Selection { database: None, include, exclude: Vec::new() }
+}
+
+/// Completes the way back of `forward`, which was cut over, into `target`: the database that was its source.
+pub async fn open(forward: &TaskSpec, target: Arc<dyn Target>) -> Result<TaskSpec> {
+    let (task, name) = (&forward.name, task_name(&forward.name));
+    let over = forward.target.cut_over(task).await?.ok_or_else(|| {
+        Error::new(ErrorKind::Precondition, "the task was not cut over, so there is nothing to go back from")
+            .at("task", task)
+            .help(format!("engine cutover {task} --way-back moves over, and prepares the way back"))
+    })?;
+    let start = over.way_back.ok_or_else(|| {
+        Error::new(ErrorKind::Precondition, "the task was cut over without a way back")
+            .at("task", task)
+            .because("the target has kept no log of what was written to it since")
+            .help("begin a task of its own from the one database to the other, with tables of other names")
+    })?;
+    if let Ok(state) = forward.source.write_state().await
+        && state.frozen
+    {
+        let mut error =
+            Error::new(ErrorKind::Precondition, "the database that the way back leads to refuses writes")
+                .at("target", &forward.source_label)
+                .because(state.setting);
+        if let Some(before) = over.before {
+            error =
+                error.help(format!("keep applications away from it, and run there: {}", before.statement));
+        }
+        return Err(error);
+    }
+    let chain = Chain::load(forward, &RunContext::of_task(task)).await?;
+    let recorded = forward.target.structure(task).await?;
+    let schemas = recorded.into_iter().map(|table| table.schema).collect();
+    let plan = plan::from_schemas(forward, &chain, schemas).await?;
+    let inverse = Inverse::of(plan.tables)?;
+    let spec = TaskSpec {
+        source: forward.target.as_source(&name, &forward.source_label).await?,
+        target,
+        source_label: forward.target_label.clone(),
+        target_label: forward.source_label.clone(),
+        selection: selection(&inverse.targets()),
+        mode: Mode::Online,
+        plugins: Vec::new(),
+        plugin_config: serde_json::Map::new(),
+        inverse: Some(Arc::new(inverse)),
+        structure_by_hand: Vec::new(),
+        name,
+        ..forward.clone()
+    };
+    adopt(&spec, &start).await?;
+    Ok(spec)
+}
+
+/// Registers the task with its target as one that has copied everything. Doing it again after a crash is doing
+/// it.
+async fn adopt(spec: &TaskSpec, start: &Position) -> Result<()> {
+    let target = &spec.target;
+    if target.task(&spec.name).await?.is_some_and(|record| record.built) {
+        return Ok(());
+    }
+    let chain = Chain::load(spec, &RunContext::of_task(&spec.name)).await?;
+    let schemas = plan::catalog(spec).await?;
+    let as_of = Some(spec.source.high_watermark().await?);
+    let plan = plan::from_schemas(spec, &chain, schemas.clone()).await?;
+    let tables: Vec<Arc<TargetTable>> =
+        plan.tables.iter().map(|table| Arc::new(table.target.clone())).collect();
+    target.claim(&spec.name, &plan.digest, Some(start)).await?;
+    Failpoint::TaskClaimed.reach();
+    let recorded: Vec<RecordedTable> =
+        schemas.into_iter().map(|schema| RecordedTable { schema, as_of: as_of.clone() }).collect();
+    target.record_structure(&recorded).await?;
+    Failpoint::StructureRecorded.reach();
+    target.adopt_tables(&tables).await?;
+    Failpoint::TablesCreated.reach();
+    let done = target.task(&spec.name).await?.map(|record| record.chunks).unwrap_or_default();
+    let mut loader = target.open_loader().await?;
+    for table in tables.iter().filter(|table| table.with_rows) {
+        if done.iter().any(|chunk| chunk.table == table.source) {
+            continue;
+        }
+        loader.begin(table).await?;
+        let record = ChunkRecord {
+            table: table.source.clone(),
+            number: 0,
+            range: ChunkRange { after: None, to: None },
+            rows: 0,
+            watermarks: Watermarks { low: start.clone(), high: start.clone() },
+        };
+        loader.commit(&record).await?;
+    }
+    target.flush().await?;
+    Failpoint::CopyDone.reach();
+    target.record_built().await
+}

@@ -1,0 +1,168 @@
+//! The plan of a way back: each table and column to where it came from, in the type that it had.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::finding::{Finding, Severity};
+use engine_core::plan::{
+    Calls, ColumnMapping, ColumnRule, ConflictPolicy, Disposition, NativeOp, StagePlan, TargetTable,
+};
+use engine_core::schema::{ColumnSchema, TableName, TableSchema};
+
+use crate::compose::Composed;
+
+/// The tables of a task, by what they are in its target.
+#[derive(Debug)]
+pub struct Inverse {
+    tables: HashMap<TableName, Composed>,
+}
+
+/// What a conversion of the way there means for the way back.
+enum Undone {
+    /// Exactly, by this.
+    By(Option<NativeOp>),
+    /// Values that were changed stay as they became.
+    Not,
+    /// There is no telling what a value was made of.
+    Never,
+}
+
+impl Inverse {
+    /// Turns the plan of a task around.
+    pub(super) fn of(tables: Vec<Composed>) -> Result<Self> {
+        if let Some(table) =
+            tables.iter().find(|table| table.stages.iter().any(|stage| stage.calls.transform))
+        {
+            return Err(Error::new(
+                ErrorKind::Precondition,
+                "what a plugin's code made of rows can't be undone",
+            )
+            .at("table", &table.schema.name)
+            .because("its transform-batch computes values, and nobody has told how to compute them back")
+            .help("leave such tables out of the task that is to have a way back"));
+        }
+        let with_rows = tables.into_iter().filter(|table| table.target.with_rows);
+        Ok(Self { tables: with_rows.map(|table| (table.target.name.clone(), table)).collect() })
+    }
+
+    /// The tables as they are in the task's target.
+    pub(super) fn targets(&self) -> Vec<Arc<TargetTable>> {
+        let mut targets: Vec<_> = self.tables.values().map(|table| Arc::new(table.target.clone())).collect();
+        targets.sort_by(|one, other| one.name.cmp(&other.name));
+        targets
+    }
+
+    /// Plans a table of the target.
+    pub(crate) fn plan(&self, shown: &TableSchema) -> Result<StagePlan> {
+        let forward = self.tables.get(&shown.name).ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "the way back has a table that the way there did not have")
+                .at("table", &shown.name)
+        })?;
+        let mut findings = Vec::new();
+        let mut columns = Vec::with_capacity(shown.columns.len());
+        for column in &shown.columns {
+            columns.push(match origin(forward, column) {
+                Some(origin) => {
+                    let ops = undo(forward, column, origin, &mut findings)
+                        .map_err(|error| error.at("table", &shown.name).at("column", &column.name))?;
+                    ColumnRule::Remap(ColumnMapping {
+                        name: Some(origin.name.clone()),
+                        target_type: Some(origin.native.clone()),
+                        default: None,
+                        nullable: Some(origin.nullable),
+                        ops,
+                    })
+                }
+                None => {
+                    if column.generated.is_none() {
+                        findings.push(Finding {
+                            severity: Severity::Warning,
+                            subject: format!("{}.{}", shown.name, column.name),
+                            message: format!(
+                                "{} has no such column: its values stay behind",
+                                forward.schema.name
+                            ),
+                            fix: None,
+                        });
+                    }
+                    ColumnRule::Drop
+                }
+            });
+        }
+        Ok(StagePlan {
+            disposition: Disposition::Migrate,
+            target: forward.schema.name.clone(),
+            columns,
+            extra_columns: Vec::new(),
+            filter_reads: Vec::new(),
+            transform_reads: Vec::new(),
+            transform_writes: Vec::new(),
+            calls: Calls::default(),
+            on_conflict: ConflictPolicy::Fail,
+            on_row_error: forward.target.on_row_error,
+            state: Vec::new(),
+            findings,
+        })
+    }
+}
+
+/// The column that `column` of the target came from; `None` when it came from none, or when either side
+/// computes it.
+fn origin<'a>(forward: &'a Composed, column: &ColumnSchema) -> Option<&'a ColumnSchema> {
+    let target = forward.target.columns.iter().find(|target| target.name == column.name)?;
+    let origin = forward.schema.columns.iter().find(|origin| origin.name == target.source_name)?;
+    let is_computed = column.generated.is_some() || target.generated.is_some() || origin.generated.is_some();
+    (!is_computed).then_some(origin)
+}
+
+/// The conversions of the way back.
+fn undo(
+    forward: &Composed,
+    column: &ColumnSchema,
+    origin: &ColumnSchema,
+    findings: &mut Vec<Finding>,
+) -> Result<Vec<NativeOp>> {
+    let mut undone = Vec::new();
+    let there = forward.stages.iter().flat_map(|stage| &stage.columns);
+    let there = there.filter(|stage| stage.source_name == origin.name).flat_map(|stage| &stage.ops);
+    for (op, _) in there {
+        match inverse_of(op) {
+            Undone::By(op) => undone.extend(op),
+            Undone::Not => findings.push(Finding {
+                severity: Severity::Warning,
+                subject: format!("{}.{}", forward.target.name, column.name),
+                message: format!(
+                    "{op:?} changed values on the way there; rows that applications change come back with them as they \
+                     became"
+                ),
+                fix: None,
+            }),
+            Undone::Never => {
+                return Err(Error::new(ErrorKind::Unrepresentable, "a conversion of the way there can't be undone")
+                    .because(format!("{op:?} made {} out of {}", column.native, origin.native))
+                    .help("leave the table out of the task that is to have a way back, or keep the column's type"));
+            }
+        }
+    }
+    undone.reverse();
+    Ok(undone)
+}
+
+fn inverse_of(op: &NativeOp) -> Undone {
+    match op {
+        NativeOp::ShiftSeconds(seconds) => Undone::By(Some(NativeOp::ShiftSeconds(-seconds))),
+        // The target's own conversion, from what such a column holds.
+        NativeOp::IntegerToBoolean | NativeOp::BitToInteger | NativeOp::ToText => Undone::By(None),
+        NativeOp::StripNul
+        | NativeOp::TrimEnd
+        | NativeOp::Lowercase
+        | NativeOp::Uppercase
+        | NativeOp::EmptyToNull
+        | NativeOp::NullTo(_)
+        | NativeOp::IrregularDateToNull
+        | NativeOp::IrregularDateTo(_)
+        | NativeOp::TruncateChars(_) => Undone::Not,
+        _ => Undone::Never,
+    }
+}
