@@ -78,8 +78,9 @@ pub struct Planted {
 
 /// A connection with a copy of some of a table's rows.
 ///
-/// As an [`Examiner`] it reads the copy in place of the table. There is one snapshot, taken by the first
-/// [`begin`](Examiner::begin); the later ones say where the task stood in it, and [`end`](Examiner::end) does nothing.
+/// As an [`Examiner`] it reads the copy in place of the table. [`begin`](Examiner::begin) says where the task stood in the
+/// snapshot that the copy is of: one of all copies, taken by the first `begin`, or one of each, taken by
+/// [`copy`](Self::copy). [`end`](Examiner::end) does nothing.
 /// Neither the copies nor anything else of it can be seen by others, nor outlives the connection.
 #[async_trait]
 pub trait Shadow: Examiner {

@@ -57,6 +57,7 @@ mod repairer;
 mod row_form;
 mod rows;
 mod session;
+mod shadow;
 mod shared;
 mod statement;
 mod structure;
@@ -71,6 +72,7 @@ use engine_core::finding::Finding;
 use engine_core::object::TargetObject;
 use engine_core::plan::TargetTable;
 use engine_core::position::Position;
+use engine_core::shadow::Shadow;
 use engine_core::structure::{Evolution, RecordedTable};
 use engine_core::survey::Needs;
 use engine_core::target::{
@@ -90,6 +92,7 @@ use self::layout::TableLayout;
 use self::loader::MysqlLoader;
 use self::repairer::MysqlRepairer;
 use self::row_form::CanonicalForm;
+use self::shadow::MysqlShadow;
 use crate::charset::Charsets;
 use crate::connect::Connector;
 use crate::server::Server;
@@ -105,6 +108,12 @@ pub struct MysqlTarget {
 }
 
 impl MysqlTarget {
+    /// The server's character sets, which are read once.
+    async fn charsets(&self) -> Result<Charsets> {
+        let read = || async { Charsets::read(self.connections.open_reading().await?.connection()).await };
+        self.charsets.get_or_try_init(read).await.cloned()
+    }
+
     /// Connects once to see what the server is.
     pub async fn connect(url: EndpointUrl) -> Result<Self> {
         let database = url.database.clone();
@@ -295,9 +304,13 @@ impl Target for MysqlTarget {
     }
 
     async fn open_examiner(&self) -> Result<Box<dyn Examiner>> {
-        let read = || async { Charsets::read(self.connections.open_reading().await?.connection()).await };
-        let charsets = self.charsets.get_or_try_init(read).await?.clone();
+        let charsets = self.charsets().await?;
         Ok(Box::new(MysqlExaminer::open(self.connections.clone(), charsets).await?))
+    }
+
+    async fn open_shadow(&self) -> Result<Box<dyn Shadow>> {
+        let charsets = self.charsets().await?;
+        Ok(Box::new(MysqlShadow::open(self.connections.clone(), charsets).await?))
     }
 
     async fn open_repairer(&self) -> Result<Box<dyn Repairer>> {

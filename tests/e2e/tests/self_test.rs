@@ -4,8 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::{Run, Scene, Writers};
+use e2e::{MysqlScene, Run, Scene, Writers, eventually};
+use mysql_async::prelude::Queryable as _;
 use serde_json::Value;
+use test_kit::{mariadb, mysql};
+
+use crate::verify::{Place, check, report};
 
 const TABLES: &[&str] = &[
     "CREATE TABLE everything (id BIGINT PRIMARY KEY, small SMALLINT, flag TINYINT(1) NULL, big BIGINT UNSIGNED, amount DECIMAL(12,3) NULL, \
@@ -26,57 +30,52 @@ const TABLES: &[&str] = &[
     "INSERT INTO single VALUES (1, 'one')",
 ];
 
-fn self_test(scene: &Scene<'_>) -> Run {
-    let state = scene.state_directory().display().to_string();
-    Run::plain(scene.directory())
-        .arguments(["verify", "task", "--self-test", "--json", "--state-dir", &state])
-        .arguments(["--source", &scene.source_url(), "--target", &scene.target_url()])
-        .plugin("mysql2og")
+fn self_test(scene: &impl Place) -> Run {
+    check(scene).argument("--self-test")
 }
 
-async fn report(scene: &Scene<'_>, code: i32) -> Result<Value> {
-    let outcome = self_test(scene).finish().await?;
-    ensure!(
-        outcome.status.code() == Some(code),
-        "{:?}, not {code}\n{}",
-        outcome.status.code(),
-        outcome.said()
-    );
-    serde_json::from_str(&outcome.stdout).with_context(|| outcome.said())
-}
-
-/// All that is in the target's database: relations, and how much was ever written to the task's tables.
-async fn everything(scene: &Scene<'_>) -> Result<Vec<Vec<String>>> {
-    scene
-        .rows(
-            "SELECT n.nspname::text, c.relname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \
-             WHERE n.nspname NOT LIKE 'pg\\_toast%' AND n.nspname <> 'pg_catalog' ORDER BY 1, 2",
-        )
-        .await
-}
-
-/// Sessions that last said something about a copy of rows.
-async fn copies(scene: &Scene<'_>) -> Result<String> {
+/// Sessions of PostgreSQL that last said something about a copy of rows.
+async fn copies(scene: &Scene<'_>) -> Result<u64> {
     let session =
         "query LIKE '%\\_migration\\_shadow%' AND pid <> pg_backend_pid() AND datname = current_database()";
-    scene.value(&format!("SELECT count(*)::text FROM pg_stat_activity WHERE {session}")).await
+    let count = scene.value(&format!("SELECT count(*)::text FROM pg_stat_activity WHERE {session}")).await?;
+    Ok(count.parse()?)
 }
 
-/// Waits until a self-test is at work on its copy.
-async fn has_copied(scene: &Scene<'_>) -> Result<()> {
-    e2e::eventually("a copy of rows", Duration::from_secs(30), async || {
-        Ok((copies(scene).await? != "0").then_some(()))
-    })
-    .await
+/// As [`copies`], of MySQL.
+async fn copies_in_mysql(scene: &MysqlScene<'_>) -> Result<u64> {
+    let mut target = scene.target().await?;
+    let count = target
+        .query_first(
+            "SELECT COUNT(*) FROM performance_schema.events_statements_history AS h \
+             JOIN performance_schema.threads AS t USING (thread_id) \
+             WHERE h.sql_text LIKE '%\\_migration\\_shadow%' AND t.processlist_id <> CONNECTION_ID()",
+        )
+        .await?;
+    target.disconnect().await?;
+    count.context("no answer")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_that_is_planted_is_found_and_nothing_is_left_behind() -> Result<()> {
-    let scene = Scene::mysql("self_test").await?;
+    planted(&Scene::mysql("self_test").await?).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_is_planted_in_mysql_is_found() -> Result<()> {
+    planted(&MysqlScene::new(mysql()?, mysql()?, "self_test_mysql").await?).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_is_planted_in_mariadb_is_found() -> Result<()> {
+    planted(&MysqlScene::new(mysql()?, mariadb()?, "self_test_mariadb").await?).await
+}
+
+async fn planted(scene: &impl Place) -> Result<()> {
     scene.execute(TABLES).await?;
     scene.run().succeed().await?;
-    let before = everything(&scene).await?;
-    let found = report(&scene, 0).await?;
+    let before = scene.relations().await?;
+    let found = report(self_test(scene), 0).await?;
     assert_eq!(found["passed"], true, "{found}");
     assert_eq!((&found["found"], &found["invented"]), (&found["planted"], &0.into()), "{found}");
     ensure!(found["planted"].as_u64() > Some(80), "{found}");
@@ -101,16 +100,12 @@ async fn all_that_is_planted_is_found_and_nothing_is_left_behind() -> Result<()>
         "trailing space",
     ];
     assert_eq!(kinds.iter().map(String::as_str).collect::<Vec<_>>(), all);
-    assert_eq!(everything(&scene).await?, before);
+    assert_eq!(scene.relations().await?, before);
     scene.require_equal().await?;
 
     // What is wrong with the target itself is told apart.
-    scene
-        .target()
-        .await?
-        .batch_execute(&format!("UPDATE {}.texts SET n = -1 WHERE n = 7", scene.name()))
-        .await?;
-    let found = report(&scene, 4).await?;
+    scene.on_target("UPDATE texts SET n = -1 WHERE n = 7").await?;
+    let found = report(self_test(scene), 4).await?;
     assert_eq!((&found["passed"], &found["wrong_before"]), (&true.into(), &1.into()), "{found}");
     Ok(())
 }
@@ -118,12 +113,22 @@ async fn all_that_is_planted_is_found_and_nothing_is_left_behind() -> Result<()>
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_passes_under_constant_writes_and_can_be_killed() -> Result<()> {
     let scene = Scene::mysql("self_test_live").await?;
+    live(&scene, async || copies(&scene).await).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_passes_under_constant_writes_to_mysql_and_can_be_killed() -> Result<()> {
+    let scene = MysqlScene::new(mysql()?, mysql()?, "self_test_mysql_live").await?;
+    live(&scene, async || copies_in_mysql(&scene).await).await
+}
+
+async fn live(scene: &impl Place, copies: impl AsyncFn() -> Result<u64>) -> Result<()> {
     scene.execute(TABLES).await?;
     let mut running = scene.follow().start()?;
     running.phase("streaming").await?;
-    let before = everything(&scene).await?;
+    let before = scene.relations().await?;
     // The first rows of each table, which are those that are copied.
-    let writers = Writers::start(&scene.source_url(), 3, Duration::from_millis(10), |numbers| {
+    let writers = Writers::start(&scene.urls().0, 3, Duration::from_millis(10), |numbers| {
         let (one, other) = (1 + numbers.below(300), 1 + numbers.below(300));
         vec![
             format!("UPDATE everything SET small = -small, name = 'w', doc = NULL WHERE id = {one}"),
@@ -136,7 +141,7 @@ async fn it_passes_under_constant_writes_and_can_be_killed() -> Result<()> {
     });
     writers.commit_more(20).await?;
     for _ in 0..3 {
-        let outcome = self_test(&scene)
+        let outcome = self_test(scene)
             .arguments(["--table", "everything", "--table", "pairs", "--table", "texts"])
             .finish()
             .await?;
@@ -144,22 +149,26 @@ async fn it_passes_under_constant_writes_and_can_be_killed() -> Result<()> {
         assert_eq!(found["passed"], true, "{found}");
         assert_eq!((&found["invented"], &found["wrong_before"]), (&0.into(), &0.into()), "{found}");
     }
-    let killed = self_test(&scene).start()?;
-    has_copied(&scene).await?;
+    let at_work = async |is_at_work: bool| {
+        eventually("a self-test to be at work, or at its end", Duration::from_secs(30), async || {
+            Ok(((copies().await? > 0) == is_at_work).then_some(()))
+        })
+        .await
+    };
+    at_work(false).await?;
+    let killed = self_test(scene).start()?;
+    at_work(true).await?;
     killed.kill().await?;
-    e2e::eventually("the killed one's session to end", Duration::from_secs(30), async || {
-        Ok((copies(&scene).await? == "0").then_some(()))
-    })
-    .await?;
-    let stopped = self_test(&scene).start()?;
-    has_copied(&scene).await?;
+    at_work(false).await?;
+    let stopped = self_test(scene).start()?;
+    at_work(true).await?;
     stopped.interrupt().await?;
     stopped.finish().await?;
     writers.stop().await?;
     running.interrupt().await?;
     running.finish().await?;
-    e2e::eventually("the server to let go", Duration::from_secs(30), async || {
-        Ok((everything(&scene).await? == before).then_some(()))
+    eventually("the server to let go", Duration::from_secs(30), async || {
+        Ok((scene.relations().await? == before).then_some(()))
     })
     .await?;
     scene.run().succeed().await?;

@@ -66,46 +66,6 @@ impl MysqlExaminer {
             .filter(|_| self.in_snapshot)
             .ok_or_else(|| Error::new(ErrorKind::Internal, "rows are read back without a snapshot"))
     }
-
-    async fn rows(
-        &self,
-        session: &mut Session,
-        form: &CanonicalForm,
-        query: Vec<u8>,
-        sink: &mut dyn RowSink,
-    ) -> Result<()> {
-        let table = &form.layout().table.name;
-        let failed = |error| not_read(error).at("table", table);
-        let conn = session.connection();
-        // Prepared, so that values arrive typed.
-        let prepared = conn.prep(query).await.map_err(failed)?;
-        let mut charsets: Vec<Option<Charset>> = Vec::new();
-        for column in prepared.columns().iter() {
-            let collation = column.character_set();
-            if let Some(name) = self.charsets.name_of_collation(collation)
-                && name != "binary"
-            {
-                self.charsets.require(conn, [name]).await?;
-            }
-            charsets.push(self.charsets.by_collation(collation));
-        }
-        let mut answer = conn.exec_iter(&prepared, ()).await.map_err(failed)?;
-        let mut rows = CanonicalRows::default();
-        while let Some(row) = answer.next().await.map_err(failed)? {
-            form.take_row(&row, &charsets, &mut rows).ok_or_else(|| {
-                Error::new(ErrorKind::Divergence, "a column of the target has another type than was planned")
-                    .at("table", table)
-                    .help("see whether somebody changed the table's structure, and copy the table again")
-            })?;
-            if rows.size() >= HANDED_OVER {
-                sink.push(&rows).await?;
-                rows.clear();
-            }
-        }
-        drop(answer);
-        sink.push(&rows).await?;
-        session.connection().close(prepared).await.map_err(failed)
-    }
 }
 
 #[async_trait]
@@ -134,8 +94,12 @@ impl Examiner for MysqlExaminer {
     ) -> Result<()> {
         let form = self.form(table)?;
         let mut session = self.take_session()?;
-        let query = format!("SELECT {} FROM {}", form.selected(), from_clause(form.layout(), range)?);
-        self.rows(&mut session, &form, query.into_bytes(), sink).await?;
+        let query = format!(
+            "SELECT {} FROM {}",
+            form.selected(),
+            from_clause(form.layout(), &form.layout().name, range)?
+        );
+        read_rows(&self.charsets, &mut session, &form, query.into_bytes(), sink).await?;
         self.session = Some(session);
         Ok(())
     }
@@ -156,7 +120,7 @@ impl Examiner for MysqlExaminer {
             let mut query =
                 format!("SELECT {} FROM {} WHERE ", form.selected(), form.layout().name).into_bytes();
             query.extend_from_slice(&condition);
-            self.rows(&mut session, &form, query, sink).await?;
+            read_rows(&self.charsets, &mut session, &form, query, sink).await?;
         }
         self.session = Some(session);
         Ok(())
@@ -183,7 +147,7 @@ impl Examiner for MysqlExaminer {
             Error::new(ErrorKind::Internal, "rows are to be summed up that can't be").at("table", &table.name)
         })?;
         let columns = layout.columns.iter().zip(&forms).map(|(column, form)| (column.name.as_str(), form));
-        let query = crate::digest::query(columns, &from_clause(layout, range)?, salt);
+        let query = crate::digest::query(columns, &from_clause(layout, &layout.name, range)?, salt);
         let row = session.connection().query_first(query).await;
         let digest = crate::digest::taken(row.map_err(|error| not_read(error).at("table", &table.name))?)?;
         self.session = Some(session);
@@ -201,6 +165,47 @@ impl Examiner for MysqlExaminer {
     }
 }
 
+/// Hands over the rows of a query that selects what the form [asks for](CanonicalForm::selected).
+pub(super) async fn read_rows(
+    known: &Charsets,
+    session: &mut Session,
+    form: &CanonicalForm,
+    query: Vec<u8>,
+    sink: &mut dyn RowSink,
+) -> Result<()> {
+    let table = &form.layout().table.name;
+    let failed = |error| not_read(error).at("table", table);
+    let conn = session.connection();
+    // Prepared, so that values arrive typed.
+    let prepared = conn.prep(query).await.map_err(failed)?;
+    let mut charsets: Vec<Option<Charset>> = Vec::new();
+    for column in prepared.columns().iter() {
+        let collation = column.character_set();
+        if let Some(name) = known.name_of_collation(collation)
+            && name != "binary"
+        {
+            known.require(conn, [name]).await?;
+        }
+        charsets.push(known.by_collation(collation));
+    }
+    let mut answer = conn.exec_iter(&prepared, ()).await.map_err(failed)?;
+    let mut rows = CanonicalRows::default();
+    while let Some(row) = answer.next().await.map_err(failed)? {
+        form.take_row(&row, &charsets, &mut rows).ok_or_else(|| {
+            Error::new(ErrorKind::Divergence, "a column of the target has another type than was planned")
+                .at("table", table)
+                .help("see whether somebody changed the table's structure, and copy the table again")
+        })?;
+        if rows.size() >= HANDED_OVER {
+            sink.push(&rows).await?;
+            rows.clear();
+        }
+    }
+    drop(answer);
+    sink.push(&rows).await?;
+    session.connection().close(prepared).await.map_err(failed)
+}
+
 /// A table that was altered since the snapshot was taken is read in a new one.
 fn not_read(error: DriverFailure) -> Error {
     match error {
@@ -211,9 +216,9 @@ fn not_read(error: DriverFailure) -> Error {
     }
 }
 
-/// `table WHERE …` for the rows of a range.
-fn from_clause(layout: &TableLayout, range: &KeyRange) -> Result<String> {
-    let KeyRange::Between { columns, after, to } = range else { return Ok(layout.name.clone()) };
+/// `table WHERE …` for the rows of a range, of a table with the layout's columns.
+pub(super) fn from_clause(layout: &TableLayout, table: &str, range: &KeyRange) -> Result<String> {
+    let KeyRange::Between { columns, after, to } = range else { return Ok(table.to_owned()) };
     let no_bound = || {
         Error::new(ErrorKind::Internal, "a bound of a range has no form in the target's SQL")
             .at("table", &layout.table.name)
@@ -231,7 +236,7 @@ fn from_clause(layout: &TableLayout, range: &KeyRange) -> Result<String> {
         conditions.push(chunk::condition(&names, &values, strictly, last));
     }
     if conditions.is_empty() {
-        return Ok(layout.name.clone());
+        return Ok(table.to_owned());
     }
-    Ok(format!("{} WHERE {}", layout.name, conditions.join(" AND ")))
+    Ok(format!("{table} WHERE {}", conditions.join(" AND ")))
 }

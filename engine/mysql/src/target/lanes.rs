@@ -146,13 +146,36 @@ pub(super) async fn stand(session: &mut Session, task: &str) -> Result<Stand> {
     Ok(Stand { plan_digest, position: Some(position), applied })
 }
 
+/// Where the task stands, of a text with `sequence HEX(position) HEX(applied)` for each lane, by commas.
+pub(super) fn stood(lanes: &str) -> Result<(Position, TransactionSet)> {
+    let lane = |text: &str| {
+        let mut fields = text.splitn(3, ' ');
+        let sequence = fields.next()?.parse().ok()?;
+        let position = String::from_utf8(bytes(fields.next()?)?).ok()?;
+        Some((sequence, Some(position), bytes(fields.next()?)?))
+    };
+    let lanes: Option<Vec<_>> = lanes.split(',').map(lane).collect();
+    unite(lanes.unwrap_or_default())
+}
+
+/// The bytes that hexadecimal digits stand for.
+fn bytes(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
 /// What rows (sequence, position, applied) say together.
 fn join(rows: Vec<Row>) -> Result<(Position, TransactionSet)> {
+    let lanes =
+        rows.into_iter().map(|mut row| Ok((field(&mut row, 0)?, field(&mut row, 1)?, field(&mut row, 2)?)));
+    unite(lanes.collect::<Result<_>>()?)
+}
+
+fn unite(lanes: Vec<(i64, Option<String>, Vec<u8>)>) -> Result<(Position, TransactionSet)> {
     let mut latest: Option<(i64, Option<String>)> = None;
     let mut applied = TransactionSet::default();
-    for mut row in rows {
-        let (sequence, position) = (field(&mut row, 0)?, field(&mut row, 1)?);
-        let set = TransactionSet::decode(&field::<Vec<u8>>(&mut row, 2)?).ok_or_else(|| {
+    for (sequence, position, set) in lanes {
+        let set = TransactionSet::decode(&set).ok_or_else(|| {
             Error::new(ErrorKind::State, "the target's record of applied transactions can't be read")
                 .help("restore database _migration of the target, or begin a new task with another --name")
         })?;
@@ -221,5 +244,24 @@ impl Lane {
             .await
             .ok()?;
         rows.is_empty().then(|| self.claim.lost())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_lanes_stand_is_read_from_text() {
+        let none = TransactionSet::default()
+            .encode()
+            .iter()
+            .fold(String::new(), |text, byte| text + &format!("{byte:02X}"));
+        let text = format!("3 703D31 {none},7 703D32 {none},5 703D30 {none}");
+        let (position, applied) = stood(&text).expect("lanes");
+        assert_eq!((position.0.as_str(), applied), ("p=2", TransactionSet::default()));
+        for bad in ["", "x 70 00", "3 7 00", "3", "3 70"] {
+            assert!(stood(bad).is_err(), "{bad}");
+        }
     }
 }

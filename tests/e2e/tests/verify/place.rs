@@ -24,6 +24,8 @@ pub(crate) trait Place {
     fn source_name(&self) -> &str;
     /// Counts rows of the target, of a table and a condition.
     async fn count(&self, what: &str) -> Result<u64>;
+    /// Names of all tables of the target's server, and of what belongs to them.
+    async fn relations(&self) -> Result<Vec<String>>;
     /// Compares both sides by another way than the engine's.
     async fn require_equal(&self) -> Result<()>;
     /// A statement that deletes one of several equal rows.
@@ -89,6 +91,14 @@ impl Place for Scene<'_> {
 
     async fn count(&self, what: &str) -> Result<u64> {
         Ok(self.value(&format!("SELECT count(*)::text FROM {}.{what}", self.name())).await?.parse()?)
+    }
+
+    async fn relations(&self) -> Result<Vec<String>> {
+        let rows = self.rows(
+            "SELECT n.nspname || '.' || c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \
+             WHERE n.nspname NOT LIKE 'pg\\_toast%' AND n.nspname <> 'pg_catalog' ORDER BY 1",
+        );
+        Ok(rows.await?.into_iter().flatten().collect())
     }
 
     async fn require_equal(&self) -> Result<()> {
@@ -158,6 +168,17 @@ impl Place for MysqlScene<'_> {
         let count = target.query_first(format!("SELECT COUNT(*) FROM {what}")).await?;
         target.disconnect().await?;
         count.context("no answer")
+    }
+
+    async fn relations(&self) -> Result<Vec<String>> {
+        let mut target = self.target().await?;
+        let names = target.query(
+            "SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables \
+             WHERE table_schema IN (DATABASE(), '_migration') ORDER BY 1",
+        );
+        let names = names.await?;
+        target.disconnect().await?;
+        Ok(names)
     }
 
     async fn require_equal(&self) -> Result<()> {
