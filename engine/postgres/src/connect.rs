@@ -5,10 +5,11 @@ use engine_core::{Error, ErrorKind, Result};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config, Connection};
+use tokio_postgres::{Client, Config, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::failure;
+use crate::opengauss::shim;
 
 /// Opens connections to one server, all alike.
 #[derive(Clone)]
@@ -42,6 +43,9 @@ impl Role {
 /// Longest time from the first packet to a session that is set up.
 const LOGIN: Duration = Duration::from_secs(20);
 
+/// How the engine's sessions are named to the server.
+const APPLICATION: &str = "migration engine";
+
 /// What a session starts with. A role's or database's own limits on time don't apply: a long load
 /// is what this connection is for. `pg_settings` knows which of them the version has. Nor does a
 /// setting by which a server may lose in a crash what it said was committed: the engine goes by
@@ -51,7 +55,7 @@ const SESSION: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET Int
     SET extra_float_digits = 3; SET standard_conforming_strings = on; \
     SELECT pg_catalog.set_config(name, value, false) FROM pg_catalog.pg_settings JOIN (VALUES \
     ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), \
-    ('idle_session_timeout', '0'), ('transaction_timeout', '0'), ('tcp_keepalives_idle', '30'), \
+    ('idle_session_timeout', '0'), ('session_timeout', '0'), ('transaction_timeout', '0'), ('tcp_keepalives_idle', '30'), \
     ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '60s')) AS wanted (name, value) USING (name); \
     SELECT pg_catalog.set_config('synchronous_commit', 'on', false) \
     WHERE pg_catalog.current_setting('synchronous_commit') = 'off'";
@@ -69,7 +73,7 @@ impl Connector {
             .port(url.port)
             .user(&url.user)
             .ssl_mode(ssl_mode)
-            .application_name("migration engine")
+            .application_name(APPLICATION)
             .connect_timeout(Duration::from_secs(10))
             .keepalives_idle(Duration::from_secs(30))
             .keepalives_interval(Duration::from_secs(10))
@@ -92,6 +96,9 @@ impl Connector {
         // The driver's own limit is on the TCP connection; a server that is just starting or just
         // going down can accept one and then say nothing.
         let login = async {
+            if self.url.scheme == "opengauss" {
+                return self.connect_opengauss().await;
+            }
             let (client, connection) =
                 self.config.connect(self.tls.clone()).await.map_err(|error| self.refused(error))?;
             self.start(client, connection).await
@@ -110,24 +117,22 @@ impl Connector {
         }
     }
 
+    /// Logs in by openGauss's own ways, then goes on as with PostgreSQL.
+    async fn connect_opengauss(&self) -> Result<Client> {
+        let stream = shim::connect(&self.url, self.config.get_ssl_mode(), &self.tls, APPLICATION)
+            .await
+            .map_err(|error| error.at("target", &self.url))?;
+        // Whether to encrypt has been settled.
+        let mut config = self.config.clone();
+        config.ssl_mode(SslMode::Disable);
+        let (client, connection) =
+            config.connect_raw(stream, NoTls).await.map_err(|error| self.refused(error))?;
+        self.start(client, connection).await
+    }
+
     /// Opens the first connection and asks the server what it is.
-    ///
-    /// openGauss's own kind of login (its SHA256 method has the number of PostgreSQL's SASL) isn't
-    /// spoken. The server of an `opengauss://` URL that asks for it is taken at the URL's word, with
-    /// its version unknown: enough to plan for.
     pub(crate) async fn describe(&self) -> Result<Server> {
-        match self.config.connect(self.tls.clone()).await {
-            Ok((client, connection)) => describe(&self.start(client, connection).await?).await,
-            Err(error) if self.url.scheme == "opengauss" && asks_for_unknown_login(&error) => {
-                tracing::warn!(target = %self.url, "the server asks for openGauss's own login; its version stays unknown");
-                let engine = "opengauss".to_owned();
-                Ok(Server {
-                    endpoint: Endpoint { engine, version: String::new(), attributes: Vec::new() },
-                    version: 0,
-                })
-            }
-            Err(error) => Err(self.refused(error)),
-        }
+        describe(&self.connect().await?).await
     }
 
     async fn start<S, T>(&self, client: Client, connection: Connection<S, T>) -> Result<Client>
@@ -196,12 +201,6 @@ impl Connector {
             unreachable.help("check host and port, and whether the server runs and listens there")
         })
     }
-}
-
-/// Whether a login failed over its method, not over the account.
-fn asks_for_unknown_login(error: &tokio_postgres::Error) -> bool {
-    let why = causes(error);
-    error.as_db_error().is_none() && why.contains("authentication") && !why.contains("password missing")
 }
 
 /// An error with everything that lies behind it.

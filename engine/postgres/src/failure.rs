@@ -67,7 +67,8 @@ impl<'a> ServerReport<'a> {
             detail: server.detail(),
             schema: server.schema(),
             table: server.table(),
-            column: server.column(),
+            // openGauss, which sends no severity but the one for people, has a number of its own in that place.
+            column: server.column().filter(|_| server.parsed_severity().is_some()),
             constraint: server.constraint(),
         }
     }
