@@ -66,7 +66,7 @@ mod lanes;
 mod layout;
 mod loader;
 mod numeric;
-mod opengauss;
+pub mod opengauss;
 mod pg_type;
 mod rename;
 mod repairer;

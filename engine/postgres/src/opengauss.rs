@@ -3,4 +3,5 @@
 //! openGauss was forked from PostgreSQL 9.2.4, and speaks its protocol but for what is in here.
 
 pub(crate) mod auth;
+pub mod decoding;
 pub(crate) mod shim;

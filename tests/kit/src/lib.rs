@@ -19,6 +19,7 @@ mod clock;
 mod configuration;
 mod directory;
 mod environment;
+pub mod opengauss;
 mod packages;
 mod peer;
 mod port;

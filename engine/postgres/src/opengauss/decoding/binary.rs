@@ -1,0 +1,98 @@
+//! Style `b`.
+
+use super::event::{Begin, Change, Column, ColumnType, Commit, Event, Lsn, Op, Value};
+use super::malformed::Malformed;
+use super::reader::Reader;
+use super::{identifier, time};
+
+/// Length of a value that is NULL.
+const NULL: u32 = u32::MAX;
+/// The fewest bytes that a column takes.
+const SMALLEST_COLUMN: usize = 2 + 4 + 4;
+
+/// Reads a record without its length and place, which is `at`.
+pub(super) fn event(record: &[u8], at: Lsn) -> Result<Event<'_>, Malformed> {
+    let mut rest = Reader::new(record);
+    let event = match rest.u8()? {
+        b'B' => {
+            let (csn, first) = (Some(rest.u64()?), Some(Lsn(rest.u64()?)));
+            let (xid, committed_at) = (xid(&mut rest)?, committed_at(&mut rest)?);
+            let origin = if rest.takes(b'O') { Some(rest.u32()?) } else { None };
+            Event::Begin(Begin { xid, csn, first, committed_at, origin })
+        }
+        b'C' => {
+            let (xid, committed_at) = (xid(&mut rest)?, committed_at(&mut rest)?);
+            Event::Commit(Commit { xid, csn: None, committed_at, end: Some(at) })
+        }
+        b'I' => {
+            let (schema, table) = relation(&mut rest)?;
+            let new = tuple(&mut rest, b'N')?;
+            change(Op::Insert, schema, table, new, None)
+        }
+        b'U' => {
+            let (schema, table) = relation(&mut rest)?;
+            let new = tuple(&mut rest, b'N')?;
+            let old = tuple(&mut rest, b'O')?;
+            change(Op::Update, schema, table, new, old)
+        }
+        b'D' => {
+            let (schema, table) = relation(&mut rest)?;
+            let old = tuple(&mut rest, b'O')?;
+            change(Op::Delete, schema, table, None, old)
+        }
+        _ => return Err(Malformed("its kind is not known")),
+    };
+    if rest.is_empty() { Ok(event) } else { Err(Malformed("there is something behind its last field")) }
+}
+
+fn change<'a>(
+    op: Op,
+    schema: &'a str,
+    table: &'a str,
+    new: Option<Vec<Column<'a>>>,
+    old: Option<Vec<Column<'a>>>,
+) -> Event<'a> {
+    Event::Change(Change { op, schema: schema.into(), table: table.into(), new, old })
+}
+
+fn xid(rest: &mut Reader<'_>) -> Result<Option<u64>, Malformed> {
+    if rest.takes(b'X') { rest.u64().map(Some) } else { Ok(None) }
+}
+
+fn committed_at(rest: &mut Reader<'_>) -> Result<Option<i64>, Malformed> {
+    if !rest.takes(b'T') {
+        return Ok(None);
+    }
+    let length = rest.u32()? as usize;
+    time::parse(rest.text(length)?).map(Some)
+}
+
+/// Schema and table: these stand without quotes, unlike the columns.
+fn relation<'a>(rest: &mut Reader<'a>) -> Result<(&'a str, &'a str), Malformed> {
+    let length = usize::from(rest.u16()?);
+    let schema = rest.text(length)?;
+    let length = usize::from(rest.u16()?);
+    Ok((schema, rest.text(length)?))
+}
+
+fn tuple<'a>(rest: &mut Reader<'a>, kind: u8) -> Result<Option<Vec<Column<'a>>>, Malformed> {
+    if !rest.takes(kind) {
+        return Ok(None);
+    }
+    let count = usize::from(rest.u16()?);
+    if count * SMALLEST_COLUMN > rest.len() {
+        return Err(Malformed("it says it has more columns than fit into it"));
+    }
+    let mut columns = Vec::with_capacity(count);
+    for _ in 0..count {
+        let length = usize::from(rest.u16()?);
+        let name = identifier::whole(rest.text(length)?)?;
+        let column_type = ColumnType::Oid(rest.u32()?);
+        let value = match rest.u32()? {
+            NULL => Value::Null,
+            length => Value::Text(rest.text(length as usize)?.into()),
+        };
+        columns.push(Column { name, column_type, value });
+    }
+    Ok(Some(columns))
+}

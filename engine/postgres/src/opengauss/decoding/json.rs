@@ -1,0 +1,81 @@
+//! A change as JSON: the serial stream and style `j`.
+
+use serde::Deserialize;
+use std::borrow::Cow;
+
+use super::event::{Change, Column, ColumnType, Op};
+use super::malformed::Malformed;
+use super::{identifier, literal};
+
+/// A text of a document, which stands there as it is unless something in it had to be escaped.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document<'a> {
+    #[serde(borrow)]
+    table_name: Cow<'a, str>,
+    #[serde(borrow)]
+    op_type: Cow<'a, str>,
+    #[serde(borrow)]
+    columns_name: Vec<Text<'a>>,
+    #[serde(borrow)]
+    columns_type: Vec<Text<'a>>,
+    #[serde(borrow)]
+    columns_val: Vec<Text<'a>>,
+    #[serde(borrow)]
+    old_keys_name: Vec<Text<'a>>,
+    #[serde(borrow)]
+    old_keys_type: Vec<Text<'a>>,
+    #[serde(borrow)]
+    old_keys_val: Vec<Text<'a>>,
+}
+
+/// Reads one document.
+pub(super) fn change(text: &str) -> Result<Change<'_>, Malformed> {
+    // Its errors may repeat values.
+    let document: Document<'_> = serde_json::from_str(text)
+        .map_err(|_| Malformed("it is not the JSON document that describes a change"))?;
+    let op = match document.op_type.as_ref() {
+        "INSERT" => Op::Insert,
+        "UPDATE" => Op::Update,
+        "DELETE" => Op::Delete,
+        _ => return Err(Malformed("its op_type is not known")),
+    };
+    let (schema, table) = match document.table_name {
+        Cow::Borrowed(name) => identifier::qualified(name)?,
+        Cow::Owned(name) => {
+            let (schema, table) = identifier::qualified(&name)?;
+            (Cow::Owned(schema.into_owned()), Cow::Owned(table.into_owned()))
+        }
+    };
+    let new = columns(document.columns_name, document.columns_type, document.columns_val)?;
+    let old = columns(document.old_keys_name, document.old_keys_type, document.old_keys_val)?;
+    if op == Op::Delete && new.is_some() || op == Op::Insert && old.is_some() {
+        return Err(Malformed("it has a row that its op_type has not"));
+    }
+    Ok(Change { op, schema, table, new, old })
+}
+
+fn columns<'a>(
+    names: Vec<Text<'a>>,
+    types: Vec<Text<'a>>,
+    values: Vec<Text<'a>>,
+) -> Result<Option<Vec<Column<'a>>>, Malformed> {
+    if names.len() != types.len() || names.len() != values.len() {
+        return Err(Malformed("its columns, their types and their values are not equally many"));
+    }
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let mut columns = Vec::with_capacity(names.len());
+    for ((Text(name), Text(kind)), Text(value)) in names.into_iter().zip(types).zip(values) {
+        let name = match name {
+            Cow::Borrowed(name) => identifier::whole(name)?,
+            Cow::Owned(name) => Cow::Owned(identifier::whole(&name)?.into_owned()),
+        };
+        columns.push(Column { name, column_type: ColumnType::Name(kind), value: literal::whole(value)? });
+    }
+    Ok(Some(columns))
+}

@@ -1,0 +1,3 @@
+//! A double of an openGauss server.
+
+pub mod stream;
