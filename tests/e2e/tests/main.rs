@@ -17,6 +17,7 @@ mod interrupt;
 mod live;
 mod locks;
 mod mysql_target;
+mod opengauss;
 mod outage;
 mod plugins;
 mod precheck;

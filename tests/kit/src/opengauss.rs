@@ -1,3 +1,176 @@
-//! A double of an openGauss server.
+//! A **double** of an openGauss server. It is not openGauss, nor was it made from its code: it speaks the protocol as it was
+//! observed on a 7.0.0-RC2 server, and has a real `PostgreSQL` server behind it that holds the data.
+//!
+//! What it does as openGauss does:
+//! - the login: which request for a password an account gets, by the protocol's version, `pg_hba.conf`'s method and the
+//!   form in which the password is stored; the proofs of codes 5, 10, 11 and 13; no `NegotiateProtocolVersion`;
+//! - the parameters it tells of, `version()` and what names a version, the layout of errors;
+//! - refusing `ON CONFLICT`, identity columns, `DISCARD`, `LISTEN`, and functions and columns of the catalog that it hasn't;
+//! - replication connections: no key, tags, every error fatal; `mppdb_decoding` in all styles, with and without batches,
+//!   with the place in the log that each style gives, the little-endian layouts of keepalive and status, the
+//!   closing of a connection that is not heard of, and the options with their errors;
+//! - in the parallel styles: no TRUNCATE, nor any row after it in its transaction; with dolphin, `false` for every boolean.
+//!
+//! What it does not do: openGauss's own SQL (`ON DUPLICATE KEY UPDATE`, partitions, dolphin's types) and its types; `''` as
+//! NULL in compatibility A; the `U` message; TLS; `USE_SNAPSHOT`; the HA port; rows that the parallel styles lose after
+//! other changes of the catalog than TRUNCATE, and the inserts that they take back. Where the log's places are openGauss's
+//! own (the beginning of a commit's record), it sends one that has the same effect. An unchanged big value is marked
+//! as unchanged, as by older versions.
 
+mod account;
+mod backend;
+mod dialect;
+mod message;
+mod session;
 pub mod stream;
+mod walsender;
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::sync::oneshot;
+
+use crate::server::Server;
+pub use account::{Account, Method, Stored};
+use backend::Backend;
+use dialect::Dialect;
+
+/// A database's `sql_compatibility`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compatibility {
+    /// Oracle, the default.
+    A,
+    /// `MySQL`
+    B,
+    /// `PostgreSQL`
+    Pg,
+}
+
+impl Compatibility {
+    fn name(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::B => "B",
+            Self::Pg => "PG",
+        }
+    }
+}
+
+/// What kind of server the double is.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its account.
+    pub account: Account,
+    /// What `pg_hba.conf` asks for.
+    pub method: Method,
+    /// What its databases are compatible with.
+    pub compatibility: Compatibility,
+    /// Whether they have the dolphin extension.
+    pub dolphin: bool,
+    /// How long a receiver of the log may be silent: `logical_sender_timeout`.
+    pub sender_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            account: Account {
+                user: "mig".to_owned(),
+                password: "Gauss@123".to_owned(),
+                stored: Stored::Sha256,
+                iterations: 10_000,
+            },
+            method: Method::Sha256,
+            compatibility: Compatibility::A,
+            dolphin: false,
+            sender_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What every connection knows.
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    backend: Backend,
+    dialect: Dialect,
+}
+
+/// A running double; it ends, and with it its connections, when dropped.
+#[derive(Debug)]
+pub struct Double {
+    address: SocketAddr,
+    account: Account,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Double {
+    /// A double before this `PostgreSQL` server.
+    pub fn start(behind: &Server, settings: Settings) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a port for the double")?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let account = settings.account.clone();
+        let backend = Backend {
+            host: behind.host().to_owned(),
+            port: behind.port(),
+            user: crate::USER.to_owned(),
+            password: crate::PASSWORD.to_owned(),
+        };
+        let dialect = Dialect::new(settings.compatibility)?;
+        let inner = Arc::new(Inner { settings, backend, dialect });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("openGauss".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = accept(listener, &inner) => {}
+                    _ = stopped => {}
+                }
+            });
+        })?;
+        Ok(Self { address, account, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// A URL of this database, with the account and its password.
+    pub fn url_of(&self, database: &str) -> String {
+        let password = self.account.password.bytes().fold(String::new(), |mut url, byte| {
+            let _ = write!(url, "%{byte:02X}");
+            url
+        });
+        format!("opengauss://{}:{password}@{}/{database}", self.account.user, self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Double {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, inner: &Arc<Inner>) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    loop {
+        // Running out of file descriptors passes.
+        let Ok((client, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let inner = Arc::clone(inner);
+        // An end of a connection in the middle of something is an end.
+        tokio::spawn(async move { drop(session::serve(client, inner).await) });
+    }
+}

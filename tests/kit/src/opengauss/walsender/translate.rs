@@ -1,0 +1,212 @@
+//! What `test_decoding` says, in the words of `mppdb_decoding`.
+
+use std::collections::HashMap;
+
+use anyhow::{Context as _, Result, bail};
+use tokio_postgres::Client;
+
+use super::super::stream::{Bound, Change, Column, Event, Op};
+
+/// Puts lines of the server behind into events, with what it has to ask for.
+pub(super) struct Translator {
+    sql: Client,
+    dolphin: bool,
+    oids: HashMap<String, u32>,
+    /// Columns of the replica identity by the table's name as it is quoted.
+    identities: HashMap<String, Vec<String>>,
+}
+
+impl Translator {
+    pub(super) fn new(sql: Client, dolphin: bool) -> Self {
+        Self { sql, dolphin, oids: HashMap::new(), identities: HashMap::new() }
+    }
+
+    /// The event of a line; `lsn` is its place, which is taken for the order of commits.
+    pub(super) async fn event(&mut self, line: &str, lsn: u64) -> Result<Event> {
+        if let Some(rest) = line.strip_prefix("BEGIN ") {
+            return Ok(Event::Begin(Bound { xid: Some(rest.parse()?), ..Bound::default() }));
+        }
+        if let Some(rest) = line.strip_prefix("COMMIT ") {
+            let (xid, time) = rest.split_once(" (at ").context("a commit without its time")?;
+            let time = time.strip_suffix(')').context("a time without its end")?;
+            return Ok(Event::Commit(Bound {
+                xid: Some(xid.parse()?),
+                csn: lsn,
+                time: Some(time.to_owned()),
+                origin: None,
+            }));
+        }
+        let mut rest = line.strip_prefix("table ").context("an unknown line")?;
+        let mut tables = Vec::new();
+        let quoted = loop {
+            let begin = rest;
+            let schema = identifier(&mut rest)?;
+            expect(&mut rest, ".")?;
+            let table = identifier(&mut rest)?;
+            tables.push((schema, table));
+            let quoted = begin.strip_suffix(rest).unwrap_or(begin);
+            match rest.strip_prefix(", ") {
+                Some(next) => rest = next,
+                None => break quoted,
+            }
+        };
+        expect(&mut rest, ": ")?;
+        if let Some(flags) = rest.strip_prefix("TRUNCATE:") {
+            return Ok(Event::Truncate(tables, flags.contains("restart_seqs"), flags.contains("cascade")));
+        }
+        let (schema, table) = tables.pop().context("a line without a table")?;
+        let (op, tuples) = rest.split_once(':').context("a line without what happened")?;
+        let op = match op {
+            "INSERT" => Op::Insert,
+            "UPDATE" => Op::Update,
+            "DELETE" => Op::Delete,
+            _ => bail!("an unknown line"),
+        };
+        let (mut new, mut old) = (None, None);
+        if tuples != " (no-tuple-data)" {
+            rest = tuples;
+            if let Some(keyed) = rest.strip_prefix(" old-key:") {
+                rest = keyed;
+                old = Some(self.columns(&mut rest).await?);
+                expect(&mut rest, " new-tuple:")?;
+            }
+            let columns = self.columns(&mut rest).await?;
+            if op == Op::Delete { old = Some(columns) } else { new = Some(columns) }
+        }
+        if op == Op::Update && old.is_none() {
+            old = self.identity(quoted, new.as_deref().unwrap_or_default()).await?;
+        }
+        Ok(Event::Change(Change { op, schema, table, new, old }))
+    }
+
+    async fn columns(&mut self, rest: &mut &str) -> Result<Vec<Column>> {
+        let mut columns = Vec::new();
+        while rest.starts_with(' ') && !rest.starts_with(" new-tuple:") {
+            expect(rest, " ")?;
+            let name = identifier(rest)?;
+            expect(rest, "[")?;
+            let end = rest.find("]:").context("a type without its end")?;
+            let type_name = rest.get(..end).unwrap_or_default().to_owned();
+            *rest = rest.get(end + 2..).unwrap_or_default();
+            let value = match value(rest)? {
+                Value::Absent => continue,
+                Value::Null => None,
+                Value::Text(value) => Some(self.text(&type_name, value)),
+            };
+            let type_oid = self.oid(&type_name).await?;
+            columns.push(Column { name, type_name, type_oid, value });
+        }
+        Ok(columns)
+    }
+
+    /// A value as openGauss prints it.
+    fn text(&self, type_name: &str, value: String) -> String {
+        match (type_name, self.dolphin) {
+            ("boolean", dolphin) => match (value == "true", dolphin) {
+                (true, false) => "t",
+                (false, false) => "f",
+                (true, true) => "1",
+                (false, true) => "0",
+            }
+            .to_owned(),
+            ("numeric" | "real" | "double precision", false) => {
+                if let Some(rest) = value.strip_prefix("0.") {
+                    format!(".{rest}")
+                } else if let Some(rest) = value.strip_prefix("-0.") {
+                    format!("-.{rest}")
+                } else {
+                    value
+                }
+            }
+            _ => value,
+        }
+    }
+
+    async fn oid(&mut self, type_name: &str) -> Result<u32> {
+        if let Some(oid) = self.oids.get(type_name) {
+            return Ok(*oid);
+        }
+        let row = self.sql.query_one("SELECT to_regtype($1::text)::oid", &[&type_name]).await?;
+        let oid = row.get::<_, Option<u32>>(0).unwrap_or_default();
+        self.oids.insert(type_name.to_owned(), oid);
+        Ok(oid)
+    }
+
+    /// The key of a row that kept it: openGauss sends it all the same.
+    async fn identity(&mut self, table: &str, new: &[Column]) -> Result<Option<Vec<Column>>> {
+        if !self.identities.contains_key(table) {
+            let rows = self
+                .sql
+                .query(
+                    "SELECT a.attname::text FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid \
+                     AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END \
+                     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey) \
+                     WHERE c.oid = to_regclass($1::text) ORDER BY a.attnum",
+                    &[&table],
+                )
+                .await?;
+            let names = rows.iter().map(|row| row.get(0)).collect();
+            self.identities.insert(table.to_owned(), names);
+        }
+        let names = self.identities.get(table).map(Vec::as_slice).unwrap_or_default();
+        let key: Vec<Column> = new.iter().filter(|column| names.contains(&column.name)).cloned().collect();
+        Ok(if key.is_empty() { None } else { Some(key) })
+    }
+}
+
+fn expect(rest: &mut &str, what: &str) -> Result<()> {
+    *rest = rest.strip_prefix(what).with_context(|| format!("a line without '{what}'"))?;
+    Ok(())
+}
+
+/// Takes a name off the front, and its quotes.
+fn identifier(rest: &mut &str) -> Result<String> {
+    if rest.starts_with('"') {
+        return quoted(rest, '"');
+    }
+    let end = rest.find(['.', ':', '[', ',', ' ']).unwrap_or(rest.len());
+    let (name, behind) = rest.split_at_checked(end).context("a name")?;
+    *rest = behind;
+    Ok(name.to_owned())
+}
+
+/// Takes a text off the front that stands between quotes, which are doubled inside.
+fn quoted(rest: &mut &str, quote: char) -> Result<String> {
+    let mut text = String::new();
+    let mut characters = rest.char_indices().skip(1).peekable();
+    while let Some((index, character)) = characters.next() {
+        if character == quote && characters.next_if(|(_, next)| *next == quote).is_none() {
+            *rest = rest.get(index + quote.len_utf8()..).unwrap_or_default();
+            return Ok(text);
+        }
+        text.push(character);
+    }
+    bail!("a quoted text without its end")
+}
+
+/// A value of a line.
+enum Value {
+    /// The column is unchanged and not there.
+    Absent,
+    Null,
+    Text(String),
+}
+
+/// Takes a value off the front.
+fn value(rest: &mut &str) -> Result<Value> {
+    if rest.starts_with('\'') {
+        return Ok(Value::Text(quoted(rest, '\'')?));
+    }
+    if let Some(bits) = rest.strip_prefix("B'") {
+        let (bits, behind) = bits.split_once('\'').context("bits without their end")?;
+        *rest = behind;
+        return Ok(Value::Text(bits.to_owned()));
+    }
+    let (bare, behind) = rest.split_at_checked(rest.find(' ').unwrap_or(rest.len())).context("a value")?;
+    *rest = behind;
+    Ok(match bare {
+        "null" => Value::Null,
+        "unchanged-toast-datum" => Value::Absent,
+        bare => Value::Text(bare.to_owned()),
+    })
+}
