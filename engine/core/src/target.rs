@@ -330,6 +330,14 @@ pub trait Target: Send + Sync {
             .help("leave out --way-back"))
     }
 
+    /// Forgets a task whose tables it took over: the record of it, not the tables. An engine that has the task can't
+    /// commit any more.
+    async fn forget(&self, _task: &str) -> Result<()> {
+        let endpoint = self.endpoint();
+        Err(Error::new(ErrorKind::Precondition, "this target can't forget a task")
+            .at("target", format_args!("{} {}", endpoint.engine, endpoint.version)))
+    }
+
     /// Takes over tables that are there with all rows that the task's source has, so that the task has nothing
     /// to create and to copy. Claims no other task's tables; fails for what would have the rows differ that the
     /// task writes. Doing it twice is doing it.

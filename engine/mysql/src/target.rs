@@ -198,6 +198,10 @@ impl Target for MysqlTarget {
         evolve::evolve(&self.connections, &self.claimed()?, evolution).await
     }
 
+    async fn forget(&self, task: &str) -> Result<()> {
+        adopt::forget(&mut self.connections.open().await?, task).await
+    }
+
     async fn adopt_tables(&self, tables: &[Arc<TargetTable>]) -> Result<()> {
         adopt::tables(&self.connections, &self.claimed()?, tables).await
     }

@@ -104,7 +104,12 @@ impl Chain {
                     controls.get_mut(place).ok_or_else(missing)?.plan_table(shown, &source, &target)
                 })?;
                 match planned {
-                    Ok(table) => tables.push(table),
+                    Ok(mut table) => {
+                        if let Some(inverse) = &inverse {
+                            inverse.complete(&mut table);
+                        }
+                        tables.push(table);
+                    }
                     Err(reason) => skipped.push((schema.name, reason)),
                 }
             }

@@ -19,7 +19,7 @@ use engine_core::target::{ChunkRecord, Target};
 
 use crate::chain::Chain;
 use crate::plan;
-use crate::state::RunContext;
+use crate::state::{RunContext, Store, TaskDirectory};
 use crate::task::{Mode, TaskSpec};
 
 pub use inverse::Inverse;
@@ -89,8 +89,14 @@ pub async fn open(forward: &TaskSpec, target: Arc<dyn Target>) -> Result<TaskSpe
 /// it.
 async fn adopt(spec: &TaskSpec, start: &Position) -> Result<()> {
     let target = &spec.target;
-    if target.task(&spec.name).await?.is_some_and(|record| record.built) {
-        return Ok(());
+    match target.task(&spec.name).await? {
+        // The way back of a cut-over before this one, which led from another place.
+        Some(record) if record.start.as_ref() != Some(start) => {
+            target.forget(&spec.name).await?;
+            Store::open(TaskDirectory::open(&spec.state_dir, &spec.name)?.path())?.clear()?;
+        }
+        Some(record) if record.built => return Ok(()),
+        _ => {}
     }
     let chain = Chain::load(spec, &RunContext::of_task(&spec.name)).await?;
     let schemas = plan::catalog(spec).await?;

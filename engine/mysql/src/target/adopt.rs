@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::connection::Connections;
-use super::control::{Claim, Guard, field};
+use super::control::{Claim, Guard, begin, field};
 use super::create;
 use super::failure::translate;
 use super::session::Session;
@@ -27,6 +27,21 @@ pub(super) async fn tables(
         create::own(&mut session, claim, &table.name, true).await?;
     }
     guard.release().await
+}
+
+/// Removes what is on record of a task.
+pub(super) async fn forget(session: &mut Session, task: &str) -> Result<()> {
+    let failed = |error| translate(error, "the record of a task can't be removed").at("task", task);
+    begin(session).await?;
+    session.change("DELETE FROM _migration.task WHERE name = ?", (task,)).await.map_err(failed)?;
+    for table in ["lane", "chunk", "source_table", "owned_table", "dead_letter", "intent"] {
+        session
+            .change(&format!("DELETE FROM _migration.{table} WHERE task = ?"), (task,))
+            .await
+            .map_err(failed)?;
+    }
+    session.run("COMMIT").await.map_err(failed)?;
+    Ok(())
 }
 
 /// Whether rows that are written to the table are what it then has.

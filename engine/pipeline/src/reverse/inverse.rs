@@ -6,7 +6,8 @@ use std::sync::Arc;
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::finding::{Finding, Severity};
 use engine_core::plan::{
-    Calls, ColumnMapping, ColumnRule, ConflictPolicy, Disposition, NativeOp, StagePlan, TargetTable,
+    Calls, ColumnMapping, ColumnRule, ConflictPolicy, Disposition, NativeOp, StagePlan, TargetIndex,
+    TargetIndexPart, TargetTable,
 };
 use engine_core::schema::{ColumnSchema, TableName, TableSchema};
 
@@ -104,6 +105,29 @@ impl Inverse {
             state: Vec::new(),
             findings,
         })
+    }
+
+    /// Gives a planned table the indexes that it has: those that the way there began with.
+    pub(crate) fn complete(&self, table: &mut Composed) {
+        let Some(forward) = self.tables.get(&table.schema.name) else { return };
+        let place = |ordinal: usize| {
+            let name = &forward.schema.columns.get(ordinal)?.name;
+            table.target.columns.iter().position(|column| column.name == *name)
+        };
+        let indexes = forward.schema.indexes.iter().filter_map(|index| {
+            let parts = index.parts.iter().map(|part| {
+                let column = place(part.column?)?;
+                Some(TargetIndexPart { column, prefix: part.prefix, descending: part.descending })
+            });
+            Some(TargetIndex {
+                name: index.name.clone(),
+                kind: index.kind,
+                parts: parts.collect::<Option<_>>()?,
+            })
+        });
+        table.target.indexes = indexes.collect();
+        // Those that are there are nobody's business on the way back.
+        table.target.foreign_keys.clear();
     }
 }
 
