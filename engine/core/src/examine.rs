@@ -249,6 +249,20 @@ pub trait Repairer: Send {
     /// transaction of the task has locked: that one may in turn be waiting for this.
     async fn write(&mut self, table: &Arc<TargetTable>, changes: &NetChanges) -> Result<Attempt>;
 
+    /// How often a table without a row key has each of these rows, whole ones of which each batch holds one. None of
+    /// them comes or goes until the transaction ends. `None` when somebody holds one; everything was given up then.
+    async fn count(&mut self, table: &Arc<TargetTable>, rows: &[Batch]) -> Result<Option<Vec<u64>>> {
+        let _ = rows;
+        Err(needs_key(table))
+    }
+
+    /// Inserts each of these rows of a table without a row key so many times or, of a number below zero, deletes so
+    /// many of those that equal it. As [`write`](Self::write) otherwise.
+    async fn write_times(&mut self, table: &Arc<TargetTable>, rows: &[(Batch, i64)]) -> Result<Attempt> {
+        let _ = rows;
+        Err(needs_key(table))
+    }
+
     /// Commits, durably, and lets the task go on.
     async fn commit(&mut self) -> Result<()>;
 
@@ -257,6 +271,18 @@ pub trait Repairer: Send {
 
     /// The statements that apply `changes`, for people.
     fn render(&self, table: &TargetTable, changes: &NetChanges) -> Vec<String>;
+
+    /// The statements that [`write_times`](Self::write_times) stands for, for people.
+    fn render_times(&self, table: &TargetTable, rows: &[(Batch, i64)]) -> Vec<String> {
+        let _ = (table, rows);
+        Vec::new()
+    }
+}
+
+fn needs_key(table: &TargetTable) -> Error {
+    Error::new(ErrorKind::Precondition, "rows without a key can't be mended in a target of this kind")
+        .at("table", &table.name)
+        .help("copy the table again")
 }
 
 #[cfg(test)]

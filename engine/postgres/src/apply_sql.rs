@@ -152,8 +152,14 @@ pub(crate) fn insert_rows(layout: &TableLayout, key: Option<&[usize]>) -> String
     sql
 }
 
-/// The condition that a row is the one whose image parameters `$first` and on hold.
+/// One row of those that are alike in every column to the image that parameters `$first` and on hold.
 fn same_row(layout: &TableLayout, first: usize) -> String {
+    let table = identifier::qualified(&layout.table.name);
+    format!("(SELECT t.ctid FROM {table} AS t WHERE {} LIMIT 1)", alike(layout, first))
+}
+
+/// The condition that a row is alike in every column.
+fn alike(layout: &TableLayout, first: usize) -> String {
     let conditions: Vec<_> = layout
         .columns
         .iter()
@@ -172,9 +178,21 @@ fn same_row(layout: &TableLayout, first: usize) -> String {
             }
         })
         .collect();
+    conditions.join(" AND ")
+}
+
+/// Counts the rows of a whole image, and locks them unless somebody else has one.
+pub(crate) fn count_rows(layout: &TableLayout) -> String {
     let table = identifier::qualified(&layout.table.name);
-    // One row of those that are alike in every column.
-    format!("(SELECT t.ctid FROM {table} AS t WHERE {} LIMIT 1)", conditions.join(" AND "))
+    let found = format!("SELECT FROM {table} AS t WHERE {} FOR UPDATE NOWAIT", alike(layout, 1));
+    format!("SELECT pg_catalog.count(*) FROM ({found}) AS found")
+}
+
+/// Deletes so many rows of a whole image.
+pub(crate) fn delete_rows(layout: &TableLayout, times: u64) -> String {
+    let table = identifier::qualified(&layout.table.name);
+    let some = format!("SELECT t.ctid FROM {table} AS t WHERE {} LIMIT {times}", alike(layout, 1));
+    format!("DELETE FROM {table} WHERE ctid = ANY (ARRAY({some}))")
 }
 
 /// Parameter `number` as a value of the column.

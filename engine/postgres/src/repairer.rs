@@ -6,6 +6,7 @@
 //! never wait for a row: we give everything up, let the lane commit, and try again.
 
 use async_trait::async_trait;
+use engine_core::batch::Batch;
 use engine_core::column::Column;
 use engine_core::examine::{Attempt, Repairer, Stand};
 use engine_core::logical::LogicalType;
@@ -15,6 +16,7 @@ use engine_core::{Error, ErrorKind, Result};
 use std::sync::Arc;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 
 use crate::array::{self, Encoded};
 use crate::failure::translate;
@@ -116,6 +118,11 @@ impl PostgresRepairer {
     }
 }
 
+/// The error of a row that was counted and is no more.
+fn miscounted(layout: &TableLayout) -> Error {
+    Error::new(ErrorKind::Internal, "rows that were counted are not there").at("table", &layout.table.name)
+}
+
 fn is_busy(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|state| {
         *state == SqlState::LOCK_NOT_AVAILABLE
@@ -180,6 +187,65 @@ impl Repairer for PostgresRepairer {
         Ok(attempt)
     }
 
+    async fn count(&mut self, table: &Arc<TargetTable>, rows: &[Batch]) -> Result<Option<Vec<u64>>> {
+        let layout = TableLayout::resolve(&self.client, table).await?;
+        let failed = |error| translate(error, "rows can't be counted").at("table", &table.name);
+        let statement = self.client.prepare(&apply_sql::count_rows(&layout)).await.map_err(failed)?;
+        let mut counts = Vec::with_capacity(rows.len());
+        for row in rows {
+            layout.check_shape(row, &layout.all())?;
+            let image = array::row(&layout, row, &layout.all(), 0)?;
+            let parameters: Vec<&(dyn ToSql + Sync)> =
+                image.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
+            match self.client.query_one(&statement, &parameters).await {
+                Ok(found) => counts.push(found.get::<_, i64>(0).unsigned_abs()),
+                Err(error) if is_busy(&error) => {
+                    self.give_up().await?;
+                    return Ok(None);
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(Some(counts))
+    }
+
+    async fn write_times(&mut self, table: &Arc<TargetTable>, rows: &[(Batch, i64)]) -> Result<Attempt> {
+        self.require_silence(table).await?;
+        let layout = TableLayout::resolve(&self.client, table).await?;
+        let all = layout.all();
+        for (row, times) in rows {
+            let (sql, parameters) = match *times {
+                0 => continue,
+                1.. => {
+                    layout.check_columns(row, &all)?;
+                    let rows = row.take(&vec![0; times.unsigned_abs() as usize]);
+                    let arrays = array::columns(&layout, &rows, &all, 0..rows.rows)?;
+                    (apply_sql::insert_rows(&layout, None), arrays)
+                }
+                ..0 => (
+                    apply_sql::delete_rows(&layout, times.unsigned_abs()),
+                    array::row(&layout, row, &all, 0)?,
+                ),
+            };
+            let outcome = async {
+                let statement = self.client.prepare(&sql).await?;
+                applier::execute(&self.client, &statement, &parameters).await
+            };
+            match outcome.await {
+                Ok(found) if found == times.unsigned_abs() => {}
+                Ok(_) => return Err(miscounted(&layout)),
+                Err(error) if is_busy(&error) => {
+                    self.give_up().await?;
+                    return Ok(Attempt::Busy);
+                }
+                Err(error) => {
+                    return Err(translate(error, "rows can't be mended").at("table", &table.name));
+                }
+            }
+        }
+        Ok(Attempt::Done)
+    }
+
     async fn commit(&mut self) -> Result<()> {
         // A lost answer costs nothing: what was mended is compared once more.
         self.in_transaction = false;
@@ -201,6 +267,43 @@ impl Repairer for PostgresRepairer {
 
     fn render(&self, table: &TargetTable, changes: &NetChanges) -> Vec<String> {
         render(table, changes)
+    }
+
+    fn render_times(&self, table: &TargetTable, rows: &[(Batch, i64)]) -> Vec<String> {
+        rows.iter().filter_map(|(row, times)| render_times(table, row, *times)).collect()
+    }
+}
+
+/// The statement that inserts a row so many times, or deletes so many.
+fn render_times(table: &TargetTable, row: &Batch, times: i64) -> Option<String> {
+    let name = qualified(&table.name);
+    let columns: Vec<(String, String)> = table
+        .written_columns()
+        .zip(&row.columns)
+        .filter_map(|(ordinal, values)| {
+            let name = identifier::column(&table.columns.get(ordinal)?.name);
+            Some((name, value(table, ordinal, values, 0)))
+        })
+        .collect();
+    match times {
+        0 => None,
+        1.. => {
+            let (names, values): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+            Some(format!(
+                "INSERT INTO {name} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM generate_series(1, {times});",
+                names.join(", "),
+                values.join(", ")
+            ))
+        }
+        ..0 => {
+            let conditions: Vec<String> =
+                columns.iter().map(|(name, value)| format!("{name} IS NOT DISTINCT FROM {value}")).collect();
+            Some(format!(
+                "DELETE FROM {name} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {name} WHERE {} LIMIT {}));",
+                conditions.join(" AND "),
+                times.unsigned_abs()
+            ))
+        }
     }
 }
 

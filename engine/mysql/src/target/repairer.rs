@@ -183,6 +183,58 @@ impl Repairer for MysqlRepairer {
         Ok(attempt)
     }
 
+    async fn count(&mut self, table: &Arc<TargetTable>, rows: &[Batch]) -> Result<Option<Vec<u64>>> {
+        let layout = TableLayout::new(table, self.flavor)?;
+        let mut counts = Vec::with_capacity(rows.len());
+        for row in rows {
+            layout.check_shape(row, &layout.all())?;
+            match self.session.query(statement::find_rows(&layout, row)?).await {
+                Ok(found) => counts.push(found.len() as u64),
+                Err(error) if is_busy(&error) => {
+                    self.give_up().await?;
+                    return Ok(None);
+                }
+                Err(error) => {
+                    return Err(translate(error, "rows can't be counted").at("table", &table.name));
+                }
+            }
+        }
+        Ok(Some(counts))
+    }
+
+    async fn write_times(&mut self, table: &Arc<TargetTable>, rows: &[(Batch, i64)]) -> Result<Attempt> {
+        self.require_silence(table).await?;
+        let layout = TableLayout::new(table, self.flavor)?;
+        for (row, times) in rows {
+            let count = times.unsigned_abs();
+            let statements = match *times {
+                0 => continue,
+                1.. => {
+                    let rows = row.take(&vec![0; count as usize]);
+                    statement::insert(&layout, &rows, 0..rows.rows)?
+                }
+                ..0 => {
+                    let sql = statement::delete_rows(&layout, row, count)?;
+                    vec![Statement { sql, statements: 1, rows: 0..count as usize, no_labels: 0 }]
+                }
+            };
+            for statement in statements {
+                match self.execute(&statement).await {
+                    Ok(found) if found == statement.rows.len() as u64 => {}
+                    Ok(found) => return Err(rows::kept_others(&layout, found, statement.rows.len())),
+                    Err(failure) if failure.is_busy() => {
+                        self.give_up().await?;
+                        return Ok(Attempt::Busy);
+                    }
+                    Err(failure) => {
+                        return Err(failure.explain("rows can't be mended").at("table", &table.name));
+                    }
+                }
+            }
+        }
+        Ok(Attempt::Done)
+    }
+
     async fn commit(&mut self) -> Result<()> {
         // A lost answer costs nothing: what was mended is compared once more.
         self.in_transaction = false;
@@ -203,6 +255,38 @@ impl Repairer for MysqlRepairer {
         match TableLayout::new(&Arc::new(table.clone()), self.flavor) {
             Ok(layout) => render(&layout, changes),
             Err(_) => Vec::new(),
+        }
+    }
+
+    fn render_times(&self, table: &TargetTable, rows: &[(Batch, i64)]) -> Vec<String> {
+        let Ok(layout) = TableLayout::new(&Arc::new(table.clone()), self.flavor) else { return Vec::new() };
+        rows.iter().filter_map(|(row, times)| render_times(&layout, row, *times)).collect()
+    }
+}
+
+/// The statement that inserts a row so many times, or deletes so many.
+fn render_times(layout: &TableLayout, row: &Batch, times: i64) -> Option<String> {
+    let columns: Vec<(&str, String)> = layout
+        .stored()
+        .into_iter()
+        .filter_map(|place| {
+            let value = statement::readable(layout, row, (place, place), 0);
+            Some((layout.columns.get(place)?.name.as_str(), value.unwrap_or_else(|| "NULL".to_owned())))
+        })
+        .collect();
+    let count = times.unsigned_abs();
+    match times {
+        0 => None,
+        1.. => {
+            let (names, values): (Vec<&str>, Vec<String>) = columns.into_iter().unzip();
+            let row = format!("({})", values.join(", "));
+            let rows = vec![row; count as usize].join(", ");
+            Some(format!("INSERT INTO {} ({}) VALUES {rows};", layout.name, names.join(", ")))
+        }
+        ..0 => {
+            let same: Vec<String> =
+                columns.iter().map(|(name, value)| format!("{name} <=> {value}")).collect();
+            Some(format!("DELETE FROM {} WHERE {} LIMIT {count};", layout.name, same.join(" AND ")))
         }
     }
 }

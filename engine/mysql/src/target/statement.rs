@@ -216,6 +216,23 @@ pub(super) fn same_key(
 pub(super) fn delete_row(layout: &TableLayout, before: &Batch, row: usize) -> Result<Vec<u8>> {
     let mut sql = format!("DELETE FROM {} WHERE ", layout.name).into_bytes();
     same_row(layout, before, row, &mut sql)?;
+    sql.extend_from_slice(b" LIMIT 1");
+    Ok(sql)
+}
+
+/// Reads a 1 for each row of a whole image, and locks them unless somebody else has one that is looked at.
+pub(super) fn find_rows(layout: &TableLayout, image: &Batch) -> Result<Vec<u8>> {
+    let mut sql = format!("SELECT 1 FROM {} WHERE ", layout.name).into_bytes();
+    same_row(layout, image, 0, &mut sql)?;
+    sql.extend_from_slice(b" FOR UPDATE NOWAIT");
+    Ok(sql)
+}
+
+/// Deletes so many rows of a whole image.
+pub(super) fn delete_rows(layout: &TableLayout, image: &Batch, times: u64) -> Result<Vec<u8>> {
+    let mut sql = format!("DELETE FROM {} WHERE ", layout.name).into_bytes();
+    same_row(layout, image, 0, &mut sql)?;
+    sql.extend_from_slice(format!(" LIMIT {times}").as_bytes());
     Ok(sql)
 }
 
@@ -229,10 +246,11 @@ pub(super) fn update_row(
     assignments(layout, after, &layout.stored(), new, &mut sql)?;
     sql.extend_from_slice(b" WHERE ");
     same_row(layout, before, old, &mut sql)?;
+    sql.extend_from_slice(b" LIMIT 1");
     Ok(sql)
 }
 
-/// The condition that a row is the image, value for value, for one of the rows that are alike.
+/// The condition that a row is the image, value for value.
 fn same_row(layout: &TableLayout, before: &Batch, row: usize, sql: &mut Vec<u8>) -> Result<()> {
     for (number, place) in layout.stored().into_iter().enumerate() {
         let (Some(written), Some(column)) = (layout.columns.get(place), before.columns.get(place)) else {
@@ -275,7 +293,6 @@ fn same_row(layout: &TableLayout, before: &Batch, row: usize, sql: &mut Vec<u8>)
             }
         }
     }
-    sql.extend_from_slice(b" LIMIT 1");
     Ok(())
 }
 

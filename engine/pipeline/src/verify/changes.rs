@@ -189,6 +189,17 @@ impl Changes {
         Ok(between)
     }
 
+    /// How many more of a row of a table without a key there are after the transactions of `target` than after those
+    /// of `read`.
+    pub(super) fn times(&self, table: usize, row: Hash, target: &Held, read: &Held) -> i64 {
+        let loose = self.tables.get(table).into_iter().flat_map(|table| &table.loose);
+        let holds = |held: &Held, loose: &Loose| i64::from(held.holds(loose.set, loose.transaction));
+        loose
+            .filter(|loose| loose.hash == row)
+            .map(|loose| loose.by * (holds(target, loose) - holds(read, loose)))
+            .sum()
+    }
+
     /// What the target must have under a watched key, of which there are changes: the row, if any.
     pub(super) fn expected_row(&self, table: usize, key: Hash, target: &Held) -> Result<Option<Batch>> {
         let known = self.tables.get(table).and_then(|table| table.keys.get(&key));

@@ -5,6 +5,8 @@
 //! repair holds the task's lanes still, asks where the target stands then, and takes the row as the
 //! changes around that position say, or, where there are none, as it was read from the source.
 
+mod loose;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,11 +72,10 @@ pub(super) async fn mend(
     for (part, keys) in suspects {
         let table = subject.table(part.table)?;
         if table.key.is_none() {
-            let name = table.name().to_string();
-            if !repaired.refused.iter().any(|(known, _)| *known == name) {
-                let why = "it has no key to tell its rows apart by; copy the table again";
-                repaired.refused.push((name, why.to_owned()));
-            }
+            let loose =
+                loose::Loose { subject, part: &part, table, trail: trail.as_ref(), dry_run, progress, stop };
+            let refused = loose.mend(repairer.as_mut(), &mut connections, keys, &mut repaired).await?;
+            repaired.refused.extend(refused.map(|why| (table.name().to_string(), why)));
             continue;
         }
         let mut left = keys;
@@ -109,6 +110,28 @@ pub(super) async fn mend(
     Ok(repaired)
 }
 
+/// Waits until all changes up to where the target stands are known; `false` when that takes too long.
+async fn is_known(subject: &Subject, trail: Option<&Trail>, stand: &Stand) -> Result<bool> {
+    if stand.plan_digest != subject.plan_digest {
+        return Err(Error::new(ErrorKind::Precondition, "the plan of the task changed during the repair")
+            .at("task", &subject.spec.name)
+            .help("check again"));
+    }
+    let Some(trail) = trail else { return Ok(true) };
+    match tokio::time::timeout(REACHING, trail.reach(stand, None)).await {
+        Ok(reached) => reached.map(|()| true),
+        Err(_) => Ok(false),
+    }
+}
+
+/// The error of rows that were never had.
+fn always_busy(table: &Table) -> Error {
+    Error::new(ErrorKind::Transient, "rows can't be mended while the engine writes to them all the time")
+        .at("table", table.name())
+        .because(format!("{ATTEMPTS} attempts met a transaction of the engine"))
+        .help("run the same command again, or stop the engine for the time of the repair")
+}
+
 struct Mending<'a> {
     subject: &'a Subject,
     table: &'a Table,
@@ -134,13 +157,7 @@ impl Mending<'_> {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        Err(Error::new(
-            ErrorKind::Transient,
-            "rows can't be mended while the engine writes to them all the time",
-        )
-        .at("table", self.table.name())
-        .because(format!("{ATTEMPTS} attempts met a transaction of the engine"))
-        .help("run the same command again, or stop the engine for the time of the repair"))
+        Err(always_busy(self.table))
     }
 
     /// Mends rows in one transaction; `None` when somebody was in the way.
@@ -162,19 +179,8 @@ impl Mending<'_> {
         stand: &Stand,
         keys: &[Hash],
     ) -> Result<Option<Wanted>> {
-        if stand.plan_digest != self.subject.plan_digest {
-            return Err(Error::new(
-                ErrorKind::Precondition,
-                "the plan of the task changed during the repair",
-            )
-            .at("task", &self.subject.spec.name)
-            .help("check again"));
-        }
-        if let Some(trail) = self.trail {
-            match tokio::time::timeout(REACHING, trail.reach(stand, None)).await {
-                Ok(reached) => reached?,
-                Err(_) => return Ok(None),
-            }
+        if !is_known(self.subject, self.trail, stand).await? {
+            return Ok(None);
         }
         let wanted = self.wanted(stand, keys)?;
         if self.dry_run {
