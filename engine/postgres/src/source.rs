@@ -15,6 +15,7 @@
 //! are text, as the server writes them, in chunks (`COPY`) and in the stream alike ([`value`]).
 
 mod catalog;
+mod check;
 mod chunk;
 mod copy_text;
 #[cfg(feature = "fuzzing")]
@@ -40,6 +41,7 @@ use engine_core::schema::{TableName, TableSchema};
 use engine_core::selection::Selection;
 use engine_core::source::{ChangeStream, KeyBound, Reader, Source, StreamRequest};
 use engine_core::structure::TableEvolution;
+use engine_core::survey::Needs;
 use engine_core::transaction::TransactionSet;
 use engine_core::{Error, ErrorKind, Result};
 use std::collections::HashSet;
@@ -201,8 +203,12 @@ impl Source for PostgresSource {
         &self.server.endpoint
     }
 
-    async fn check(&self, _selection: &Selection, _online: bool) -> Result<Vec<Finding>> {
-        Ok(Vec::new())
+    async fn check(&self, selection: &Selection, online: bool) -> Result<Vec<Finding>> {
+        on_control!(self, client => check::check(client, &self.url, selection, online, &self.slot))
+    }
+
+    async fn survey(&self, _selection: &Selection, needs: &Needs) -> Result<Vec<Finding>> {
+        on_control!(self, client => check::survey::survey(client, needs))
     }
 
     async fn catalog(&self, selection: &Selection) -> Result<Vec<TableSchema>> {
