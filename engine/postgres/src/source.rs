@@ -207,8 +207,8 @@ impl Source for PostgresSource {
         on_control!(self, client => check::check(client, &self.url, selection, online, &self.slot))
     }
 
-    async fn survey(&self, _selection: &Selection, needs: &Needs) -> Result<Vec<Finding>> {
-        on_control!(self, client => check::survey::survey(client, needs))
+    async fn survey(&self, selection: &Selection, needs: &Needs) -> Result<Vec<Finding>> {
+        on_control!(self, client => check::survey::survey(client, selection, needs))
     }
 
     async fn catalog(&self, selection: &Selection) -> Result<Vec<TableSchema>> {

@@ -2,6 +2,7 @@
 //! read; whether the account may replicate is tried.
 
 mod facts;
+mod left_behind;
 mod replication;
 mod retention;
 mod slots;

@@ -2,23 +2,34 @@
 
 use engine_core::Result;
 use engine_core::finding::{Finding, Severity};
+use engine_core::selection::Selection;
 use engine_core::survey::Needs;
 use tokio_postgres::Client;
 
-use super::{finding, list, retention};
+use super::{finding, left_behind, list, retention};
 use crate::failure::translate;
 
 /// A transaction open for longer than this is worth a word, in seconds.
 const LONG_TRANSACTION: i32 = 600;
+/// Bytes of log that a slot without a reader may hold back before it is worth a word.
+const MUCH_LOG: i64 = 1 << 30;
 
 /// Looks around.
-pub(in crate::source) async fn survey(client: &Client, needs: &Needs) -> Result<Vec<Finding>> {
+pub(in crate::source) async fn survey(
+    client: &Client,
+    selection: &Selection,
+    needs: &Needs,
+) -> Result<Vec<Finding>> {
     let mut findings = vec![connections(client, needs).await?];
     findings.extend(large_objects(client).await?);
     if needs.online {
         findings.extend(retention::check(client, needs).await?);
         findings.extend(transactions(client).await?);
-        findings.extend(failover(client).await?);
+        findings.extend(idle_slots(client).await?);
+        findings.extend(standbys(client).await?);
+    }
+    if !needs.objects_planned {
+        findings.extend(left_behind::check(client, selection).await?);
     }
     Ok(findings)
 }
@@ -106,40 +117,61 @@ async fn transactions(client: &Client) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Whether a standby could take a slot over.
-async fn failover(client: &Client) -> Result<Option<Finding>> {
+/// Slots that nobody reads from: what they hold back of the log fills the server's disk.
+async fn idle_slots(client: &Client) -> Result<Option<Finding>> {
+    // A standby writes no log; what it has is held back by the same reckoning.
+    let rows = client
+        .query(
+            "SELECT slot_name::text, pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery() \
+             THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, restart_lsn)::int8 \
+             FROM pg_catalog.pg_replication_slots WHERE NOT active AND restart_lsn IS NOT NULL",
+            &[],
+        )
+        .await
+        .map_err(|error| translate(error, "the source's replication slots can't be read"))?;
+    let slots = rows.iter().filter_map(|row| Some((row.get(0), row.get::<_, Option<i64>>(1)?)));
+    Ok(held_back(&slots.collect::<Vec<_>>()))
+}
+
+fn held_back(slots: &[(String, i64)]) -> Option<Finding> {
+    let much: Vec<String> = slots
+        .iter()
+        .filter(|(_, bytes)| *bytes >= MUCH_LOG)
+        .map(|(name, bytes)| format!("{name} ({} MB)", bytes >> 20))
+        .collect();
+    (!much.is_empty()).then(|| {
+        finding(
+            Severity::Warning,
+            "replication slots",
+            format!(
+                "nobody reads from {}: the server keeps that much log until its disk is full",
+                list(&much)
+            ),
+            Some("let their readers go on, or SELECT pg_drop_replication_slot(…) those of no more use"),
+        )
+    })
+}
+
+/// Servers that may be promoted in the place of this one.
+async fn standbys(client: &Client) -> Result<Option<Finding>> {
     let row = client
         .query_one(
-            "SELECT current_setting('server_version_num')::int4 >= 170000, \
-             (SELECT count(*) FROM pg_catalog.pg_replication_slots WHERE slot_type = 'physical'), \
-             (SELECT count(*) FROM pg_catalog.pg_stat_replication r \
-              WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_replication_slots s WHERE s.active_pid = r.pid))",
+            "SELECT (SELECT count(*) FROM pg_catalog.pg_replication_slots WHERE slot_type = 'physical') \
+             + (SELECT count(*) FROM pg_catalog.pg_stat_replication r \
+                WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_replication_slots s WHERE s.active_pid = r.pid))",
             &[],
         )
         .await
         .map_err(|error| translate(error, "the source's standbys can't be counted"))?;
-    let (hands_on, with_slot, without): (bool, i64, i64) = (row.get(0), row.get(1), row.get(2));
-    Ok(standbys(hands_on, with_slot, without))
-}
-
-fn standbys(hands_on: bool, with_slot: i64, without: i64) -> Option<Finding> {
-    if with_slot + without == 0 {
-        return None;
-    }
-    let name = "failover";
-    if !hands_on {
-        return Some(finding(
+    let count: i64 = row.get(0);
+    Ok((count > 0).then(|| {
+        finding(
             Severity::Note,
-            name,
-            "there are standbys, and before PostgreSQL 17 none of them gets the task's slot: when one is promoted, \
-             the task has to begin anew",
+            "standbys",
+            format!("there are {count}: when one is promoted, it lacks the task's slot, and the task has to begin anew"),
             None,
-        ));
-    }
-    let message = "there are standbys: the task's slot outlasts a failover to one that keeps a copy of it";
-    let fix = "on such a standby sync_replication_slots = on, hot_standby_feedback = on, primary_slot_name, and a \
-               database in primary_conninfo; here its slot in synchronized_standby_slots";
-    Some(finding(Severity::Note, name, message, Some(fix)))
+        )
+    }))
 }
 
 #[cfg(test)]
@@ -147,11 +179,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn standbys_are_told_what_they_need() {
-        assert_eq!(standbys(true, 0, 0), None);
-        let old = standbys(false, 0, 1).expect("a note");
-        assert!(old.message.contains("begin anew") && old.fix.is_none(), "{old}");
-        let new = standbys(true, 1, 0).expect("a note");
-        assert!(new.fix.expect("a fix").contains("sync_replication_slots"));
+    fn only_slots_that_hold_back_much_are_told_of() {
+        let slot = |name: &str, bytes| (name.to_owned(), bytes);
+        assert_eq!(held_back(&[slot("a", 1 << 20)]), None);
+        let told = held_back(&[slot("a", 1 << 20), slot("b", 5 << 30)]).expect("a finding");
+        assert!(told.message.starts_with("nobody reads from b (5120 MB): "), "{told}");
     }
 }
