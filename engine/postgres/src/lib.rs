@@ -70,7 +70,6 @@ pub mod opengauss;
 mod pg_type;
 mod rename;
 mod repairer;
-#[expect(dead_code, reason = "nothing reads from a PostgreSQL source yet")]
 mod replication;
 mod row_form;
 mod shadow;

@@ -70,9 +70,11 @@ impl ReplicationConnection {
         outcome.map_err(|error| error.at("source", url))
     }
 
-    /// Settings that the server tells of by itself: `server_version`, `server_encoding`, `TimeZone` and others.
-    pub(crate) fn parameters(&self) -> &HashMap<String, String> {
-        &self.session.parameters
+    /// The server's major version, e.g. 18; 0 when it tells none.
+    pub(crate) fn major_version(&self) -> u32 {
+        let version = self.session.parameters.get("server_version").map_or("", String::as_str);
+        let digits = version.bytes().take_while(u8::is_ascii_digit).count();
+        version.get(..digits).and_then(|major| major.parse().ok()).unwrap_or(0)
     }
 
     /// The server's process for this connection, as `pg_stat_replication` and `active_pid` name it.
@@ -184,14 +186,14 @@ mod tests {
     async fn an_answer_is_its_rows() {
         let (mut server, mut connection) = connection();
         server.send(b'T', b"").await;
-        server.send(b'S', b"TimeZone\0UTC\0").await;
+        server.send(b'S', b"server_version\x0018.6 (Debian 18.6-3)\0").await;
         server.send(b'D', b"\0\x02\0\0\0\x03abc\xff\xff\xff\xff").await;
         server.send(b'N', b"Mnote\0\0").await;
         server.send(b'C', b"IDENTIFY_SYSTEM\0").await;
         server.send(b'Z', b"I").await;
         let rows = connection.query("IDENTIFY_SYSTEM").await.expect("rows");
         assert_eq!(rows, [[Some("abc".to_owned()), None]]);
-        assert_eq!(connection.parameters()["TimeZone"], "UTC");
+        assert_eq!(connection.major_version(), 18);
         assert_eq!(server.receive().await, (b'Q', b"IDENTIFY_SYSTEM\0".to_vec()));
     }
 

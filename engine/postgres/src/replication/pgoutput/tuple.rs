@@ -43,11 +43,6 @@ impl<'a> Tuple<'a> {
     pub(crate) fn cells(&self) -> Cells<'a> {
         Cells { left: self.columns, fields: Fields::new(self.cells) }
     }
-
-    /// Bytes that the values take in the message.
-    pub(crate) fn bytes(&self) -> usize {
-        self.cells.len()
-    }
 }
 
 /// Goes over the values of a row.
