@@ -119,9 +119,8 @@ impl Connector {
 
     /// Logs in by openGauss's own ways, then goes on as with PostgreSQL.
     async fn connect_opengauss(&self) -> Result<Client> {
-        let stream = shim::connect(&self.url, self.config.get_ssl_mode(), &self.tls, APPLICATION)
-            .await
-            .map_err(|error| error.at("target", &self.url))?;
+        let stream =
+            shim::connect(&self.url, APPLICATION).await.map_err(|error| error.at("target", &self.url))?;
         // Whether to encrypt has been settled.
         let mut config = self.config.clone();
         config.ssl_mode(SslMode::Disable);

@@ -4,4 +4,15 @@
 
 pub(crate) mod auth;
 pub mod decoding;
+pub mod feed;
+pub(crate) mod login;
 pub(crate) mod shim;
+pub(crate) mod status;
+
+use engine_core::Result;
+use engine_core::endpoint::EndpointUrl;
+
+/// Opens a session for SQL, set up as the engine's own are.
+pub async fn connect(url: &EndpointUrl) -> Result<tokio_postgres::Client> {
+    crate::connect::Connector::new(url)?.connect().await
+}

@@ -13,15 +13,15 @@
 //! | [`stream`] | what follows `START_REPLICATION` |
 //! | [`pgoutput`] | the plugin's messages, of protocol versions 1 to 4 |
 
-mod channel;
+pub(crate) mod channel;
 pub(crate) mod connection;
-mod fields;
+pub(crate) mod fields;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub(crate) mod lsn;
 pub(crate) mod pgoutput;
 mod refusal;
-mod socket;
+pub(crate) mod socket;
 mod startup;
 pub(crate) mod stream;
 #[cfg(test)]

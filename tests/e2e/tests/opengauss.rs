@@ -3,6 +3,7 @@
 //! The double ([`test_kit::opengauss`]) is no openGauss. What only a double can be told to do is tested against it in
 //! either case.
 
+mod decoding;
 mod login;
 
 use anyhow::{Context as _, Result};

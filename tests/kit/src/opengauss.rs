@@ -4,7 +4,7 @@
 //! What it does as openGauss does:
 //! - the login: which request for a password an account gets, by the protocol's version, `pg_hba.conf`'s method and the
 //!   form in which the password is stored; the proofs of codes 5, 10, 11 and 13; no `NegotiateProtocolVersion`;
-//! - the parameters it tells of, `version()` and what names a version, the layout of errors;
+//! - the port for ordinary connections and the HA port next to it; the parameters it tells of, `version()` and what names a version, the layout of errors;
 //! - refusing `ON CONFLICT`, identity columns, `DISCARD`, `LISTEN`, and functions and columns of the catalog that it hasn't;
 //! - replication connections: no key, tags, every error fatal; `mppdb_decoding` in all styles, with and without batches,
 //!   with the place in the log that each style gives, the little-endian layouts of keepalive and status, the
@@ -12,7 +12,7 @@
 //! - in the parallel styles: no TRUNCATE, nor any row after it in its transaction; with dolphin, `false` for every boolean.
 //!
 //! What it does not do: openGauss's own SQL (`ON DUPLICATE KEY UPDATE`, partitions, dolphin's types) and its types; `''` as
-//! NULL in compatibility A; the `U` message; TLS; `USE_SNAPSHOT`; the HA port; rows that the parallel styles lose after
+//! NULL in compatibility A; the `U` message; TLS; `USE_SNAPSHOT`; rows that the parallel styles lose after
 //! other changes of the catalog than TRUNCATE, and the inserts that they take back. Where the log's places are openGauss's
 //! own (the beginning of a commit's record), it sends one that has the same effect. An unchanged big value is marked
 //! as unchanged, as by older versions.
@@ -71,6 +71,8 @@ pub struct Settings {
     pub compatibility: Compatibility,
     /// Whether they have the dolphin extension.
     pub dolphin: bool,
+    /// `enable_thread_pool`: replication connections are taken at the HA port alone.
+    pub thread_pool: bool,
     /// How long a receiver of the log may be silent: `logical_sender_timeout`.
     pub sender_timeout: Duration,
 }
@@ -87,6 +89,7 @@ impl Default for Settings {
             method: Method::Sha256,
             compatibility: Compatibility::A,
             dolphin: false,
+            thread_pool: false,
             sender_timeout: Duration::from_secs(30),
         }
     }
@@ -112,9 +115,8 @@ pub struct Double {
 impl Double {
     /// A double before this `PostgreSQL` server.
     pub fn start(behind: &Server, settings: Settings) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a port for the double")?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
+        let (main, ha) = ports().context("two ports for the double")?;
+        let address = main.local_addr()?;
         let account = settings.account.clone();
         let backend = Backend {
             host: behind.host().to_owned(),
@@ -129,7 +131,8 @@ impl Double {
         let thread = std::thread::Builder::new().name("openGauss".to_owned()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = accept(listener, &inner) => {}
+                    () = accept(main, &inner, Port::Main) => {}
+                    () = accept(ha, &inner, Port::Ha) => {}
                     _ = stopped => {}
                 }
             });
@@ -161,7 +164,33 @@ impl Drop for Double {
     }
 }
 
-async fn accept(listener: TcpListener, inner: &Arc<Inner>) {
+/// Which of a server's ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Port {
+    Main,
+    /// The next one, for replication alone.
+    Ha,
+}
+
+/// Two ports of which the second is the next after the first.
+fn ports() -> Result<(TcpListener, TcpListener)> {
+    let mut last = None;
+    for _ in 0..50 {
+        let main = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let Some(next) = main.local_addr()?.port().checked_add(1) else { continue };
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, next)) {
+            Ok(ha) => {
+                main.set_nonblocking(true)?;
+                ha.set_nonblocking(true)?;
+                return Ok((main, ha));
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.map_or_else(|| anyhow::anyhow!("there are none"), Into::into))
+}
+
+async fn accept(listener: TcpListener, inner: &Arc<Inner>, port: Port) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     loop {
         // Running out of file descriptors passes.
@@ -171,6 +200,6 @@ async fn accept(listener: TcpListener, inner: &Arc<Inner>) {
         };
         let inner = Arc::clone(inner);
         // An end of a connection in the middle of something is an end.
-        tokio::spawn(async move { drop(session::serve(client, inner).await) });
+        tokio::spawn(async move { drop(session::serve(client, inner, port).await) });
     }
 }

@@ -11,8 +11,6 @@ use sha1::Sha1;
 use sha2::Sha256;
 use sm3::Sm3;
 
-/// Code of the server's consent.
-pub(crate) const OK: i32 = 0;
 const MD5: i32 = 5;
 const SHA256: i32 = 10;
 const MD5_SHA256: i32 = 11;

@@ -25,16 +25,15 @@ mod identifier;
 mod json;
 mod line;
 mod literal;
-mod malformed;
-mod reader;
 mod text;
 mod time;
 
 #[cfg(test)]
 mod tests;
 
+pub use crate::replication::lsn::Lsn;
 pub use event::{
-    Abort, Begin, Change, Column, ColumnType, Commit, Event, Lsn, Op, Record, SchemaChange, Truncate, Value,
+    Abort, Begin, Change, Column, ColumnType, Commit, Event, Op, Record, SchemaChange, Truncate, Value,
 };
 pub use framing::{Records, records};
 

@@ -10,88 +10,27 @@ use engine_core::{Error, ErrorKind, Result};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_postgres::config::SslMode;
-use tokio_postgres::tls::{MakeTlsConnect, TlsConnect as _};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::auth;
+use super::login;
+use crate::replication::channel::Wire;
+use crate::replication::socket;
 
-/// Protocol 3.51: requests for a password say the number of iterations.
-const PROTOCOL: i32 = 0x0003_0033;
-const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 /// Longest message in a login. The ones that are expected have less than a kilobyte.
 const LONGEST: usize = 64 * 1024;
-const CONNECT: Duration = Duration::from_secs(10);
-
-/// A connection's stream, encrypted or not.
-pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire for S {}
 
 /// Opens a connection and logs in. What the server answered last is left to be read, whether it is
 /// consent or refusal.
-pub(crate) async fn connect(
-    url: &EndpointUrl,
-    ssl_mode: SslMode,
-    tls: &MakeRustlsConnect,
-    application: &str,
-) -> Result<LoggedIn<Box<dyn Wire>>> {
-    let tcp = tcp(url).await.map_err(|error| unreachable(&error))?;
-    let mut stream = encrypt(tcp, url, ssl_mode, tls).await?;
-    let database = url.database.as_deref().unwrap_or("postgres");
+pub(crate) async fn connect(url: &EndpointUrl, application: &str) -> Result<LoggedIn<Box<dyn Wire>>> {
+    let mut stream = socket::open(url, "target").await?;
     let parameters = [
         ("user", url.user.as_str()),
-        ("database", database),
+        ("database", url.database.as_deref().unwrap_or("postgres")),
         ("client_encoding", "UTF8"),
         ("application_name", application),
     ];
     let verdict = log_in(&mut stream, &parameters, &url.user, url.password()).await?;
     Ok(LoggedIn::new(stream, verdict))
-}
-
-/// A TCP connection that notices when nobody is at its other end any more.
-async fn tcp(url: &EndpointUrl) -> io::Result<TcpStream> {
-    let connect = TcpStream::connect((url.host.as_str(), url.port));
-    let stream = tokio::time::timeout(CONNECT, connect).await.unwrap_or_else(|_| {
-        Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", CONNECT.as_secs())))
-    })?;
-    stream.set_nodelay(true)?;
-    let socket = socket2::SockRef::from(&stream);
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(30))
-        .with_interval(Duration::from_secs(10))
-        .with_retries(3);
-    socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_user_timeout(Some(Duration::from_mins(1)))?;
-    Ok(stream)
-}
-
-async fn encrypt(
-    mut tcp: TcpStream,
-    url: &EndpointUrl,
-    mode: SslMode,
-    tls: &MakeRustlsConnect,
-) -> Result<Box<dyn Wire>> {
-    if mode == SslMode::Disable {
-        return Ok(Box::new(tcp));
-    }
-    let failed = |why: &dyn std::fmt::Display| {
-        Error::new(ErrorKind::Connection, "an encrypted connection can't be set up")
-            .because(why)
-            .help("check sslmode and sslrootcert of the URL")
-    };
-    tcp.write_all(&SSL_REQUEST).await.map_err(|error| unreachable(&error))?;
-    match (tcp.read_u8().await.map_err(|error| unreachable(&error))?, mode) {
-        (b'S', _) => {}
-        (b'N', SslMode::Prefer) => return Ok(Box::new(tcp)),
-        (b'N', _) => return Err(failed(&"the server doesn't speak TLS")),
-        (other, _) => return Err(failed(&format!("the server answered 0x{other:02x}"))),
-    }
-    let connect = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut tls.clone(), &url.host)
-        .map_err(|error| failed(&error))?;
-    Ok(Box::new(connect.connect(tcp).await.map_err(|error| failed(&error))?))
 }
 
 /// Sends the startup message and answers until the server consents or refuses; answers that message.
@@ -102,7 +41,7 @@ async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
     password: Option<&str>,
 ) -> Result<Vec<u8>> {
     let send = |error: io::Error| unreachable(&error);
-    stream.write_all(&startup(parameters)?).await.map_err(send)?;
+    stream.write_all(&login::startup(parameters.iter().copied())?).await.map_err(send)?;
     loop {
         let (kind, message) = read(stream).await?;
         match kind {
@@ -113,20 +52,14 @@ async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
                 let body = message.get(5..).unwrap_or_default();
                 let (code, body) = body.split_first_chunk().ok_or_else(|| unexpected(kind))?;
                 let code = i32::from_be_bytes(*code);
-                if code == auth::OK {
+                if code == login::CONSENT {
                     return Ok(message);
                 }
                 let password = password.ok_or_else(|| {
                     Error::new(ErrorKind::Connection, "the target asks for a password")
                         .help("put one into the target URL, or into ${ENV} of a task file")
                 })?;
-                let (user, password, body) = (user.to_owned(), password.as_bytes().to_vec(), body.to_vec());
-                // Thousands of rounds of a hash, as many as the server likes.
-                let answer = tokio::task::spawn_blocking(move || auth::answer(code, &body, &user, &password))
-                    .await
-                    .map_err(|error| {
-                        Error::new(ErrorKind::Internal, "a password can't be answered").because(error)
-                    })??;
+                let answer = login::answer(code, body, user, password).await?;
                 stream.write_all(&password_message(&answer)).await.map_err(send)?;
             }
             b'v' => {
@@ -137,23 +70,6 @@ async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
             other => return Err(unexpected(other)),
         }
     }
-}
-
-/// A startup message of protocol 3.51.
-fn startup(parameters: &[(&str, &str)]) -> Result<Vec<u8>> {
-    let mut message = vec![0; 4];
-    message.extend_from_slice(&PROTOCOL.to_be_bytes());
-    for text in parameters.iter().flat_map(|(name, value)| [name, value]) {
-        if text.contains('\0') {
-            return Err(Error::new(ErrorKind::Usage, "a name in the target URL holds U+0000"));
-        }
-        message.extend_from_slice(text.as_bytes());
-        message.push(0);
-    }
-    message.push(0);
-    let length = (message.len() as u32).to_be_bytes();
-    message.splice(..4, length);
-    Ok(message)
 }
 
 fn password_message(answer: &str) -> Vec<u8> {
@@ -279,7 +195,7 @@ mod tests {
     /// The driver may write its startup message in any pieces, and what follows at once.
     #[tokio::test]
     async fn swallows_the_drivers_startup_message_and_nothing_else() {
-        let startup = startup(&[("user", "somebody")]).expect("a message");
+        let startup = login::startup([("user", "somebody")].into_iter()).expect("a message");
         let sent = [startup.as_slice(), b"Q\0\0\0\x04"].concat();
         for piece in 1..=sent.len() {
             let (near, mut far) = tokio::io::duplex(1024);

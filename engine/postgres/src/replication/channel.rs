@@ -41,8 +41,8 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    pub(crate) fn new(wire: impl Wire + 'static) -> Self {
-        Self { wire: Box::new(wire), input: BytesMut::new(), output: BytesMut::new() }
+    pub(crate) fn new(wire: Box<dyn Wire>) -> Self {
+        Self { wire, input: BytesMut::new(), output: BytesMut::new() }
     }
 
     /// Appends to what is to be sent.

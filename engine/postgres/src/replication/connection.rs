@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use super::channel::{Channel, Frame};
 use super::fields::{Fields, Malformed};
-use super::startup::{Login, Session, parameter, startup};
+use super::startup::{Dialect, Login, Session, parameter, startup};
 use super::stream::LogStream;
 use super::{refusal, socket};
+use crate::opengauss::login as opengauss;
 
 /// A row of an answer, as text.
 pub(crate) type TextRow = Vec<Option<String>>;
@@ -44,6 +45,7 @@ const LIMITS: &str = "SELECT pg_catalog.set_config(name, value, false) FROM pg_c
 /// and nothing of the extended protocol. No schema is searched but `pg_catalog`.
 pub(crate) struct ReplicationConnection {
     session: Session,
+    dialect: Dialect,
     /// A command's answer was not read to its end.
     is_busy: bool,
 }
@@ -55,19 +57,31 @@ impl ReplicationConnection {
     /// login, [`Precondition`](ErrorKind::Precondition) when the account may not replicate.
     pub(crate) async fn open(url: &EndpointUrl) -> Result<Self> {
         let opened = async {
-            let channel = socket::open(url).await?;
-            let mut parameters = vec![("database", url.database.as_deref().unwrap_or("postgres"))];
-            parameters.extend(SETTINGS);
-            let login = Login { user: &url.user, password: url.password(), parameters: &parameters };
-            let mut connection = Self { session: startup(channel, &login).await?, is_busy: false };
-            connection.query(LIMITS).await?;
-            Ok(connection)
+            match Self::log_in(url).await {
+                Err(error) if url.scheme == "opengauss" && opengauss::wants_ha_port(&error) => {
+                    let port = url.port.checked_add(1).ok_or(error)?;
+                    Self::log_in(&EndpointUrl { port, ..url.clone() }).await
+                }
+                outcome => outcome,
+            }
         };
         let outcome = tokio::time::timeout(LOGIN, opened).await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Transient, "the source accepts connections but doesn't answer")
                 .because(format!("there was no login within {} s", LOGIN.as_secs())))
         });
         outcome.map_err(|error| error.at("source", url))
+    }
+
+    async fn log_in(url: &EndpointUrl) -> Result<Self> {
+        let dialect = if url.scheme == "opengauss" { Dialect::OpenGauss } else { Dialect::PostgreSql };
+        let channel = Channel::new(socket::open(url, "source").await?);
+        let mut parameters = vec![("database", url.database.as_deref().unwrap_or("postgres"))];
+        parameters.extend(SETTINGS);
+        let login = Login { user: &url.user, password: url.password(), parameters: &parameters, dialect };
+        let session = startup(channel, &login).await?;
+        let mut connection = Self { session, dialect, is_busy: false };
+        connection.query(LIMITS).await?;
+        Ok(connection)
     }
 
     /// The server's major version, e.g. 18; 0 when it tells none.
@@ -115,7 +129,7 @@ impl ReplicationConnection {
         loop {
             let frame = self.session.channel.receive().await?;
             match frame.tag {
-                b'W' => return Ok(LogStream::new(self.session.channel)),
+                b'W' => return Ok(LogStream::new(self.session.channel, self.dialect)),
                 b'E' => return Err(refusal::error(&frame.body, "the source doesn't send its changes")),
                 _ => self.aside(&frame)?,
             }
@@ -179,7 +193,7 @@ mod tests {
     fn connection() -> (TestServer, ReplicationConnection) {
         let (server, channel) = TestServer::new();
         let session = Session { channel, parameters: HashMap::new(), backend: BackendKey::default() };
-        (server, ReplicationConnection { session, is_busy: false })
+        (server, ReplicationConnection { session, dialect: Dialect::PostgreSql, is_busy: false })
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// A place in the write-ahead log, in bytes from its beginning; displays as the server writes it,
 /// `16/B374D848`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub(crate) struct Lsn(pub(crate) u64);
+pub struct Lsn(pub u64);
 
 impl fmt::Display for Lsn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,22 +13,24 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::channel::Channel;
+use super::channel::Wire;
 
 /// Longest time for one address to answer.
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// Opens a connection to where the URL leads; nothing of the protocol was said on it but the request for TLS.
-pub(crate) async fn open(url: &EndpointUrl) -> Result<Channel> {
+/// `side` is `source` or `target`, for errors.
+pub(crate) async fn open(url: &EndpointUrl, side: &'static str) -> Result<Box<dyn Wire>> {
     let (mode, tls) = crate::tls::from_url(url)?;
+    let unreachable = |error| unreachable(error, mode, side);
     // The server speaks no TLS over a Unix socket, and nobody is in between.
     if url.host.starts_with('/') {
         let path = format!("{}/.s.PGSQL.{}", url.host.trim_end_matches('/'), url.port);
-        let socket = in_time(UnixStream::connect(path)).await.map_err(|error| unreachable(error, mode))?;
-        return Ok(Channel::new(socket));
+        let socket = in_time(UnixStream::connect(path)).await.map_err(unreachable)?;
+        return Ok(Box::new(socket));
     }
-    let socket = connect(&url.host, url.port).await.map_err(|error| unreachable(error, mode))?;
-    secure(socket, &url.host, mode, tls).await
+    let socket = connect(&url.host, url.port).await.map_err(unreachable)?;
+    secure(socket, &url.host, mode, tls).await.map_err(unreachable)
 }
 
 /// Tries the addresses of a host in their order.
@@ -73,31 +75,26 @@ async fn secure(
     host: &str,
     mode: SslMode,
     mut tls: MakeRustlsConnect,
-) -> Result<Channel> {
+) -> io::Result<Box<dyn Wire>> {
     if mode == SslMode::Disable {
-        return Ok(Channel::new(socket));
+        return Ok(Box::new(socket));
     }
     let mut request = BytesMut::new();
     frontend::ssl_request(&mut request);
-    let answer = async {
-        socket.write_all(&request).await?;
-        socket.read_u8().await
-    };
-    let answer = answer.await.map_err(|error| unreachable(error, mode))?;
-    match answer {
+    socket.write_all(&request).await?;
+    match socket.read_u8().await? {
         b'S' => {
             let Ok(connector) = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut tls, host);
-            let stream = connector.connect(socket).await.map_err(|error| unreachable(error, mode))?;
-            Ok(Channel::new(stream))
+            Ok(Box::new(connector.connect(socket).await?))
         }
-        b'N' if mode == SslMode::Prefer => Ok(Channel::new(socket)),
-        b'N' => Err(unreachable(io::Error::other("the server does not speak TLS"), mode)),
-        _ => Err(unreachable(io::Error::other("this is no PostgreSQL server"), mode)),
+        b'N' if mode == SslMode::Prefer => Ok(Box::new(socket)),
+        b'N' => Err(io::Error::other("the server does not speak TLS")),
+        _ => Err(io::Error::other("this is no PostgreSQL server")),
     }
 }
 
-fn unreachable(error: io::Error, mode: SslMode) -> Error {
-    let error = Error::new(ErrorKind::Connection, "the source can't be reached").caused_by(error);
+fn unreachable(error: io::Error, mode: SslMode, side: &str) -> Error {
+    let error = Error::new(ErrorKind::Connection, format!("the {side} can't be reached")).caused_by(error);
     error.help(if mode == SslMode::Require {
         "check host and port, whether the server speaks TLS, and sslmode and sslrootcert"
     } else {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use super::channel::{Channel, Frame};
 use super::fields::{Fields, Malformed};
 use super::refusal;
+use crate::opengauss::login as opengauss;
 
 /// Who logs in, and what the session is to be.
 pub(crate) struct Login<'a> {
@@ -18,6 +19,17 @@ pub(crate) struct Login<'a> {
     pub(crate) password: Option<&'a str>,
     /// Database, kind of session, and settings that hold from its beginning on.
     pub(crate) parameters: &'a [(&'a str, &'a str)],
+    /// Whose protocol it is.
+    pub(crate) dialect: Dialect,
+}
+
+/// Whose version of the protocol a server speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// PostgreSQL's.
+    PostgreSql,
+    /// openGauss's: another way of logging in, and other layouts in the stream.
+    OpenGauss,
 }
 
 /// What names a session to its server.
@@ -39,12 +51,23 @@ pub(crate) struct Session {
 
 /// Logs in on a connection on which nothing was said yet.
 pub(crate) async fn startup(mut channel: Channel, login: &Login<'_>) -> Result<Session> {
-    channel.queue(|output| {
-        let parameters = login.parameters.iter().copied();
-        frontend::startup_message(std::iter::once(("user", login.user)).chain(parameters), output)
-    })?;
-    channel.flush().await?;
-    authenticate(&mut channel, login).await?;
+    let parameters = std::iter::once(("user", login.user)).chain(login.parameters.iter().copied());
+    match login.dialect {
+        Dialect::PostgreSql => {
+            channel.queue(|output| frontend::startup_message(parameters, output))?;
+            channel.flush().await?;
+            authenticate(&mut channel, login).await?;
+        }
+        Dialect::OpenGauss => {
+            let message = opengauss::startup(parameters)?;
+            send(&mut channel, |output| {
+                output.extend_from_slice(&message);
+                Ok(())
+            })
+            .await?;
+            authenticate_opengauss(&mut channel, login).await?;
+        }
+    }
     let mut parameters = HashMap::new();
     let mut backend = BackendKey::default();
     loop {
@@ -88,6 +111,20 @@ async fn authenticate(channel: &mut Channel, login: &Login<'_>) -> Result<()> {
             10 => scram(channel, fields, login).await?,
             unknown => return Err(unknown_method(&method_name(unknown))),
         }
+    }
+}
+
+/// The same by openGauss's codes.
+async fn authenticate_opengauss(channel: &mut Channel, login: &Login<'_>) -> Result<()> {
+    loop {
+        let request = authentication(channel).await?;
+        let mut fields = Fields::new(&request.body);
+        let code = fields.i32()?;
+        if code == opengauss::CONSENT {
+            return Ok(());
+        }
+        let answer = opengauss::answer(code, fields.rest(), login.user, password(login)?).await?;
+        send(channel, |output| frontend::password_message(answer.as_bytes(), output)).await?;
     }
 }
 
@@ -191,8 +228,12 @@ mod tests {
     use super::super::test_server::TestServer;
     use super::*;
 
-    const LOGIN: Login<'static> =
-        Login { user: "ann", password: Some("secret"), parameters: &[("replication", "database")] };
+    const LOGIN: Login<'static> = Login {
+        user: "ann",
+        password: Some("secret"),
+        parameters: &[("replication", "database")],
+        dialect: Dialect::PostgreSql,
+    };
 
     async fn log_in(login: Login<'_>, script: impl AsyncFnOnce(&mut TestServer)) -> Result<Session> {
         let (mut server, channel) = TestServer::new();

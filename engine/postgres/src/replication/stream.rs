@@ -6,9 +6,11 @@ use postgres_protocol::message::frontend;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::channel::{self, Channel};
-use super::fields::{Fields, Malformed, since_2000};
+use super::fields::{Fields, Malformed, since_1970, since_2000};
 use super::lsn::Lsn;
 use super::refusal;
+use super::startup::Dialect;
+use crate::opengauss::status;
 
 /// Longest time that a stream's end is waited for.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -43,11 +45,12 @@ pub(crate) enum Frame {
 /// A stream of changes, in the order of the server's commits.
 pub(crate) struct LogStream {
     channel: Channel,
+    dialect: Dialect,
 }
 
 impl LogStream {
-    pub(super) fn new(channel: Channel) -> Self {
-        Self { channel }
+    pub(super) fn new(channel: Channel, dialect: Dialect) -> Self {
+        Self { channel, dialect }
     }
 
     /// Waits for the next message. Cancel-safe.
@@ -91,13 +94,20 @@ impl LogStream {
         reply_wanted: bool,
     ) -> Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut report = Vec::with_capacity(34);
-        report.put_u8(b'r');
-        report.put_u64(received.0);
-        report.put_u64(flushed.0);
-        report.put_u64(applied.0);
-        report.put_i64(since_2000(i64::try_from(now.as_micros()).unwrap_or(i64::MAX)));
-        report.put_u8(u8::from(reply_wanted));
+        let now = since_2000(i64::try_from(now.as_micros()).unwrap_or(i64::MAX));
+        let report = match self.dialect {
+            Dialect::PostgreSql => {
+                let mut report = Vec::with_capacity(34);
+                report.put_u8(b'r');
+                report.put_u64(received.0);
+                report.put_u64(flushed.0);
+                report.put_u64(applied.0);
+                report.put_i64(now);
+                report.put_u8(u8::from(reply_wanted));
+                report
+            }
+            Dialect::OpenGauss => status::report([received, flushed, applied], now, reply_wanted),
+        };
         self.channel.queue(|output| {
             frontend::CopyData::new(Bytes::from(report))?.write(output);
             Ok(())
@@ -129,7 +139,7 @@ impl LogStream {
     fn buffered(&mut self) -> Result<Option<Frame>> {
         while let Some(frame) = self.channel.buffered()? {
             match frame.tag {
-                b'd' => return read(frame).map(Some),
+                b'd' => return read(frame, self.dialect).map(Some),
                 b'E' => return Err(refusal::error(&frame.body, "the source's change stream broke")),
                 // It is shutting down, and has sent everything before.
                 b'c' | b'C' => return Err(ended()),
@@ -147,7 +157,7 @@ fn ended() -> Error {
     Error::new(ErrorKind::Transient, "the source ended the change stream")
 }
 
-fn read(frame: channel::Frame) -> Result<Frame> {
+fn read(frame: channel::Frame, dialect: Dialect) -> Result<Frame> {
     let mut body = frame.body;
     let mut fields = Fields::new(&body);
     Ok(match fields.u8()? {
@@ -155,6 +165,10 @@ fn read(frame: channel::Frame) -> Result<Frame> {
             let (start, end, sent_at) = (fields.lsn()?, fields.lsn()?, fields.time()?);
             body.advance(DATA_HEADER);
             Frame::Data { start, end, sent_at, payload: body }
+        }
+        b'k' if dialect == Dialect::OpenGauss => {
+            let status::Keepalive { end, sent_at, reply_wanted } = status::keepalive(fields)?;
+            Frame::Keepalive { end, sent_at: since_1970(sent_at), reply_wanted }
         }
         b'k' => {
             let (end, sent_at) = (fields.lsn()?, fields.time()?);
@@ -180,7 +194,7 @@ mod tests {
 
     fn stream() -> (TestServer, LogStream) {
         let (server, channel) = TestServer::new();
-        (server, LogStream::new(channel))
+        (server, LogStream::new(channel, Dialect::PostgreSql))
     }
 
     fn data(place: u64, payload: &[u8]) -> Vec<u8> {

@@ -9,7 +9,7 @@ pub(crate) struct TestServer(Option<DuplexStream>);
 impl TestServer {
     pub(crate) fn new() -> (Self, Channel) {
         let (here, there) = tokio::io::duplex(1 << 20);
-        (Self(Some(here)), Channel::new(there))
+        (Self(Some(here)), Channel::new(Box::new(there)))
     }
 
     fn stream(&mut self) -> &mut DuplexStream {

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::Inner;
 use super::account::Method;
 use super::backend::Session;
 use super::message::{error, message, read, read_body, reported};
 use super::walsender;
+use super::{Inner, Port};
 
 const SSL_REQUEST: u32 = 80_877_103;
 const CANCEL_REQUEST: u32 = 80_877_102;
 
 /// Serves one client until either side ends.
-pub(super) async fn serve(mut client: TcpStream, inner: Arc<Inner>) -> io::Result<()> {
+pub(super) async fn serve(mut client: TcpStream, inner: Arc<Inner>, port: Port) -> io::Result<()> {
     client.set_nodelay(true)?;
     let (protocol, mut startup) = loop {
         let body = read_body(&mut client).await?;
@@ -38,6 +38,17 @@ pub(super) async fn serve(mut client: TcpStream, inner: Arc<Inner>) -> io::Resul
     };
     let user = take("user").unwrap_or_default();
     let replication = take("replication");
+    match (port, replication.is_some()) {
+        (Port::Ha, false) => {
+            let text = "the local listen ip and port is not for the gsql client";
+            return client.write_all(&error("FATAL", "57P03", text)).await;
+        }
+        (Port::Main, true) if inner.settings.thread_pool => {
+            let text = "replication should connect HA port in thread_pool";
+            return client.write_all(&error("ERROR", "22023", text)).await;
+        }
+        _ => {}
+    }
     if !authenticate(&mut client, &inner, &user, minor).await? {
         let refusal = error("FATAL", "28P01", "Invalid username/password,login denied.");
         return client.write_all(&refusal).await;

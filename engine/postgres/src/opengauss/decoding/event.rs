@@ -1,33 +1,8 @@
 //! What a record says, whichever way it was written.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use super::malformed::Malformed;
-
-/// A place in the write-ahead log. Displays as the server does, `16/B374D848`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Lsn(pub u64);
-
-impl Lsn {
-    /// Reads the server's form.
-    pub(super) fn parse(text: &str) -> Result<Self, Malformed> {
-        let bad = Malformed("an LSN is not two hexadecimal numbers");
-        let (high, low) = text.split_once('/').ok_or(bad)?;
-        let number = |digits: &str| {
-            let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-            if plain { u32::from_str_radix(digits, 16).ok() } else { None }
-        };
-        let (high, low) = (number(high).ok_or(bad)?, number(low).ok_or(bad)?);
-        Ok(Self(u64::from(high) << 32 | u64::from(low)))
-    }
-}
-
-impl fmt::Display for Lsn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & u64::from(u32::MAX))
-    }
-}
+use crate::replication::lsn::Lsn;
 
 /// One record of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,16 +2,17 @@
 
 use engine_core::{Error, ErrorKind, Result};
 
-use super::event::{Event, Lsn, Record};
-use super::malformed::Malformed;
-use super::reader::Reader;
+use super::Lsn;
+use super::event::{Event, Record};
 use super::{Style, binary, line};
+use crate::replication::fields::Fields;
+use crate::replication::fields::Malformed;
 
 /// The records of the payload of an `XLogData` message; `at` is where the message says that it is.
 ///
 /// After an error there is nothing more.
 pub fn records(style: Style, at: Lsn, payload: &[u8]) -> Records<'_> {
-    Records { style, at, length: payload.len(), rest: Reader::new(payload), done: false }
+    Records { style, at, length: payload.len(), rest: Fields::new(payload), done: false }
 }
 
 /// See [`records`].
@@ -20,7 +21,7 @@ pub struct Records<'a> {
     style: Style,
     at: Lsn,
     length: usize,
-    rest: Reader<'a>,
+    rest: Fields<'a>,
     done: bool,
 }
 
@@ -31,7 +32,7 @@ impl<'a> Iterator for Records<'a> {
         if self.done {
             return None;
         }
-        let begin = self.length - self.rest.len();
+        let begin = self.length - self.rest.rest().len();
         // Where the record itself says it is, once that is known.
         let mut at = self.at;
         match self.read(&mut at) {
@@ -91,7 +92,7 @@ impl<'a> Records<'a> {
     /// The whole payload.
     fn unframed(&mut self) -> Result<&'a str, Malformed> {
         self.done = true;
-        text(self.rest.take(self.rest.len())?)
+        text(self.rest.take(self.rest.rest().len())?)
     }
 
     /// The next record of a batch, whose place goes to `at`; `None` at the zero that ends a batch.
@@ -111,5 +112,5 @@ impl<'a> Records<'a> {
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Malformed> {
-    Ok(std::str::from_utf8(bytes)?)
+    std::str::from_utf8(bytes).map_err(|_| Malformed("it is not UTF-8"))
 }

@@ -3,7 +3,7 @@
 use memchr::memchr;
 use std::borrow::Cow;
 
-use super::malformed::Malformed;
+use crate::replication::fields::Malformed;
 
 const BAD: Malformed = Malformed("a name is not quoted as it should be");
 

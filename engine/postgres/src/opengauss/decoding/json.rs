@@ -4,8 +4,8 @@ use serde::Deserialize;
 use std::borrow::Cow;
 
 use super::event::{Change, Column, ColumnType, Op};
-use super::malformed::Malformed;
 use super::{identifier, literal};
+use crate::replication::fields::Malformed;
 
 /// A text of a document, which stands there as it is unless something in it had to be escaped.
 #[derive(Deserialize)]

@@ -1,8 +1,9 @@
 //! Records that are lines: all of the serial stream, and beginnings and ends in styles `j` and `t`.
 
-use super::event::{Abort, Begin, Commit, Event, Lsn, SchemaChange, Truncate};
-use super::malformed::Malformed;
+use super::Lsn;
+use super::event::{Abort, Begin, Commit, Event, SchemaChange, Truncate};
 use super::{identifier, json, text as text_style, time};
+use crate::replication::fields::Malformed;
 
 const UNKNOWN: Malformed = Malformed("its kind is not known");
 const NUMBER: Malformed = Malformed("a number is none");
@@ -62,7 +63,7 @@ fn parallel(record: &str, commit_end: Option<Lsn>) -> Result<Option<Event<'stati
         let (csn, rest) = tagged(rest, " CSN: ")?;
         let rest = rest.strip_prefix(" first_lsn: ").ok_or(Malformed("a beginning has no first_lsn"))?;
         let (first, rest) = rest.split_at_checked(rest.find(' ').unwrap_or(rest.len())).unwrap_or((rest, ""));
-        let first = Some(Lsn::parse(first)?);
+        let first = Some(first.parse().map_err(|_| Malformed("an LSN is not two hexadecimal numbers"))?);
         let (xid, rest) = tagged(rest, " xid: ")?;
         let (committed_at, rest) = match rest.strip_prefix(" commit_time: ") {
             None => (None, rest),

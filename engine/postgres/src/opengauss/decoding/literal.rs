@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::event::Value;
 use super::identifier::until_quote;
-use super::malformed::Malformed;
+use crate::replication::fields::Malformed;
 
 /// A text that is one value.
 pub(super) fn whole(text: Cow<'_, str>) -> Result<Value<'_>, Malformed> {

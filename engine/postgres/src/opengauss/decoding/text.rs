@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::event::{Change, Column, ColumnType, Op};
-use super::malformed::Malformed;
 use super::{identifier, literal};
+use crate::replication::fields::Malformed;
 
 const NO_TUPLE: &str = " (no-tuple-data)";
 const OLD: &str = " old-key:";

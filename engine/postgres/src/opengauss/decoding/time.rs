@@ -2,7 +2,7 @@
 
 use engine_core::temporal::{Fields, MICROS_PER_DAY};
 
-use super::malformed::Malformed;
+use crate::replication::fields::Malformed;
 
 const BAD: Malformed = Malformed("a time is not written as expected");
 const SECOND: i64 = 1_000_000;
