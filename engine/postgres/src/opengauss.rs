@@ -14,5 +14,5 @@ use engine_core::endpoint::EndpointUrl;
 
 /// Opens a session for SQL, set up as the engine's own are.
 pub async fn connect(url: &EndpointUrl) -> Result<tokio_postgres::Client> {
-    crate::connect::Connector::new(url)?.connect().await
+    crate::connect::Connector::new(url, crate::connect::Role::Source)?.connect().await
 }

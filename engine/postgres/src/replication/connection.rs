@@ -3,7 +3,6 @@
 use engine_core::endpoint::EndpointUrl;
 use engine_core::{Error, ErrorKind, Result};
 use postgres_protocol::message::frontend;
-use std::collections::HashMap;
 use std::time::Duration;
 
 use super::channel::{Channel, Frame};
@@ -82,13 +81,6 @@ impl ReplicationConnection {
         let mut connection = Self { session, dialect, is_busy: false };
         connection.query(LIMITS).await?;
         Ok(connection)
-    }
-
-    /// The server's major version, e.g. 18; 0 when it tells none.
-    pub(crate) fn major_version(&self) -> u32 {
-        let version = self.session.parameters.get("server_version").map_or("", String::as_str);
-        let digits = version.bytes().take_while(u8::is_ascii_digit).count();
-        version.get(..digits).and_then(|major| major.parse().ok()).unwrap_or(0)
     }
 
     /// The server's process for this connection, as `pg_stat_replication` and `active_pid` name it.
