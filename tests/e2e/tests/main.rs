@@ -25,6 +25,7 @@ mod refused;
 mod replica;
 mod replication;
 mod resume;
+mod reverse;
 mod schema;
 mod self_test;
 mod strict;

@@ -16,9 +16,9 @@ use crate::render::table::Table;
 use crate::render::units::{count, duration_ms, per_second, percent, plural};
 use crate::render::{Screen, finding_lines};
 use crate::settings::Settings;
-use engine_pipeline::reverse;
 use crate::signals::{stop_on_signal, unless_stopped};
 use crate::{connect, environment, exit};
+use engine_pipeline::reverse;
 
 /// How long a check is silent.
 const SILENT: Duration = Duration::from_secs(2);

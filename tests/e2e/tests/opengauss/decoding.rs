@@ -79,7 +79,7 @@ impl Scene {
             loop {
                 match drop_slot(&self.url, &self.slot).await {
                     Err(error) if is_in_use(&error) => tokio::time::sleep(Duration::from_millis(20)).await,
-                    outcome => return outcome.map_err(Into::into),
+                    outcome => return outcome.map_err(anyhow::Error::from),
                 }
             }
         };
