@@ -76,6 +76,49 @@ pub enum NativeOp {
     Base64,
     /// `geometry`: extended WKB, little-endian, with the SRID in its header.
     GeometryToEwkb,
+    /// Dates: a calendar value outside of these, in the column's own unit, or an infinite one becomes
+    /// the nearest of them, or NULL.
+    DatesWithin {
+        /// The first that stays.
+        first: i64,
+        /// The last that stays.
+        last: i64,
+        /// Whether the others become the nearest of them, rather than NULL.
+        nearest: bool,
+    },
+    /// Floating-point numbers, decimals, `text/numeric`: NaN and the infinities become NULL.
+    NotFiniteToNull,
+    /// Decimals, `text/numeric`: becomes a decimal; an error when it has more digits.
+    ToDecimal {
+        /// All digits.
+        precision: u16,
+        /// Digits after the point.
+        scale: u16,
+    },
+    /// `text/array`: becomes a JSON array, of arrays where there are several dimensions. An array whose
+    /// elements aren't counted from 1 is an error.
+    ArrayToJson {
+        /// What stands between the elements.
+        delimiter: char,
+        /// What the elements become.
+        element: ArrayElement,
+    },
+    /// `text/interval`: becomes an integer, a day counting 24 hours; an error when there are months in it.
+    IntervalToMicroseconds,
+}
+
+/// What the elements of an array become in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ArrayElement {
+    /// `true` and `false`.
+    Boolean,
+    /// Numbers, as the source writes them.
+    Number,
+    /// What they are.
+    Json,
+    /// Strings.
+    Text,
 }
 
 /// What becomes of one source column.

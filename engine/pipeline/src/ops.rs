@@ -1,7 +1,10 @@
 //! Native operations: conversions that run over a whole column.
 
+mod text_form;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use std::ops::RangeInclusive;
 
 use engine_core::bitmap::Bitmap;
 use engine_core::column::{Column, Varlen, Vector};
@@ -66,6 +69,34 @@ pub fn result_type(op: &NativeOp, logical: &LogicalType) -> Result<LogicalType> 
                 refuse("a column with a text form")
             }
             _ => Ok(text()),
+        },
+        NativeOp::DatesWithin { first, last, .. } if first > last => refuse("a first date before the last"),
+        NativeOp::DatesWithin { .. } => match logical {
+            LogicalType::Date | LogicalType::Timestamp { .. } => Ok(logical.clone()),
+            _ => refuse("a date or timestamp column"),
+        },
+        NativeOp::NotFiniteToNull => match logical {
+            LogicalType::Float32 | LogicalType::Float64 | LogicalType::Decimal { .. } => Ok(logical.clone()),
+            logical if logical.text_form() == Some("numeric") => Ok(logical.clone()),
+            _ => refuse("a column of numbers that need not be whole"),
+        },
+        NativeOp::ToDecimal { precision, scale } if scale > precision => refuse("a scale that fits"),
+        NativeOp::ToDecimal { precision, scale } => match logical {
+            logical
+                if matches!(logical, LogicalType::Decimal { .. })
+                    || logical.text_form() == Some("numeric") =>
+            {
+                Ok(LogicalType::Decimal { precision: *precision, scale: scale.cast_signed() })
+            }
+            _ => refuse("a column of decimal numbers"),
+        },
+        NativeOp::ArrayToJson { .. } => match logical.text_form() {
+            Some("array") => Ok(LogicalType::Json),
+            _ => refuse("a column of arrays"),
+        },
+        NativeOp::IntervalToMicroseconds => match logical.text_form() {
+            Some("interval") => Ok(LogicalType::Integer { bits: 64, signed: true }),
+            _ => refuse("a column of intervals"),
         },
         NativeOp::Hex | NativeOp::Base64 => match logical {
             LogicalType::Bytes { .. }
@@ -139,6 +170,15 @@ pub fn apply(op: &NativeOp, column: Column, logical: &LogicalType, failures: &mu
             map_text(column, |value, out| out.extend_from_slice(BASE64_STANDARD.encode(value).as_bytes()))
         }
         NativeOp::GeometryToEwkb => geometry_to_ewkb(column, failures),
+        NativeOp::DatesWithin { first, last, nearest } => dates_within(column, *first..=*last, *nearest),
+        NativeOp::NotFiniteToNull => not_finite_to_null(column),
+        NativeOp::ToDecimal { precision, scale } => {
+            text_form::to_decimal(&column, *precision, *scale, failures)
+        }
+        NativeOp::ArrayToJson { delimiter, element } => {
+            text_form::array_to_json(&column, *delimiter, *element, failures)
+        }
+        NativeOp::IntervalToMicroseconds => text_form::interval_to_microseconds(&column, failures),
     }
 }
 
@@ -226,6 +266,37 @@ fn irregular_rows(column: &Column) -> Vec<usize> {
             .collect(),
         _ => Vec::new(),
     }
+}
+
+fn dates_within(mut column: Column, kept: RangeInclusive<i64>, nearest: bool) -> Column {
+    let outside: Vec<usize> = match &mut column.values {
+        Vector::I64(values) => {
+            let far = |value: i64| !temporal::is_irregular(value) && !kept.contains(&value);
+            let rows = values.iter_mut().enumerate().filter(|(_, value)| far(**value));
+            rows.map(|(row, value)| {
+                *value = if nearest { (*value).clamp(*kept.start(), *kept.end()) } else { 0 };
+                row
+            })
+            .collect()
+        }
+        _ => Vec::new(),
+    };
+    if !nearest {
+        outside.into_iter().for_each(|row| column.set_null(row));
+    }
+    column
+}
+
+fn not_finite_to_null(mut column: Column) -> Column {
+    let rows: Vec<usize> = match &column.values {
+        Vector::F64(values) => {
+            (0..).zip(values).filter(|(_, value)| !value.is_finite()).map(|(row, _)| row).collect()
+        }
+        Vector::Varlen(values) => text_form::not_finite(values),
+        _ => Vec::new(),
+    };
+    rows.into_iter().for_each(|row| column.set_null(row));
+    column
 }
 
 fn shift(mut column: Column, seconds: i32, failures: &mut Vec<OpFailure>) -> Column {
@@ -468,5 +539,28 @@ mod tests {
         assert!(failures.is_empty());
         let Vector::Varlen(values) = &column.values else { panic!("bytes stay bytes") };
         assert_eq!(hex::encode(values.get(0)), "0101000020e610000000000000000024400000000000003440");
+    }
+
+    #[test]
+    fn far_dates_become_what_was_decided() {
+        let zero = Fields { year: 0, month: 0, day: 0, micros: 0 }.to_date();
+        let dates = [temporal::NEGATIVE_INFINITY, -1, 0, 9, 10, temporal::INFINITY, zero];
+        let within = |nearest| NativeOp::DatesWithin { first: 0, last: 9, nearest };
+        let column = || Column::new(Vector::I64(dates.to_vec()));
+        let (nearest, _) = run(&within(true), column(), &LogicalType::Date);
+        assert_eq!(nearest.values, Vector::I64(vec![0, 0, 0, 9, 9, 9, zero]));
+        let (nulled, _) = run(&within(false), column(), &LogicalType::Date);
+        let nulls: Vec<bool> = (0..dates.len()).map(|row| nulled.is_null(row)).collect();
+        assert_eq!(nulls, [true, true, false, false, true, true, false]);
+    }
+
+    #[test]
+    fn numbers_that_are_none_become_null() {
+        let floats = Column::new(Vector::F64(vec![f64::NAN, 1.0, f64::NEG_INFINITY]));
+        let (floats, _) = run(&NativeOp::NotFiniteToNull, floats, &LogicalType::Float64);
+        assert_eq!((floats.is_null(0), floats.is_null(1), floats.is_null(2)), (true, false, true));
+        let numbers = text(&["NaN", "1", "Infinity"]);
+        let (numbers, _) = run(&NativeOp::NotFiniteToNull, numbers, &LogicalType::in_text_form("numeric"));
+        assert_eq!(texts(&numbers), [None, Some("1".to_owned()), None]);
     }
 }

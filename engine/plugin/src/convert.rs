@@ -5,6 +5,7 @@ use engine_core::{Error, ErrorKind};
 use crate::bindings::contract::types;
 
 pub(crate) mod column;
+mod operation;
 pub(crate) mod plan;
 pub(crate) mod schema;
 

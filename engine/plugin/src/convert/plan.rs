@@ -8,7 +8,7 @@ use engine_core::plan::{
 };
 use engine_core::schema::{TableName, TableSchema};
 
-use super::schema;
+use super::{operation, schema};
 use crate::bindings::contract::planning as wit;
 
 /// The engine's form of a plan for `table`, or what about it the engine does not know.
@@ -120,7 +120,7 @@ fn op_from(op: wit::NativeOp) -> Result<NativeOp, String> {
         Wit::Hex => NativeOp::Hex,
         Wit::Base64 => NativeOp::Base64,
         Wit::GeometryToEwkb => NativeOp::GeometryToEwkb,
-        Wit::Other((name, _)) => return Err(format!("this engine does not know the operation '{name}'")),
+        Wit::Other((name, arguments)) => operation::read(&name, &arguments)?,
     })
 }
 
@@ -222,6 +222,11 @@ fn op(op: &NativeOp) -> wit::NativeOp {
         NativeOp::Hex => Wit::Hex,
         NativeOp::Base64 => Wit::Base64,
         NativeOp::GeometryToEwkb => Wit::GeometryToEwkb,
+        NativeOp::DatesWithin { .. }
+        | NativeOp::NotFiniteToNull
+        | NativeOp::ToDecimal { .. }
+        | NativeOp::ArrayToJson { .. }
+        | NativeOp::IntervalToMicroseconds => Wit::Other(operation::write(op)),
     }
 }
 
