@@ -1,0 +1,32 @@
+//! What a server is.
+
+use migration_sdk::Endpoint;
+
+/// A server of the family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flavor {
+    pub(crate) is_mariadb: bool,
+    pub(crate) version: (u32, u32, u32),
+}
+
+impl Flavor {
+    pub(crate) fn of(endpoint: &Endpoint) -> Self {
+        let mut numbers = endpoint.version.split('.').map(|part| part.parse().unwrap_or(0));
+        let mut next = || numbers.next().unwrap_or(0);
+        Self { is_mariadb: endpoint.engine == "mariadb", version: (next(), next(), next()) }
+    }
+
+    /// A MySQL of this version or newer.
+    pub(crate) fn is_mysql_since(self, version: (u32, u32, u32)) -> bool {
+        !self.is_mariadb && self.version >= version
+    }
+
+    /// A MariaDB of this version or newer.
+    pub(crate) fn is_mariadb_since(self, version: (u32, u32, u32)) -> bool {
+        self.is_mariadb && self.version >= version
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        if self.is_mariadb { "MariaDB" } else { "MySQL" }
+    }
+}
