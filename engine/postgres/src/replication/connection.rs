@@ -20,7 +20,7 @@ const LOGIN: Duration = Duration::from_secs(20);
 
 /// What a session begins with, so that every value of the stream has one text. The same as of the
 /// connections that rows are read on, of which a changed row must not differ.
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: [(&str, &str); 9] = [
     ("replication", "database"),
     ("application_name", "migration engine"),
     ("client_encoding", "UTF8"),
@@ -29,6 +29,7 @@ const SETTINGS: [(&str, &str); 8] = [
     ("TimeZone", "UTC"),
     ("extra_float_digits", "3"),
     ("bytea_output", "hex"),
+    ("lc_monetary", "C"),
 ];
 
 /// What not every version has, or what can't be set at the login. Values that name objects (`regclass`)

@@ -2,7 +2,7 @@
 
 use engine_core::column::{Column, Vector};
 use engine_core::logical::LogicalType;
-use engine_core::temporal::Fields;
+use engine_core::temporal::{date_text, timestamp_text};
 
 use crate::identifier::literal;
 
@@ -16,13 +16,9 @@ pub(super) fn value(column: &Column, logical: &LogicalType) -> Option<String> {
         (Vector::Bits(values), _) => values.get(0).to_string(),
         (Vector::I64(values), LogicalType::Integer { .. }) => values.first()?.to_string(),
         (Vector::U64(values), LogicalType::Integer { .. }) => values.first()?.to_string(),
-        (Vector::I64(values), LogicalType::Date) => {
-            Fields::from_date(*values.first()?).to_string().get(..10)?.to_owned()
-        }
+        (Vector::I64(values), LogicalType::Date) => date_text(*values.first()?),
         // The session's time zone is UTC.
-        (Vector::I64(values), LogicalType::Timestamp { .. }) => {
-            Fields::from_timestamp(*values.first()?).to_string()
-        }
+        (Vector::I64(values), LogicalType::Timestamp { .. }) => timestamp_text(*values.first()?),
         (Vector::Varlen(values), LogicalType::Bytes { .. }) => format!("\\x{}", hex::encode(values.get(0))),
         (Vector::Varlen(values), LogicalType::Uuid) => hex::encode(values.get(0)),
         (
