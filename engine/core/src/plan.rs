@@ -105,6 +105,8 @@ pub enum NativeOp {
     },
     /// `text/interval`: becomes an integer, a day counting 24 hours; an error when there are months in it.
     IntervalToMicroseconds,
+    /// `text/interval`: becomes a time, as [`IntervalToMicroseconds`](Self::IntervalToMicroseconds) has it.
+    IntervalToTime,
 }
 
 /// What the elements of an array become in JSON.

@@ -195,6 +195,11 @@ pub trait Source: Send + Sync {
         self.low_watermark().await
     }
 
+    /// Whether two positions at which tasks began are of one and the same task, at its first and at a later beginning.
+    fn is_begun_anew(&self, _first: &Position, _later: &Position) -> bool {
+        false
+    }
+
     /// Has the tables log whole rows of what changes, where that is a property of a table.
     async fn log_whole_rows(&self, _tables: &[TableName]) -> Result<()> {
         Ok(())

@@ -98,6 +98,10 @@ pub fn result_type(op: &NativeOp, logical: &LogicalType) -> Result<LogicalType> 
             Some("interval") => Ok(LogicalType::Integer { bits: 64, signed: true }),
             _ => refuse("a column of intervals"),
         },
+        NativeOp::IntervalToTime => match logical.text_form() {
+            Some("interval") => Ok(LogicalType::Time { precision: 6 }),
+            _ => refuse("a column of intervals"),
+        },
         NativeOp::Hex | NativeOp::Base64 => match logical {
             LogicalType::Bytes { .. }
             | LogicalType::Other(_)
@@ -178,7 +182,9 @@ pub fn apply(op: &NativeOp, column: Column, logical: &LogicalType, failures: &mu
         NativeOp::ArrayToJson { delimiter, element } => {
             text_form::array_to_json(&column, *delimiter, *element, failures)
         }
-        NativeOp::IntervalToMicroseconds => text_form::interval_to_microseconds(&column, failures),
+        NativeOp::IntervalToMicroseconds | NativeOp::IntervalToTime => {
+            text_form::interval_to_microseconds(&column, failures)
+        }
     }
 }
 

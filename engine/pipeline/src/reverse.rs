@@ -90,8 +90,14 @@ pub async fn open(forward: &TaskSpec, target: Arc<dyn Target>) -> Result<TaskSpe
 async fn adopt(spec: &TaskSpec, start: &Position) -> Result<()> {
     let target = &spec.target;
     match target.task(&spec.name).await? {
-        // The way back of a cut-over before this one, which led from another place.
         Some(record) if record.start.as_ref() != Some(start) => {
+            let is_older = record.start.is_some_and(|first| spec.source.is_begun_anew(&first, start));
+            if !is_older {
+                return Err(Error::new(ErrorKind::State, "the target knows another task of the name of the way back")
+                    .at("task", &spec.name)
+                    .help("tasks that share a server need names of their own: give them with --name from the first run on"));
+            }
+            // The way back of a cut-over before this one.
             target.forget(&spec.name).await?;
             Store::open(TaskDirectory::open(&spec.state_dir, &spec.name)?.path())?.clear()?;
         }

@@ -130,6 +130,10 @@ impl PostgresSource {
             Error::new(ErrorKind::State, "the task's position names no replication slot")
                 .at("position", &request.from)
         })?;
+        on_control!(self, client => async {
+            slot::state(client, &slot).await?;
+            compare(client, &slot, &request).await
+        })?;
         let mut connection = ReplicationConnection::open(&self.url).await?;
         let followed: Arc<str> = if is_beside {
             let copy = format!("engine_check_{}", connection.process());
@@ -139,7 +143,6 @@ impl PostgresSource {
             Arc::clone(&slot)
         };
         on_control!(self, client => async {
-            compare(client, &slot, &request).await?;
             let confirmed = slot::state(client, &followed).await?.confirmed;
             if confirmed > from.lsn {
                 return Err(given_up(&slot, confirmed, from.lsn));
@@ -222,6 +225,13 @@ impl Source for PostgresSource {
             let mut connection = ReplicationConnection::open(&self.url).await?;
             slot::create(&mut connection, client, &self.visibility, &self.slot, &self.system).await
         })
+    }
+
+    fn is_begun_anew(&self, first: &Position, later: &Position) -> bool {
+        let (Ok(first), Ok(later)) = (LogPosition::parse(first), LogPosition::parse(later)) else {
+            return false;
+        };
+        first.system == later.system && first.slot.is_some() && first.slot == later.slot
     }
 
     async fn log_whole_rows(&self, tables: &[TableName]) -> Result<()> {

@@ -202,7 +202,14 @@ impl LogPosition {
             && let (Some(mine), Some(theirs)) = (&self.file, &wanted.file)
             && let Some(order) = mine.compare(theirs)
         {
-            return Ok(order != Ordering::Less);
+            // A stream that MariaDB begins at a GTID is at first where its file begins.
+            let has_all = match (&self.transactions, &wanted.transactions) {
+                (Some(mine @ Transactions::State(_)), Some(theirs @ Transactions::State(_))) => {
+                    mine.contains_all(theirs) == Some(true)
+                }
+                _ => false,
+            };
+            return Ok(order != Ordering::Less || has_all);
         }
         if let (Some(mine), Some(theirs)) = (&self.transactions, &wanted.transactions)
             && let Some(contains) = mine.contains_all(theirs)
@@ -229,6 +236,17 @@ mod tests {
 
     fn position(text: &str) -> LogPosition {
         LogPosition::parse(&Position(text.to_owned())).expect("a position")
+    }
+
+    #[test]
+    fn what_mariadb_has_by_its_gtids_it_has_wherever_in_a_file_it_is() {
+        let covers = |mine: &str, theirs: &str| position(mine).covers(&position(theirs)).expect("comparable");
+        let wanted = "server=7;file=b.000001:2000;mariadb=0-7-8";
+        assert!(covers("server=7;file=b.000001:325;mariadb=0-7-8", wanted));
+        assert!(!covers("server=7;file=b.000001:325;mariadb=0-7-7", wanted));
+        assert!(covers("server=7;file=b.000001:2000;mariadb=0-7-7", wanted));
+        let logged = format!("server=s;file=b.000001:2000;gtid={SET}");
+        assert!(!covers(&format!("server=s;file=b.000001:325;gtid={SET}"), &logged));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::finding::{Finding, Severity};
+use engine_core::logical::LogicalType;
 use engine_core::plan::{
     Calls, ColumnMapping, ColumnRule, ConflictPolicy, Disposition, NativeOp, StagePlan, TargetIndex,
     TargetIndexPart, TargetTable,
@@ -170,6 +171,14 @@ fn undo(
         }
     }
     undone.reverse();
+    // The column's type is another than the values': what was made of them without a conversion.
+    match (column.logical.text_form(), &origin.logical) {
+        (Some("interval"), LogicalType::Time { .. }) => undone.push(NativeOp::IntervalToTime),
+        (Some("numeric"), &LogicalType::Decimal { precision, scale }) => {
+            undone.push(NativeOp::ToDecimal { precision, scale: scale.max(0).unsigned_abs() });
+        }
+        _ => {}
+    }
     Ok(undone)
 }
 

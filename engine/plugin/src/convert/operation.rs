@@ -20,12 +20,19 @@ enum Operation {
     ToDecimal { precision: u16, scale: u16 },
     ArrayToJson { delimiter: char, element: ArrayElement },
     IntervalToMicroseconds {},
+    IntervalToTime {},
 }
 
 /// The operation of this name.
 pub(super) fn read(name: &str, arguments: &str) -> Result<NativeOp, String> {
-    let known =
-        ["dates-within", "not-finite-to-null", "to-decimal", "array-to-json", "interval-to-microseconds"];
+    let known = [
+        "dates-within",
+        "not-finite-to-null",
+        "to-decimal",
+        "array-to-json",
+        "interval-to-microseconds",
+        "interval-to-time",
+    ];
     if !known.contains(&name) {
         return Err(format!("this engine does not know the operation '{name}'"));
     }
@@ -39,6 +46,7 @@ pub(super) fn read(name: &str, arguments: &str) -> Result<NativeOp, String> {
         Operation::ToDecimal { precision, scale } => NativeOp::ToDecimal { precision, scale },
         Operation::ArrayToJson { delimiter, element } => NativeOp::ArrayToJson { delimiter, element },
         Operation::IntervalToMicroseconds {} => NativeOp::IntervalToMicroseconds,
+        Operation::IntervalToTime {} => NativeOp::IntervalToTime,
     })
 }
 
@@ -55,6 +63,7 @@ pub(super) fn write(operation: &NativeOp) -> (String, String) {
             ("array-to-json", serde_json::json!({ "delimiter": delimiter, "element": element }))
         }
         NativeOp::IntervalToMicroseconds => ("interval-to-microseconds", serde_json::json!({})),
+        NativeOp::IntervalToTime => ("interval-to-time", serde_json::json!({})),
         _ => ("not-finite-to-null", serde_json::json!({})),
     };
     (name.to_owned(), arguments.to_string())
@@ -72,6 +81,7 @@ mod tests {
             NativeOp::ToDecimal { precision: 65, scale: 30 },
             NativeOp::ArrayToJson { delimiter: ';', element: ArrayElement::Json },
             NativeOp::IntervalToMicroseconds,
+            NativeOp::IntervalToTime,
         ] {
             let (name, arguments) = write(&operation);
             assert_eq!(read(&name, &arguments), Ok(operation));

@@ -226,7 +226,8 @@ fn op(op: &NativeOp) -> wit::NativeOp {
         | NativeOp::NotFiniteToNull
         | NativeOp::ToDecimal { .. }
         | NativeOp::ArrayToJson { .. }
-        | NativeOp::IntervalToMicroseconds => Wit::Other(operation::write(op)),
+        | NativeOp::IntervalToMicroseconds
+        | NativeOp::IntervalToTime => Wit::Other(operation::write(op)),
     }
 }
 

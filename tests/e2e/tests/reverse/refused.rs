@@ -3,7 +3,7 @@
 use anyhow::Result;
 use e2e::Scene;
 
-use super::{ROWS, TABLES, caught_up, give_up, moved_over, of_task, write};
+use super::{ROWS, TABLES, caught_up, forward, give_up, moved_over, of_task, write};
 use crate::refused::refused;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -11,7 +11,7 @@ async fn a_task_that_was_not_cut_over_so() -> Result<()> {
     let scene = Scene::mysql("reverse_refused").await?;
     scene.execute(TABLES).await?;
     scene.execute(ROWS).await?;
-    scene.run().succeed().await?;
+    forward(&scene).succeed().await?;
     refused(caught_up(&scene), 1, &["was not cut over", "--way-back"]).await?;
     of_task(&scene, "cutover").arguments(["--json", "--yes"]).succeed().await?;
     refused(caught_up(&scene), 1, &["cut over without a way back"]).await
