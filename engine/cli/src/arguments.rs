@@ -450,6 +450,8 @@ mod tests {
         insta::assert_snapshot!("help_precheck", help_of(&["precheck"]));
         insta::assert_snapshot!("help_status", help_of(&["status"]));
         insta::assert_snapshot!("help_cutover", help_of(&["cutover"]));
+        insta::assert_snapshot!("help_reverse", help_of(&["reverse"]));
+        insta::assert_snapshot!("help_drop", help_of(&["drop"]));
         insta::assert_snapshot!("help_pause", help_of(&["pause"]));
         insta::assert_snapshot!("help_resume", help_of(&["resume"]));
         insta::assert_snapshot!("help_stop", help_of(&["stop"]));

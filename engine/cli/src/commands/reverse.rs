@@ -29,7 +29,12 @@ pub(super) async fn reverse(mut arguments: ReverseArguments, screen: &Screen) ->
         limits: settings::limits(ThrottleArguments::default(), ThrottleArguments::default(), false)?,
         check_changes: arguments.check_changes,
     };
-    let asked = Asked { mode: settings.mode, until: settings.until, state_dir: settings.state_dir.clone() };
+    let asked = Asked {
+        mode: settings.mode,
+        until: settings.until,
+        is_way_back: true,
+        state_dir: settings.state_dir.clone(),
+    };
     let stop = stop_on_signal(screen)?;
     let spec = unless_stopped(&stop, Box::pin(way_back(settings))).await?;
     super::run::show(spec, options, &asked, arguments.json, stop, screen).await

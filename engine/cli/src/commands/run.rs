@@ -35,7 +35,12 @@ pub(super) async fn run(arguments: RunArguments, screen: &Screen) -> Result<u8> 
         check_changes: arguments.check_changes || settings.check_changes,
     };
     connect::check(&settings)?;
-    let asked = Asked { mode: settings.mode, until: settings.until, state_dir: settings.state_dir.clone() };
+    let asked = Asked {
+        mode: settings.mode,
+        until: settings.until,
+        is_way_back: false,
+        state_dir: settings.state_dir.clone(),
+    };
     let stop = stop_on_signal(screen)?;
     let mut spec = unless_stopped(&stop, Box::pin(connect::connect(settings))).await?;
     spec.structure_by_hand = arguments.structure_by_hand;

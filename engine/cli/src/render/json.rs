@@ -178,7 +178,12 @@ mod tests {
     use engine_pipeline::task::{Mode, Until};
 
     fn asked() -> Asked {
-        Asked { mode: Mode::Online, until: Until::CaughtUp, state_dir: "./engine-state".into() }
+        Asked {
+            mode: Mode::Online,
+            until: Until::CaughtUp,
+            is_way_back: false,
+            state_dir: "./engine-state".into(),
+        }
     }
 
     #[test]

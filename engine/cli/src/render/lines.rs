@@ -205,7 +205,12 @@ mod tests {
             display.show(&report);
             report.at_ms += 100;
         }
-        let asked = Asked { mode: Mode::Online, until: Until::CaughtUp, state_dir: "./engine-state".into() };
+        let asked = Asked {
+            mode: Mode::Online,
+            until: Until::CaughtUp,
+            is_way_back: false,
+            state_dir: "./engine-state".into(),
+        };
         display.finish(&sample::done(), Outcome::Done, &asked);
         drop(display);
         let text = |bytes| String::from_utf8(bytes).expect("text");

@@ -34,6 +34,8 @@ pub(crate) struct Asked {
     pub(crate) until: Until,
     /// Where the task's state is.
     pub(crate) state_dir: PathBuf,
+    /// Whether it is the way back of another task.
+    pub(crate) is_way_back: bool,
 }
 
 impl Asked {
@@ -146,6 +148,10 @@ fn next_step(outcome: Outcome, asked: &Asked) -> Option<&'static str> {
         (Outcome::Done, Mode::Offline, _) => {
             Some("every row is copied; point the applications at the target")
         }
+        (Outcome::Done, Mode::Online, _) if asked.is_way_back => Some(
+            "the old database has everything up to the position above; the same command goes on from it.\n      \
+             To go back: stop the applications, run it once more, and point them at the old database",
+        ),
         (Outcome::Done, Mode::Online, _) => Some(
             "the target has everything up to the position above; the same command goes on from it.\n      \
              To move over: engine cutover, with the same options",
@@ -159,7 +165,7 @@ mod tests {
     use crate::render::sample;
 
     fn asked(mode: Mode) -> Asked {
-        Asked { mode, until: Until::CaughtUp, state_dir: "./engine-state".into() }
+        Asked { mode, until: Until::CaughtUp, is_way_back: false, state_dir: "./engine-state".into() }
     }
 
     #[test]
