@@ -169,6 +169,13 @@ fn text(report: &Report) -> String {
         let why = table.unsettled.as_deref().unwrap_or("not every part of it was compared");
         let _ = writeln!(out, "\nnot compared: {}: {why}", table.table);
     }
+    for table in report.tables.iter().filter(|table| table.merged) {
+        let _ = writeln!(
+            out,
+            "\nnote: {}: {} is merged from several tasks: the rows of this source were compared, and none is called extra",
+            table.table, table.target
+        );
+    }
     for table in report.tables.iter().filter(|table| table.set_aside > 0) {
         let set_aside = plural(table.set_aside, "row is", "rows are");
         let _ = writeln!(
@@ -310,6 +317,7 @@ mod tests {
                 not_compared: Vec::new(),
                 leniencies: vec![("paid".into(), "the number counts".into())],
                 is_complete: true,
+                merged: false,
                 unsettled: None,
             }],
             findings: Vec::new(),

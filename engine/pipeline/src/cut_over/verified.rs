@@ -25,15 +25,20 @@ pub(super) async fn compare(
         }
         return Err(error);
     }
-    if let Some(table) = held.targets.iter().find(|table| table.is_shared()) {
-        return Ok(format!("not made: {} has rows of other tasks too", table.name));
-    }
     let options = Options { restart: true, ..Options::default() };
     let report = Box::pin(verify::verify(spec.clone(), options, progress, stop)).await?;
     let tables = report.tables.len();
     let rows: u64 = report.tables.iter().map(|table| table.equal).sum();
     if report.is_equal() {
-        return Ok(format!("{rows} rows of {tables} tables are equal on both sides, column by column"));
+        let merged = report.tables.iter().filter(|table| table.merged).count();
+        let besides = match merged {
+            0 => String::new(),
+            1 => "; one of them is merged, and has rows of other tasks too".to_owned(),
+            _ => format!("; {merged} of them are merged, and have rows of other tasks too"),
+        };
+        return Ok(format!(
+            "{rows} rows of {tables} tables are equal on both sides, column by column{besides}"
+        ));
     }
     let not_equal: Vec<String> = report
         .tables

@@ -152,23 +152,45 @@ impl Connections {
         let range = part.interval.as_ref().map_or(&everything, |interval| &interval.range);
         let mut rows = FromSource { table, hashing: subject.hashing, side: &mut source, progress, stop };
         let mut copies = FromTarget { table, hashing: subject.hashing, side: &mut target, stop };
-        let (watermarks, ()) = tokio::try_join!(
-            self.reader.read(&request, &mut rows),
-            self.examiner.read(&table.target, range, &mut copies)
-        )?;
-        self.examiner.end().await?;
-        let mut seen = Seen { source, target, between: Between::default(), stand, low: None };
-        if let (Some(trail), Some(position)) = (trail, &seen.stand.position) {
-            reach(trail, &seen.stand, &watermarks, stop).await?;
-            let source = subject.spec.source.as_ref();
-            let changes = trail.changes();
-            let held: Held = changes.held(source, position, &seen.stand.applied)?;
-            seen.between =
-                changes.between(source, part.table, part.interval.as_ref(), &held, &watermarks.low)?;
-            seen.low = Some(watermarks.low);
+        if !table.target.is_shared() {
+            let (watermarks, ()) = tokio::try_join!(
+                self.reader.read(&request, &mut rows),
+                self.examiner.read(&table.target, range, &mut copies)
+            )?;
+            self.examiner.end().await?;
+            let (between, low) = around(subject, part, &stand, watermarks, trail, stop).await?;
+            return Ok(Seen { source, target, between, stand, low });
         }
-        Ok(seen)
+        // Which of the target's rows are this task's, source and changes must say first.
+        let watermarks = self.reader.read(&request, &mut rows).await?;
+        let (mut between, low) = around(subject, part, &stand, watermarks, trail, stop).await?;
+        between.has_others = true;
+        let keys = rows.side.pairs.iter().map(|&(key, _)| key);
+        copies.side.want(keys.chain(between.expected.keys().copied()).collect());
+        self.examiner.read(&table.target, range, &mut copies).await?;
+        self.examiner.end().await?;
+        Ok(Seen { source, target, between, stand, low })
     }
+}
+
+/// What the changes mean for a look at a part, and what the source's rows are known to contain.
+async fn around(
+    subject: &Subject,
+    part: &Part,
+    stand: &Stand,
+    watermarks: Watermarks,
+    trail: Option<&Trail>,
+    stop: &CancellationToken,
+) -> Result<(Between, Option<Position>)> {
+    let (Some(trail), Some(position)) = (trail, &stand.position) else {
+        return Ok((Between::default(), None));
+    };
+    reach(trail, stand, &watermarks, stop).await?;
+    let source = subject.spec.source.as_ref();
+    let changes = trail.changes();
+    let held: Held = changes.held(source, position, &stand.applied)?;
+    let between = changes.between(source, part.table, part.interval.as_ref(), &held, &watermarks.low)?;
+    Ok((between, Some(watermarks.low)))
 }
 
 /// Waits until the stream knows everything that either side can have.

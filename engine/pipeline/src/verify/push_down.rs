@@ -50,7 +50,7 @@ impl PushDown {
     ) -> Result<Self> {
         let mut tables = Vec::with_capacity(subject.tables.len());
         for table in &subject.tables {
-            let columns = if method == Method::Stream || !table.is_compared() {
+            let columns = if method == Method::Stream || !table.is_compared() || table.target.is_shared() {
                 None
             } else {
                 columns(subject, table, connections).await?

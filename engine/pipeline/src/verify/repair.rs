@@ -201,6 +201,8 @@ impl Mending<'_> {
                     written += 1;
                     append(&mut rows, row);
                 }
+                // The row there may be another task's by now.
+                None if self.table.target.is_shared() => {}
                 None => {
                     deleted += 1;
                     deletes = self.found_key(key, deletes)?;

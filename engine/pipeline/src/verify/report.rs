@@ -59,6 +59,9 @@ pub struct TableReport {
     pub table: String,
     /// Target name, `schema.table`.
     pub target: String,
+    /// Whether it has rows of other tasks too: those of this task's source were compared, and whether there are
+    /// more of them than there should be can't be told.
+    pub merged: bool,
     /// How the rows came to be compared: `stream`, read from both sides and hashed by the engine; `push-down`,
     /// summed up by both databases; `both`, the one for some parts and the other for others.
     pub method: &'static str,

@@ -61,6 +61,8 @@ pub(super) struct Side<R> {
     pub(super) dropped: HashSet<Hash, ByHash>,
     whole_bytes: usize,
     capacity: usize,
+    /// Nothing but rows under these keys is taken.
+    wanted: Option<HashSet<Hash, ByHash>>,
 }
 
 impl<R> Side<R> {
@@ -79,7 +81,13 @@ impl<R> Side<R> {
             dropped: HashSet::default(),
             whole_bytes: 0,
             capacity,
+            wanted: None,
         }
+    }
+
+    /// Takes nothing but rows under these keys, none of which is greater than the last one.
+    pub(super) fn want(&mut self, keys: HashSet<Hash, ByHash>) {
+        self.wanted = Some(keys);
     }
 
     /// Whether rows are wanted as a whole.
@@ -91,7 +99,7 @@ impl<R> Side<R> {
     #[inline]
     pub(super) fn add(&mut self, key: Hash, hash: Hash, whole: impl FnOnce() -> Option<(usize, R)>) {
         self.read += 1;
-        if !self.scope.holds(key) {
+        if !self.scope.holds(key) || self.wanted.as_ref().is_some_and(|wanted| !wanted.contains(&key)) {
             return;
         }
         if let Some(digest) = self.buckets.get_mut(bucket(key)) {

@@ -123,15 +123,6 @@ impl Subject {
             let place_of = |ordinal: &usize| written.iter().position(|column| column == ordinal);
             let key = target.row_key.as_ref().map(|key| key.iter().filter_map(place_of).collect());
             let is_wanted = wanted.matches(&composed.schema.name);
-            if is_wanted && target.is_shared() {
-                return Err(Error::new(
-                    ErrorKind::Precondition,
-                    "a merged table can't be compared with one of its sources",
-                )
-                .at("table", &composed.schema.name)
-                .because(format!("{} has rows of other tasks too, which would all be extra", target.name))
-                .help("compare the other tables of the task: --table"));
-            }
             let route = Arc::new(Route::new(Arc::new(composed), code, Arc::clone(&dead_letters), check));
             let mut table = Table { place, route, target, form, key, cut: None, is_wanted };
             if table.is_compared() {

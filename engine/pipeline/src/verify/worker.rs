@@ -188,6 +188,7 @@ impl TableOutcome {
         TableReport {
             table: table.name().to_string(),
             target: table.target.name.to_string(),
+            merged: table.target.is_shared(),
             method: match self.found.summed {
                 0 => "stream",
                 all if all >= self.ranges.len() as u64 => "push-down",

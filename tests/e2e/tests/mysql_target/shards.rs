@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use e2e::{MysqlScene, Run, Writers};
 use mysql_async::prelude::Queryable as _;
 use serde_json::{Value, json};
@@ -11,6 +11,8 @@ use test_kit::Server;
 use test_support::connect;
 use test_support::numbers::Numbers;
 use test_support::same_engine;
+
+use crate::verify::{check, report};
 
 const ABORTED: i32 = 6;
 const ORDERS: &str = "CREATE TABLE orders (id INT PRIMARY KEY AUTO_INCREMENT, code VARCHAR(30) UNIQUE, total INT NOT NULL, \
@@ -204,4 +206,81 @@ async fn tables_that_are_not_alike_or_not_merged_are_refused() -> Result<()> {
     let error = shards.to_one(shards.one.run()).fail().await?;
     ensure!(error.contains("merged with those of other tasks"), "{error}");
     Ok(())
+}
+
+/// What a check of one shard said of the table: `kind id columns` of each wrong row.
+fn wrong(report: &Value) -> Result<Vec<String>> {
+    let [table] = report["tables"].as_array().map_or(&[][..], Vec::as_slice) else { bail!("{report}") };
+    assert_eq!((&table["merged"], &table["extra"]), (&true.into(), &0.into()), "{report}");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let differences = table["differences"].as_array().into_iter().flatten();
+    let wrong = differences.map(|difference| {
+        let columns: Vec<String> = difference["columns"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|column| text(&column["column"]))
+            .collect();
+        format!("{} {} {}", text(&difference["kind"]), text(&difference["key"]["id"]), columns.join(","))
+    });
+    Ok(wrong.collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_shard_is_compared_with_its_own_rows_and_mended() -> Result<()> {
+    let shards = Shards::new(test_kit::mysql()?, "shards_check").await?;
+    let of = |scene: &MysqlScene<'_>| shards.to_one(check(scene)).arguments(["--part-rows", "100"]);
+    let writers = [(&shards.one, 0), (&shards.other, 100_000)].map(|(scene, first)| {
+        Writers::start(&scene.source_url(), 2, Duration::from_millis(10), transaction(first))
+    });
+    let mut one = shards.to_one(shards.one.follow()).start()?;
+    let mut other = shards.to_one(shards.other.follow()).start()?;
+    one.phase("streaming").await?;
+    other.phase("streaming").await?;
+    for _ in 0..3 {
+        for scene in [&shards.one, &shards.other] {
+            let found = report(of(scene), 0).await?;
+            assert_eq!(wrong(&found)?, Vec::<String>::new());
+            ensure!(found["tables"][0]["equal"].as_u64() >= Some(500), "{found}");
+        }
+    }
+    for writers in writers {
+        writers.stop().await?;
+    }
+
+    shards
+        .one
+        .execute_on_target([
+            "DELETE FROM orders WHERE id IN (5, 500, 100006)",
+            "UPDATE orders SET total = -1 WHERE id IN (7, 100007)",
+            "INSERT INTO orders VALUES (50000, 'of nobody', 1)",
+        ])
+        .await?;
+    let broken_of_one = ["different 7 total", "missing 5 ", "missing 500 "];
+    let broken_of_other = ["different 100007 total", "missing 100006 "];
+    let sorted = async |run: Run, code: i32| -> Result<Vec<String>> {
+        let mut wrong = wrong(&report(run, code).await?)?;
+        wrong.sort_unstable();
+        Ok(wrong)
+    };
+    assert_eq!(sorted(of(&shards.one), 4).await?, broken_of_one);
+    assert_eq!(sorted(of(&shards.other), 4).await?, broken_of_other);
+    let repaired = report(of(&shards.one).argument("--repair"), 0).await?;
+    assert_eq!((&repaired["repaired"]["written"], &repaired["repaired"]["deleted"]), (&3.into(), &0.into()));
+    assert_eq!(sorted(of(&shards.other), 4).await?, broken_of_other);
+    report(of(&shards.other).argument("--repair"), 0).await?;
+    // Both go on over what was mended.
+    for scene in [&shards.one, &shards.other] {
+        scene
+            .execute(["UPDATE orders SET total = total + 1", "DELETE FROM orders WHERE id % 100 = 0"])
+            .await?;
+    }
+    one.interrupt().await?;
+    one.finish().await?.failed(130)?;
+    other.interrupt().await?;
+    other.finish().await?.failed(130)?;
+    shards.to_one(shards.one.run()).succeed().await?;
+    shards.to_one(shards.other.run()).succeed().await?;
+    shards.one.execute_on_target(["DELETE FROM orders WHERE id = 50000"]).await?;
+    shards.require_equal().await
 }
