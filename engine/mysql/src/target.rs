@@ -33,6 +33,7 @@ mod cell;
 mod change;
 mod check;
 mod column_type;
+mod columns;
 mod connection;
 mod control;
 mod create;

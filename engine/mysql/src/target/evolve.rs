@@ -26,7 +26,7 @@ use super::control::{self, Claim, Guard, field};
 use super::failure::{is_ambiguous, translate};
 use super::layout::TableLayout;
 use super::session::Session;
-use super::{create, existing, index, lanes, statement, structure as records};
+use super::{columns, create, existing, index, lanes, statement, structure as records};
 use crate::sql;
 
 /// What is being done.
@@ -107,6 +107,10 @@ pub(super) async fn evolve(connections: &Connections, claim: &Claim, evolution: 
         }
         None => plan(connections, &mut session, claim, evolution).await?,
     };
+    if intent.statements.is_empty() {
+        // Somebody has done it already, or says so. Nothing is on record yet.
+        require_as_planned(connections, &mut session, evolution).await?;
+    }
     carry_out(&mut session, claim, evolution, &mut intent).await?;
     guard.release().await?;
     finish(connections, session, claim, evolution).await
@@ -259,6 +263,20 @@ async fn require_own(
     Ok(())
 }
 
+/// Looks at tables that others were to change, plugins or people.
+async fn require_as_planned(
+    connections: &Connections,
+    session: &mut Session,
+    evolution: &Evolution,
+) -> Result<()> {
+    for change in evolution.changes.iter().filter(|change| change.action != TargetAction::Translate) {
+        if let Some(table) = &change.after {
+            columns::require(session, table, connections.flavor()).await?;
+        }
+    }
+    Ok(())
+}
+
 /// The values of added columns.
 fn fills(connections: &Connections, evolution: &Evolution) -> Result<Fills> {
     let mut fills = Fills::new();
@@ -323,6 +341,7 @@ async fn finish(
             }
         }
     }
+    require_as_planned(connections, &mut session, evolution).await?;
     keep_records(&mut session, claim, evolution).await?;
     forget(&mut session, claim).await?;
     lanes::move_to(&mut session, claim, &evolution.position).await?;

@@ -284,3 +284,42 @@ async fn each_shard_is_compared_with_its_own_rows_and_mended() -> Result<()> {
     shards.one.execute_on_target(["DELETE FROM orders WHERE id = 50000"]).await?;
     shards.require_equal().await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_structure_made_by_hand_is_gone_on_from_by_each() -> Result<()> {
+    let shards = Shards::new(test_kit::mysql()?, "shards_by_hand").await?;
+    for scene in [&shards.one, &shards.other] {
+        shards.to_one(scene.run()).succeed().await?;
+    }
+    let alter = "ALTER TABLE orders ADD COLUMN note VARCHAR(20) NULL";
+    for (scene, first) in [(&shards.one, 0), (&shards.other, 100_000)] {
+        let new = format!("INSERT INTO orders VALUES ({}, 'new {first}', 1, 'noted')", first + 900);
+        scene.execute([alter, &new]).await?;
+    }
+    let token = async |scene: &MysqlScene<'_>| -> Result<String> {
+        let error = shards.to_one(scene.run()).fail().await?;
+        ensure!(error.contains("merged with those of other tasks"), "{error}");
+        let error: Value = serde_json::from_str(&error)?;
+        let help = error["help"].as_str().context("the error has no help")?;
+        let token = help.split("--structure-by-hand ").nth(1).and_then(|rest| rest.split([';', ' ']).next());
+        Ok(token.context("the help has no token")?.to_owned())
+    };
+    let (one, other) = (token(&shards.one).await?, token(&shards.other).await?);
+    let by_hand = |scene: &MysqlScene<'_>, token: &str| {
+        shards.to_one(scene.run()).arguments(["--structure-by-hand", token])
+    };
+    // Saying so is not enough.
+    let error = by_hand(&shards.one, &one).fail().await?;
+    ensure!(error.contains("not as planned") && error.contains("note"), "{error}");
+    // Once, for all of them.
+    shards.one.execute_on_target([alter]).await?;
+    by_hand(&shards.one, &one).succeed().await?;
+    by_hand(&shards.other, &other).succeed().await?;
+    shards.require_equal().await?;
+    for scene in [&shards.one, &shards.other] {
+        report(shards.to_one(check(scene)), 0).await?;
+        scene.execute(["UPDATE orders SET note = CONCAT('id ', id)"]).await?;
+        shards.to_one(scene.run()).succeed().await?;
+    }
+    shards.require_equal().await
+}
