@@ -96,7 +96,8 @@ impl Follower<'_> {
         let copied = self.end_of_copy(&record)?;
         let mut session = Session::begin(self, lanes, stream, places, copied)?;
         if let Some(check) = self.check {
-            let watch = Watch::begin(check, self.routes, &position, &had, session.running()).await?;
+            let watch =
+                Watch::begin(check, self.routes, &position, &had, session.running(), self.stop).await?;
             session.watch_by(watch);
         }
         session.run(until).await

@@ -172,6 +172,8 @@ impl Task {
         if online && self.options.check_changes {
             let opening = Incremental::open(&self.spec, Arc::clone(&self.progress));
             drop(self.check.set(Arc::new(self.unless_stopped(opening).await?)));
+        } else {
+            Incremental::forget(&self.spec)?;
         }
         let (pass, question) = match self.options.start_at {
             None => (pass, Some(checked)),

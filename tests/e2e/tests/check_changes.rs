@@ -276,6 +276,59 @@ async fn a_killed_engine_goes_on_and_calls_nothing_wrong() -> Result<()> {
     scene.require_equal().await
 }
 
+/// A run that dies between a commit and the look at it leaves the look to the next run.
+async fn killed_before_the_look(scene: &impl Place, spoil: &[&str]) -> Result<()> {
+    scene.execute(TABLES).await?;
+    stopped(following(scene).await?, 130).await?;
+    let dying =
+        scene.follow().argument("--check-changes").environment("ENGINE_FAILPOINT", "changes-committed");
+    let mut running = dying.start()?;
+    running.phase("streaming").await?;
+    for statement in spoil {
+        scene.on_target(statement).await?;
+    }
+    scene
+        .execute([
+            "START TRANSACTION",
+            "UPDATE numbers SET other = 'poison' WHERE id IN (50, 70)",
+            "DELETE FROM texts WHERE n = 60",
+            "COMMIT",
+        ])
+        .await?;
+    ensure!(!running.finish().await?.status.success(), "it did not die");
+    let trigger = if scene.plugin() == "mysql2og" { "spoil ON numbers" } else { "spoil" };
+    scene.on_target(&format!("DROP TRIGGER {trigger}")).await?;
+    let outcome = scene.run().argument("--check-changes").finish().await?;
+    assert_eq!(outcome.status.code(), Some(4), "{}", outcome.said());
+    let event = outcome.last("difference")?;
+    assert_eq!((&event["key"]["id"], &event["kind"]), (&"50".into(), &"different".into()), "{event}");
+    let done = outcome.last("done")?;
+    assert_eq!((number(done, "wrong"), number(done, "not_checked")), (1, 0), "{done}");
+    // What has been looked at is not looked at again.
+    let outcome = scene.run().argument("--check-changes").succeed().await?;
+    assert_eq!(number(outcome.last("done")?, "checked"), 0, "{}", outcome.said());
+    scene.on_target("UPDATE numbers SET other = 'poison' WHERE id = 50").await?;
+    scene.require_equal().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_engine_had_not_compared_is_compared_by_the_next() -> Result<()> {
+    let function = "CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN NEW.other = NEW.other || ' '; RETURN NEW; END $$";
+    let trigger = "CREATE TRIGGER spoil BEFORE INSERT OR UPDATE ON numbers FOR EACH ROW WHEN (NEW.id = 50) \
+         EXECUTE FUNCTION spoil()";
+    let spoil = [function, trigger, "ALTER TABLE numbers ENABLE ALWAYS TRIGGER spoil"];
+    killed_before_the_look(&Scene::mysql("check_recalled").await?, &spoil).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_engine_had_not_compared_in_mysql_is_compared_by_the_next() -> Result<()> {
+    let scene = MysqlScene::new(test_kit::mysql()?, test_kit::mysql()?, "check_recalled_mysql").await?;
+    let spoil = ["CREATE TRIGGER spoil BEFORE UPDATE ON numbers FOR EACH ROW \
+         SET NEW.other = IF(NEW.other = 'poison' AND NEW.id = 50, 'poison ', NEW.other)"];
+    killed_before_the_look(&scene, &spoil).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_not_be_checked_is_refused_before_anything_is_written() -> Result<()> {
     let scene = Scene::mysql("check_refused").await?;

@@ -86,6 +86,17 @@ pub(super) struct Noted {
     pub(super) images: Option<Box<(Option<Batch>, Option<Batch>)>>,
 }
 
+/// What there must be under a key.
+pub(super) struct State<'a> {
+    pub(super) key: Hash,
+    /// The key's fields, canonical, end to end.
+    pub(super) fields: &'a [u8],
+    /// The row's key on the source, of a table whose bad rows are set aside.
+    pub(super) letter: Option<&'a Values>,
+    /// The row by its hash; `None` when it must be gone.
+    pub(super) expected: Option<Hash>,
+}
+
 impl Changes {
     pub(super) fn new(tables: usize) -> Self {
         Self { tables: (0..tables).map(|_| TableChanges::default()).collect(), ..Self::default() }
@@ -208,6 +219,17 @@ impl Changes {
             Some((_, Some(row))) => Ok(Some(row.clone())),
             Some((_, None)) => Err(Error::new(ErrorKind::Internal, "a changed row was not kept")),
         }
+    }
+
+    /// What the target must have under each key that a transaction of `target` has changed.
+    pub(super) fn states(&self, table: usize, target: &Held) -> Vec<State<'_>> {
+        let keys = self.tables.get(table).into_iter().flat_map(|table| &table.keys);
+        keys.filter_map(|(&key, known)| {
+            let held =
+                known.changes.iter().rev().find(|change| target.holds(change.set, change.transaction))?;
+            Some(State { key, fields: &known.fields, letter: known.letter.as_ref(), expected: held.after })
+        })
+        .collect()
     }
 
     /// Whether a change under a watched key is not in what the source's rows are known to contain, or not in

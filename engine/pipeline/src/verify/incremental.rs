@@ -13,10 +13,12 @@
 //!
 //! # Memory
 //! At most half a million changes wait. What comes beyond that is counted as not checked, and so are the older changes
-//! of the same rows. Nothing is kept on disk: what waits when the process is killed is not checked.
+//! of the same rows. What waits when the process is killed is [recalled](recall) by the next one.
 
+mod floor;
 mod note;
 mod pending;
+mod recall;
 mod watch;
 
 use async_trait::async_trait;
@@ -40,6 +42,7 @@ use super::describe;
 use super::hash::{ByHash, Hash, Hashing};
 use super::report::Kind;
 use super::subject::Table;
+use floor::Floor;
 use pending::{Due, Judgement, Pending};
 
 pub(crate) use watch::{Fed, Watch};
@@ -58,6 +61,9 @@ pub(crate) struct Incremental {
     tables: Mutex<Arc<Vec<Table>>>,
     /// A connection for looks, and the right to look.
     examiner: tokio::sync::Mutex<Option<Box<dyn Examiner>>>,
+    floor: Floor,
+    /// Whether what an earlier run left was taken on.
+    is_recalled: tokio::sync::Mutex<bool>,
 }
 
 impl std::fmt::Debug for Incremental {
@@ -87,7 +93,14 @@ impl Incremental {
             pending: Mutex::new(Pending::new(pending::MOST)),
             tables: Mutex::default(),
             examiner: tokio::sync::Mutex::default(),
+            floor: Floor::new(&spec.state_dir.join(&spec.name)),
+            is_recalled: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// Forgets up to where earlier runs of a task compared: this one applies changes and does not.
+    pub(crate) fn forget(spec: &TaskSpec) -> Result<()> {
+        Floor::new(&spec.state_dir.join(&spec.name)).remove()
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
@@ -175,6 +188,7 @@ impl Incremental {
         }
         examiner.end().await?;
         self.pending().forget(&held);
+        self.floor.raise(&position, &stand.plan_digest)?;
         *connection = Some(examiner);
         Ok(())
     }

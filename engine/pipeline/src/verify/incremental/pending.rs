@@ -201,6 +201,16 @@ impl Pending {
         }
     }
 
+    /// Takes on what a target has had from the beginning and nobody compared; `None` is what can't be compared.
+    pub(super) fn recall(&mut self, table: usize, states: impl Iterator<Item = Option<Noted>>) {
+        for state in states {
+            match state {
+                Some(state) => self.note_one(table, BEFORE, 0, state),
+                None => self.not_checked += 1,
+            }
+        }
+    }
+
     /// Takes a key's figures out; how many of its changes were never compared.
     fn drop_key(&mut self, key: &Key) -> u64 {
         let waiting = key.versions.iter().filter(|version| !version.is_told).count();

@@ -70,8 +70,10 @@ impl Watch {
         position: &Position,
         applied: &TransactionSet,
         running: &mut JoinSet<Result<()>>,
+        stop: &CancellationToken,
     ) -> Result<Self> {
         check.adopt(routes, position, applied).await?;
+        check.recall(stop).await?;
         let (sender, sets) = mpsc::channel(SETS_AHEAD);
         let counters = Arc::new(Counters { fed: AtomicU64::new(0), noted: watch::Sender::new(0) });
         running.spawn(note(Arc::clone(check), Arc::clone(&counters), sets));
