@@ -225,3 +225,29 @@ async fn the_copy_waits_while_the_source_is_busy() -> Result<()> {
     ensure!(outcome.last("done")?["waits_for"].is_null(), "{}", outcome.said());
     scene.require_equal().await
 }
+
+/// With a limit under which the copy would take minutes it says what it waits for, and goes on once the limit is
+/// gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_keeps_to_its_bytes_per_second() -> Result<()> {
+    let scene = Scene::mysql("limited_bytes").await?;
+    fill(&scene).await?;
+    let mut running = scene.follow().arguments(["--max-mb-per-second", "0.02"]).start()?;
+    let limited = |event: &Value| event["waits_for"] == "limited to 0.02 MB/s";
+    let copied = |event: &Value| event["rows_copied"].as_u64().unwrap_or(u64::MAX);
+    let first = running
+        .event(|event| event["event"] == "progress" && limited(event) && (1..ROWS).contains(&copied(event)))
+        .await?;
+    let next = running
+        .event(|event| event["event"] == "progress" && limited(event) && copied(event) > copied(&first))
+        .await?;
+    ensure!(copied(&next) < ROWS, "{next}");
+    ensure!(limited(&ask(&scene, "status").await?), "status does not say what is waited for");
+    running.interrupt().await?;
+    running.finish().await?.failed(130)?;
+    let there = scene.value(&format!("SELECT count(*)::text FROM {}.t", scene.name())).await?;
+    ensure!(there.parse::<u64>()? < ROWS, "the copy was complete: {there}");
+    let outcome = scene.run().succeed().await?;
+    ensure!(outcome.last("done")?["waits_for"].is_null(), "{}", outcome.said());
+    scene.require_equal().await
+}
