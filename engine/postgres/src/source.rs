@@ -26,6 +26,7 @@ mod position;
 mod reader;
 mod slot;
 mod stream;
+mod timeline;
 mod truncate;
 mod type_catalog;
 mod value;
@@ -45,7 +46,7 @@ use engine_core::survey::Needs;
 use engine_core::transaction::TransactionSet;
 use engine_core::{Error, ErrorKind, Result};
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
@@ -53,6 +54,7 @@ use tokio_postgres::Client;
 use self::position::LogPosition;
 use self::reader::ChunkReader;
 use self::stream::SlotChanges;
+use self::timeline::Timelines;
 use self::watermark::Visibility;
 use crate::connect::{Connector, Role, Server};
 use crate::failure::translate;
@@ -72,6 +74,8 @@ pub struct PostgresSource {
     /// Of the slot and the publication.
     slot: String,
     visibility: Arc<Visibility>,
+    /// Of the server that was followed last.
+    timelines: std::sync::Mutex<Option<Timelines>>,
     /// For everything but chunks and the stream. Taken while in use; not put back after a failure.
     control: Mutex<Option<Client>>,
 }
@@ -114,17 +118,19 @@ impl PostgresSource {
             slot: slot::name(task, target),
             url,
             visibility: Arc::new(Visibility::default()),
+            timelines: std::sync::Mutex::new(None),
             control: Mutex::new(Some(client)),
         })
     }
 
-    fn position(&self, lsn: Lsn) -> Position {
-        Position::from(&LogPosition { system: Arc::clone(&self.system), slot: None, lsn, snapshot: None })
+    fn position(&self, timeline: u32, lsn: Lsn) -> Position {
+        let (system, timeline) = (Arc::clone(&self.system), Some(timeline));
+        Position::from(&LogPosition { system, timeline, slot: None, lsn, snapshot: None })
     }
 
     /// Follows the task's slot, or a copy of it that goes with the connection.
     async fn follow(&self, request: StreamRequest, is_beside: bool) -> Result<SlotChanges> {
-        let from = LogPosition::parse(&request.from)?;
+        let mut from = LogPosition::parse(&request.from)?;
         from.same_system(&self.system)?;
         let slot = from.slot.clone().ok_or_else(|| {
             Error::new(ErrorKind::State, "the task's position names no replication slot")
@@ -135,6 +141,11 @@ impl PostgresSource {
             compare(client, &slot, &request).await
         })?;
         let mut connection = ReplicationConnection::open(&self.url).await?;
+        let timelines = Timelines::read(&mut connection).await?;
+        timelines.require(&from, &request.applied)?;
+        from.timeline = Some(timelines.current());
+        self.visibility.keep_to(timelines.current());
+        *self.timelines.lock().unwrap_or_else(PoisonError::into_inner) = Some(timelines);
         let followed: Arc<str> = if is_beside {
             let copy = format!("engine_check_{}", connection.process());
             slot::copy(&mut connection, &slot, &copy).await?;
@@ -257,7 +268,7 @@ impl Source for PostgresSource {
         on_control!(self, client => async {
             self.visibility.note(client).await?;
             let lsn = self.visibility.low(&watermark::snapshot(client).await?);
-            Ok(self.position(lsn))
+            Ok(self.position(watermark::timeline(client).await?, lsn))
         })
     }
 
@@ -265,12 +276,25 @@ impl Source for PostgresSource {
         on_control!(self, client => async {
             let lsn = watermark::end_of_log(client).await?;
             watermark::flushed(client, lsn).await?;
-            Ok(self.position(lsn))
+            Ok(self.position(watermark::timeline(client).await?, lsn))
         })
     }
 
     fn covers(&self, reached: &Position, wanted: &Position) -> Result<bool> {
-        LogPosition::parse(reached)?.covers(&LogPosition::parse(wanted)?)
+        let (reached, wanted) = (LogPosition::parse(reached)?, LogPosition::parse(wanted)?);
+        let of = wanted.timeline.or(reached.timeline);
+        if of == reached.timeline {
+            return reached.covers(&wanted);
+        }
+        // Of another server, of which this one has taken the place: if it had all that was read there.
+        let timelines = self.timelines.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*timelines, of) {
+            (Some(timelines), Some(of)) if !timelines.has(of, wanted.lsn) => {
+                Err(timelines.lacks(of, wanted.lsn))
+            }
+            (Some(_), _) => reached.covers(&wanted),
+            (None, _) => Ok(false),
+        }
     }
 
     fn beyond(&self, position: &Position, transactions: &TransactionSet) -> Result<TransactionSet> {

@@ -84,6 +84,13 @@ impl ReplicationConnection {
         Ok(connection)
     }
 
+    /// The server's major version, e.g. 18; 0 when it tells none.
+    pub(crate) fn major_version(&self) -> u32 {
+        let version = self.session.parameters.get("server_version").map_or("", String::as_str);
+        let digits = version.bytes().take_while(u8::is_ascii_digit).count();
+        version.get(..digits).and_then(|major| major.parse().ok()).unwrap_or(0)
+    }
+
     /// The server's process for this connection, as `pg_stat_replication` and `active_pid` name it.
     pub(crate) fn process(&self) -> u32 {
         self.session.backend.process
@@ -182,6 +189,7 @@ mod tests {
     use super::super::startup::BackendKey;
     use super::super::test_server::TestServer;
     use super::*;
+    use std::collections::HashMap;
 
     fn connection() -> (TestServer, ReplicationConnection) {
         let (server, channel) = TestServer::new();

@@ -1,6 +1,6 @@
 //! Places in a server's write-ahead log.
 //!
-//! As text: `system=7301…;slot=engine_shop_1f2e3d4c;lsn=16/B374D848`, and for what a snapshot has, instead of
+//! As text: `system=7301…;timeline=1;slot=engine_shop_1f2e3d4c;lsn=16/B374D848`, and for what a snapshot has, instead of
 //! what was logged before a place, `;snapshot=xmin:xmax:xip,…` in the words of `pg_current_snapshot()`.
 
 use engine_core::position::Position;
@@ -16,6 +16,8 @@ use crate::replication::lsn::Lsn;
 pub(crate) struct LogPosition {
     /// `system_identifier` of the cluster, which its standbys share.
     pub(crate) system: Arc<str>,
+    /// The timeline on which the log was written up to there, where it is known.
+    pub(crate) timeline: Option<u32>,
     /// The slot by which the log is kept from there on; of a place where a task can begin or go on.
     pub(crate) slot: Option<Arc<str>>,
     /// Transactions whose commit record begins before it are in.
@@ -44,17 +46,19 @@ impl LogPosition {
                 .because("it is damaged, or was written for another kind of source")
                 .help("begin a new task with another --name")
         };
-        let (mut system, mut slot, mut lsn, mut snapshot) = (None, None, None, None);
+        let (mut system, mut timeline, mut slot, mut lsn, mut snapshot) = (None, None, None, None, None);
         for part in position.0.split(';') {
             match part.split_once('=').ok_or_else(damaged)? {
                 ("system", text) => system = Some(Arc::from(text)),
+                ("timeline", text) => timeline = Some(text.parse().map_err(|_| damaged())?),
                 ("slot", text) => slot = Some(Arc::from(text)),
                 ("lsn", text) => lsn = Some(text.parse().map_err(|_| damaged())?),
                 ("snapshot", text) => snapshot = Some(Snapshot::parse(text).ok_or_else(damaged)?),
                 _ => return Err(damaged()),
             }
         }
-        Ok(Self { system: system.ok_or_else(damaged)?, slot, lsn: lsn.ok_or_else(damaged)?, snapshot })
+        let (system, lsn) = (system.ok_or_else(damaged)?, lsn.ok_or_else(damaged)?);
+        Ok(Self { system, timeline, slot, lsn, snapshot })
     }
 
     /// Whether everything logged before `wanted` is logged before this one.
@@ -79,18 +83,26 @@ impl LogPosition {
     }
 }
 
+impl fmt::Display for LogPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "system={};", self.system)?;
+        if let Some(timeline) = self.timeline {
+            write!(f, "timeline={timeline};")?;
+        }
+        if let Some(slot) = &self.slot {
+            write!(f, "slot={slot};")?;
+        }
+        write!(f, "lsn={}", self.lsn)?;
+        match &self.snapshot {
+            Some(snapshot) => write!(f, ";snapshot={snapshot}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl From<&LogPosition> for Position {
     fn from(position: &LogPosition) -> Self {
-        let mut text = format!("system={};", position.system);
-        if let Some(slot) = &position.slot {
-            text.push_str(&format!("slot={slot};"));
-        }
-        text.push_str(&format!("lsn={}", position.lsn));
-        if let Some(snapshot) = &position.snapshot {
-            text.push_str(";snapshot=");
-            text.push_str(&snapshot.to_string());
-        }
-        Self(text)
+        Self(position.to_string())
     }
 }
 
@@ -198,7 +210,8 @@ mod tests {
                 in_progress: further.into_iter().map(|distance| xmin + distance).collect(),
             };
             let slot = is_exact.then(|| "engine_a".into());
-            let position = LogPosition { system: "73".into(), slot, lsn: Lsn(lsn), snapshot: is_exact.then_some(snapshot) };
+            let timeline = is_exact.then_some(2);
+            let position = LogPosition { system: "73".into(), timeline, slot, lsn: Lsn(lsn), snapshot: is_exact.then_some(snapshot) };
             prop_assert_eq!(LogPosition::parse(&Position::from(&position)).expect("its own text"), position);
         }
 

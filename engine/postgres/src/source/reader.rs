@@ -61,6 +61,7 @@ impl ChunkReader {
         client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(failed)?;
         let snapshot = watermark::snapshot(client).await?;
         let end = watermark::end_of_log(client).await?;
+        let timeline = Some(watermark::timeline(client).await?);
         let low = self.visibility.low(&snapshot);
         let query = format!(
             "COPY (SELECT {} FROM {}{}) TO STDOUT",
@@ -86,7 +87,8 @@ impl ChunkReader {
         client.batch_execute("COMMIT").await.map_err(failed)?;
         watermark::flushed(client, end).await?;
         let position = |lsn, snapshot| {
-            Position::from(&LogPosition { system: Arc::clone(&self.system), slot: None, lsn, snapshot })
+            let system = Arc::clone(&self.system);
+            Position::from(&LogPosition { system, timeline, slot: None, lsn, snapshot })
         };
         Ok(if request.exact {
             Watermarks { low: position(end, Some(snapshot.clone())), high: position(end, Some(snapshot)) }

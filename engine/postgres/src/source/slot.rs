@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use super::position::LogPosition;
+use super::timeline::Timelines;
 use super::watermark::{self, Visibility};
 use crate::failure::translate;
 use crate::identifier::{literal, quote};
@@ -66,7 +67,10 @@ pub(super) async fn create(
     system: &Arc<str>,
 ) -> Result<Position> {
     drop_slot(client, name).await?;
-    let command = format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput EXPORT_SNAPSHOT", quote(name));
+    let timeline = Timelines::read(connection).await?.current();
+    visibility.keep_to(timeline);
+    let options = options(connection.major_version());
+    let command = format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput {options}", quote(name));
     let mut creating = std::pin::pin!(connection.query(&command));
     let answer = loop {
         match tokio::time::timeout(PATIENCE, &mut creating).await {
@@ -81,7 +85,14 @@ pub(super) async fn create(
     wait_until_visible(client, exported).await?;
     visibility.put_visible(place);
     let slot = Some(name.into());
-    Ok(Position::from(&LogPosition { system: Arc::clone(system), slot, lsn: place, snapshot: None }))
+    let system = Arc::clone(system);
+    Ok(Position::from(&LogPosition { system, timeline: Some(timeline), slot, lsn: place, snapshot: None }))
+}
+
+/// With which a slot is made. Standbys that copy slots can take over from version 17 on; what they must not
+/// lack for that, [`Timelines`] tells.
+fn options(major_version: u32) -> &'static str {
+    if major_version >= 17 { "(SNAPSHOT 'export', FAILOVER)" } else { "EXPORT_SNAPSHOT" }
 }
 
 /// Waits until everything that an exported snapshot has is visible. It is made from the log, which runs

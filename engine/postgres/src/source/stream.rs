@@ -37,6 +37,7 @@ pub(super) struct SlotChanges {
     decoder: Decoder,
     relations: Relations,
     system: Arc<str>,
+    timeline: Option<u32>,
     slot: Arc<str>,
     /// Everything before it was handed over or is in the set at hand.
     reached: Lsn,
@@ -72,7 +73,7 @@ enum Failure {
 }
 
 impl SlotChanges {
-    /// Begins with the first transaction that isn't before `from`.
+    /// Begins with the first transaction that isn't before `from`, on a server of its timeline.
     pub(super) fn new(stream: LogStream, from: &LogPosition, slot: Arc<str>, request: StreamRequest) -> Self {
         Self {
             pump: Pump::start(stream, from.lsn),
@@ -80,6 +81,7 @@ impl SlotChanges {
             decoder: Decoder::new(),
             relations: Relations::new(request),
             system: Arc::clone(&from.system),
+            timeline: from.timeline,
             slot,
             reached: from.lsn,
             transaction: None,
@@ -140,7 +142,7 @@ impl SlotChanges {
 
     fn position(&self, lsn: Lsn) -> Position {
         let (system, slot) = (Arc::clone(&self.system), Some(Arc::clone(&self.slot)));
-        Position::from(&LogPosition { system, slot, lsn, snapshot: None })
+        Position::from(&LogPosition { system, timeline: self.timeline, slot, lsn, snapshot: None })
     }
 
     /// The transactions gathered before the one that failed, if none of its rows are among theirs.

@@ -27,6 +27,8 @@ pub(super) struct Visibility(Mutex<Noted>);
 #[derive(Debug, Default)]
 struct Noted {
     at: Option<Instant>,
+    /// On which all of them are: a server that was promoted has others at the same places.
+    timeline: u32,
     /// In order; each with the first number that no transaction had yet that was in progress.
     places: VecDeque<(Lsn, u64)>,
 }
@@ -41,6 +43,7 @@ impl Visibility {
             }
             noted.at = Some(Instant::now());
         }
+        self.keep_to(timeline(client).await?);
         let end = end_of_log(client).await?;
         // Of later than the place, or a transaction between the two would be missed.
         let row = client
@@ -60,6 +63,14 @@ impl Visibility {
             .fold(snapshot.xmax, u64::max);
         self.put(end, first_free);
         Ok(())
+    }
+
+    /// Forgets the places of another timeline.
+    pub(super) fn keep_to(&self, timeline: u32) {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.timeline != timeline {
+            *noted = Noted { at: noted.at, timeline, places: VecDeque::new() };
+        }
     }
 
     /// Notes a place before which everything is visible.
@@ -104,6 +115,18 @@ pub(super) async fn end_of_log(client: &Client) -> Result<Lsn> {
         .map_err(failed)?;
     let end = lsn(row.get(0))?;
     Ok(before_header(end, row.get::<_, i64>(1).cast_unsigned(), row.get::<_, i64>(2).cast_unsigned()))
+}
+
+/// The timeline on which the log is written, on a primary.
+pub(super) async fn timeline(client: &Client) -> Result<u32> {
+    let row = client
+        .query_one("SELECT pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn())", &[])
+        .await
+        .map_err(failed)?;
+    let file: &str = row.get(0);
+    file.get(..8)
+        .and_then(|digits| u32::from_str_radix(digits, 16).ok())
+        .ok_or_else(|| Error::new(ErrorKind::Internal, "the source's timeline can't be read").because(file))
 }
 
 /// Waits until the log is on disk up to a place: what can be seen before it could be lost otherwise, and
@@ -174,6 +197,18 @@ mod tests {
         ] {
             assert_eq!(before_header(Lsn(place), segment, page), Lsn(expected), "{place:x}");
         }
+    }
+
+    #[test]
+    fn places_of_another_timeline_are_forgotten() {
+        let visibility = Visibility::default();
+        let low = || visibility.low(&Snapshot::parse("100:100:").expect("a snapshot"));
+        visibility.keep_to(1);
+        visibility.put_visible(Lsn(10));
+        visibility.keep_to(1);
+        assert_eq!(low(), Lsn(10));
+        visibility.keep_to(2);
+        assert_eq!(low(), Lsn(0));
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl Wanted {
                     decoder.push(text, column).map_err(|why| match self.schema.columns.get(*ordinal) {
                         Some(schema) => refused(&self.schema.name, schema, text, why),
                         None => self.error(why),
-                    })?
+                    })?;
                 }
                 Cell::Binary(_) => {
                     return Err(self.error("a value is in binary form, which was not asked for"));
