@@ -156,27 +156,57 @@ fn held_back(slots: &[(String, i64)]) -> Option<Finding> {
 async fn standbys(client: &Client) -> Result<Option<Finding>> {
     let row = client
         .query_one(
-            "SELECT (SELECT count(*) FROM pg_catalog.pg_replication_slots WHERE slot_type = 'physical') \
+            "SELECT current_setting('server_version_num')::int4 >= 170000, \
+             (SELECT count(*) FROM pg_catalog.pg_replication_slots WHERE slot_type = 'physical') \
              + (SELECT count(*) FROM pg_catalog.pg_stat_replication r \
-                WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_replication_slots s WHERE s.active_pid = r.pid))",
+                WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_replication_slots s WHERE s.active_pid = r.pid)), \
+             COALESCE(current_setting('synchronized_standby_slots', true), '') <> ''",
             &[],
         )
         .await
         .map_err(|error| translate(error, "the source's standbys can't be counted"))?;
-    let count: i64 = row.get(0);
-    Ok((count > 0).then(|| {
-        finding(
-            Severity::Note,
-            "standbys",
-            format!("there are {count}: when one is promoted, it lacks the task's slot, and the task has to begin anew"),
-            None,
-        )
-    }))
+    Ok(failover(row.get(0), row.get(1), row.get(2)))
+}
+
+/// What becomes of a task when a standby is promoted; `waits` says that the stream never runs ahead of them.
+fn failover(copies_slots: bool, standbys: i64, waits: bool) -> Option<Finding> {
+    let there_are = format!("there are {standbys}: when one is promoted,");
+    let (message, fix) = match (standbys, copies_slots, waits) {
+        (0, ..) => return None,
+        (_, false, _) => {
+            (format!("{there_are} it lacks the task's slot, and the task has to begin anew"), None)
+        }
+        (_, true, true) => (
+            format!("{there_are} the task goes on from it if it keeps a copy of the task's slot"),
+            Some(
+                "on each: sync_replication_slots = on, hot_standby_feedback = on, and a dbname in primary_conninfo",
+            ),
+        ),
+        (_, true, false) => (
+            format!(
+                "{there_are} the task goes on from it if it keeps a copy of the task's slot and has all that the \
+                 target has, for which nothing waits"
+            ),
+            Some(
+                "here: synchronized_standby_slots with their slots; on each: sync_replication_slots = on, \
+                 hot_standby_feedback = on, and a dbname in primary_conninfo",
+            ),
+        ),
+    };
+    Some(finding(Severity::Note, "standbys", message, fix))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_promoted_standby_needs_is_told() {
+        assert_eq!(failover(true, 0, false), None);
+        assert!(failover(false, 1, false).expect("a note").message.ends_with("begin anew"));
+        let fix = |waits| failover(true, 1, waits).expect("a note").fix.expect("a fix");
+        assert!(fix(false).contains("synchronized_standby_slots") && !fix(true).contains("synchronized"));
+    }
 
     #[test]
     fn only_slots_that_hold_back_much_are_told_of() {
