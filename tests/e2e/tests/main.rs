@@ -1,5 +1,6 @@
 //! End-to-end tests: the engine's binary between real servers, judged by what a user would see.
 
+mod applications;
 mod bad_plugin;
 mod bad_server;
 mod bad_state;
@@ -20,6 +21,7 @@ mod mysql_target;
 mod opengauss;
 mod outage;
 mod plugins;
+mod postgres_source;
 mod precheck;
 mod refused;
 mod replica;
