@@ -7,7 +7,7 @@
 
 use engine_core::column::{Column, Vector};
 use engine_core::logical::LogicalType;
-use engine_core::temporal::{Fields, MICROS_PER_DAY, is_irregular};
+use engine_core::temporal::{FOUR_DIGIT_DAYS, Fields, MICROS_PER_DAY, is_irregular};
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::sync::Arc;
@@ -17,8 +17,6 @@ use super::json;
 use super::literal;
 use crate::server::Flavor;
 
-/// First and last day that four digits of a year can say: 0001-01-01 and 9999-12-31.
-const DAYS: std::ops::RangeInclusive<i64> = -719_162..=2_932_896;
 /// The longest time, 838:59:59, in microseconds.
 const LONGEST_TIME: u64 = ((838 * 60 + 59) * 60 + 59) * 1_000_000;
 
@@ -273,7 +271,7 @@ impl Encoder {
             (Self::Uuid, Vector::Varlen(values)) => uuid(values.get(row), out)?,
             (Self::Date { with_clock }, Vector::I64(values)) => {
                 let value = at(values, row);
-                if !is_irregular(value) && !DAYS.contains(&value) {
+                if !is_irregular(value) && !FOUR_DIGIT_DAYS.contains(&value) {
                     return Err(CellFault::OutOfRange);
                 }
                 let Fields { year, month, day, .. } = Fields::from_date(value);
@@ -282,7 +280,7 @@ impl Encoder {
             }
             (Self::Datetime { precision }, Vector::I64(values)) => {
                 let value = at(values, row);
-                if !is_irregular(value) && !DAYS.contains(&value.div_euclid(MICROS_PER_DAY)) {
+                if !is_irregular(value) && !FOUR_DIGIT_DAYS.contains(&value.div_euclid(MICROS_PER_DAY)) {
                     return Err(CellFault::OutOfRange);
                 }
                 let Fields { year, month, day, micros } = Fields::from_timestamp(value);
@@ -400,6 +398,7 @@ mod tests {
     use super::super::column_type::Declared;
     use super::*;
     use engine_core::column::Varlen;
+    use engine_core::temporal::{INFINITY, NEGATIVE_INFINITY};
 
     fn written(logical: &LogicalType, target: &str, values: Vector) -> Result<String, CellFault> {
         let encoder = Encoder::new(logical, &Declared::parse(target).column_type, Flavor::MySql)
@@ -461,6 +460,16 @@ mod tests {
         let odd = Fields { year: 2024, month: 2, day: 31, micros: 0 };
         let date = written(&LogicalType::Date, "date", Vector::I64(vec![odd.to_date()]));
         assert_eq!(date.as_deref(), Ok("'2024-02-31'"));
+        for far in [INFINITY, NEGATIVE_INFINITY, -719_163, 2_932_897] {
+            let date = written(&LogicalType::Date, "date", Vector::I64(vec![far]));
+            assert_eq!(date, Err(CellFault::OutOfRange));
+        }
+        let stamp = LogicalType::Timestamp { precision: 6, zoned: true };
+        for far in [INFINITY, NEGATIVE_INFINITY] {
+            for target in ["datetime(6)", "timestamp(6)"] {
+                assert_eq!(written(&stamp, target, Vector::I64(vec![far])), Err(CellFault::OutOfRange));
+            }
+        }
         let time = LogicalType::Time { precision: 6 };
         let of = |micros| written(&time, "time(6)", Vector::I64(vec![micros]));
         assert_eq!(of(-(LONGEST_TIME as i64)).as_deref(), Ok("'-838:59:59'"));

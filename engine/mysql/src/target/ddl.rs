@@ -8,8 +8,15 @@ use engine_core::schema::IndexKind;
 use engine_core::{Error, ErrorKind, Result};
 use std::fmt::Write as _;
 
-use super::column_type::Declared;
+use super::column_type::{ColumnType, Declared};
 use crate::sql;
+
+/// Bytes of a key, with pages of 16 KiB.
+const LONGEST_KEY: u32 = 3072;
+/// Bytes of a character, at most.
+const LONGEST_CHARACTER: u32 = 4;
+/// Longest prefix that an index gets of a column that it can't have whole.
+const LONGEST_PREFIX: u32 = 255;
 
 /// Name of the unique key that a row key gets when no key of the source has its columns.
 const ROW_KEY: &str = "row_key";
@@ -119,7 +126,8 @@ pub(super) fn index_definition(table: &TargetTable, index: &TargetIndex) -> Resu
         .iter()
         .map(|part| {
             let mut text = column_name(table, part.column)?;
-            if let Some(length) = part.prefix.filter(|_| index.kind != IndexKind::Spatial) {
+            let prefix = part.prefix.or_else(|| needed_prefix(table, index, part.column));
+            if let Some(length) = prefix.filter(|_| index.kind != IndexKind::Spatial) {
                 let _ = write!(text, "({length})");
             }
             if part.descending {
@@ -129,6 +137,25 @@ pub(super) fn index_definition(table: &TargetTable, index: &TargetIndex) -> Resu
         })
         .collect::<Result<_>>()?;
     Ok(format!("{kind} ({})", parts.join(", ")))
+}
+
+/// Characters or bytes of a column that an ordinary index has room for, where it has none for the
+/// whole: an index finds the same rows by the beginnings of their texts.
+fn needed_prefix(table: &TargetTable, index: &TargetIndex, ordinal: usize) -> Option<u32> {
+    if index.kind != IndexKind::Plain {
+        return None;
+    }
+    let share = LONGEST_KEY / u32::try_from(index.parts.len()).ok()?.max(1);
+    let target_type = &table.columns.get(ordinal)?.target_type;
+    let characters = (share / LONGEST_CHARACTER).min(LONGEST_PREFIX);
+    match Declared::parse(target_type).column_type {
+        ColumnType::Text => Some(characters),
+        ColumnType::Varchar { length } if length > LONGEST_KEY / LONGEST_CHARACTER => Some(characters),
+        ColumnType::Blob if !target_type.to_ascii_lowercase().starts_with("varbinary") => {
+            Some(share.min(LONGEST_PREFIX))
+        }
+        _ => None,
+    }
 }
 
 /// A column's name, quoted.
@@ -231,5 +258,32 @@ pub(super) mod tests {
         assert!(created.contains("KEY `by_id` (`id`)"), "{created}");
         assert!(created.contains("UNIQUE KEY `row_key` (`id`, `customer`)"), "{created}");
         assert!(!created.contains("by_customer"), "{created}");
+    }
+
+    #[test]
+    fn an_ordinary_index_takes_of_a_text_what_it_has_room_for() {
+        let text = LogicalType::Text { max_chars: None, fixed: false, charset: None, collation: None };
+        let columns = ["longtext", "varchar(768)", "varchar(769)", "longblob", "varbinary(3000)"];
+        let mut odd = orders();
+        odd.columns = columns.iter().map(|target_type| named("c", target_type, text.clone())).collect();
+        let of = |parts: &[(usize, Option<u32>, bool)], kind| {
+            index_definition(&odd, &index("i", kind, parts)).expect("an index")
+        };
+        let plain = |column| of(&[(column, None, false)], IndexKind::Plain);
+        let shown: Vec<String> = (0..columns.len()).map(plain).collect();
+        assert_eq!(
+            shown,
+            [
+                "KEY `i` (`c`(255))",
+                "KEY `i` (`c`)",
+                "KEY `i` (`c`(255))",
+                "KEY `i` (`c`(255))",
+                "KEY `i` (`c`)"
+            ]
+        );
+        assert_eq!(of(&[(0, Some(9), true)], IndexKind::Plain), "KEY `i` (`c`(9) DESC)");
+        assert_eq!(of(&[(0, None, false)], IndexKind::Unique), "UNIQUE KEY `i` (`c`)");
+        let many: Vec<(usize, Option<u32>, bool)> = vec![(0, None, false); 6];
+        assert!(of(&many, IndexKind::Plain).contains("`c`(128),"));
     }
 }
