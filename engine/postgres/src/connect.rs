@@ -238,7 +238,8 @@ async fn describe(client: &Client) -> Result<Server> {
              pg_catalog.current_setting('server_version_num'), pg_catalog.current_setting('server_encoding'), \
              (SELECT datcollate::text FROM pg_catalog.pg_database \
               WHERE datname = pg_catalog.current_database()), \
-             (SELECT pg_catalog.string_agg(extname::text, ',' ORDER BY extname) FROM pg_catalog.pg_extension)",
+             (SELECT pg_catalog.string_agg(extname::text, ',' ORDER BY extname) FROM pg_catalog.pg_extension), \
+             pg_catalog.current_database()::text",
             &[],
         )
         .await
@@ -261,6 +262,7 @@ async fn describe(client: &Client) -> Result<Server> {
                 ("server_encoding".to_owned(), setting(3)),
                 ("collation".to_owned(), setting(4)),
                 ("extensions".to_owned(), setting(5)),
+                ("database".to_owned(), setting(6)),
             ],
         },
         version: setting(2).parse().unwrap_or(0),
