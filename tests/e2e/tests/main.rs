@@ -28,6 +28,7 @@ mod replica;
 mod replication;
 mod resume;
 mod reverse;
+mod reverse_types;
 mod schema;
 mod self_test;
 mod strict;
