@@ -123,8 +123,24 @@ fn built_in(name: &str, modifier: i32, collation: Option<&str>) -> LogicalType {
         "uuid" => LogicalType::Uuid,
         "bit" if modifier > 0 => LogicalType::Bit { width: modifier.unsigned_abs() },
         "bit" | "varbit" => LogicalType::in_text_form("varbit"),
-        other => LogicalType::in_text_form(other),
+        other => of_dolphin(other).unwrap_or_else(|| LogicalType::in_text_form(other)),
     }
+}
+
+/// MySQL's types, which openGauss has with its extension dolphin.
+fn of_dolphin(name: &str) -> Option<LogicalType> {
+    let integer = |bits, signed| LogicalType::Integer { bits, signed };
+    Some(match name {
+        "uint1" => integer(8, false),
+        "uint2" => integer(16, false),
+        "uint4" => integer(32, false),
+        "uint8" => integer(64, false),
+        "year" => integer(16, true),
+        "binary" | "varbinary" | "tinyblob" | "mediumblob" | "longblob" => {
+            LogicalType::Bytes { max_bytes: None, fixed: false }
+        }
+        _ => return None,
+    })
 }
 
 /// Types of well-known extensions; they live in whatever schema the user chose.
@@ -134,6 +150,7 @@ fn of_extension(row: &TypeRow, collation: Option<&str>) -> LogicalType {
         ('b', name @ ("hstore" | "ltree" | "geometry" | "geography" | "vector")) => {
             LogicalType::in_text_form(name)
         }
+        ('b', name) => of_dolphin(name).unwrap_or_else(|| LogicalType::in_text_form("unknown")),
         _ => LogicalType::in_text_form("unknown"),
     }
 }

@@ -64,7 +64,7 @@ impl CellDecoder {
             LogicalType::Text { fixed: true, .. } => Form::Blanks,
             LogicalType::Text { .. } | LogicalType::Json | LogicalType::Enumeration { .. } => Form::Utf8,
             LogicalType::Bytes { .. } => match schema.native.as_str() {
-                "blob" | "raw" => Form::Hexadecimal,
+                "blob" | "raw" | "tinyblob" | "mediumblob" | "longblob" => Form::Hexadecimal,
                 _ => Form::Bytes,
             },
             LogicalType::Date => Form::Date,

@@ -122,4 +122,9 @@ fn types_of_the_user_are_not_taken_for_others() {
     assert_eq!(of(3), LogicalType::Enumeration { labels: vec!["a".into(), "b,c".into()] });
     assert_eq!(of(4), form("composite"));
     assert_eq!(of(5), form("multirange"));
+    // dolphin's, wherever it keeps them.
+    assert_eq!(logical("uint8", -1), LogicalType::Integer { bits: 64, signed: false });
+    let types: TypeCatalog = [row(1, "dolphin", "uint1", 'b')].into_iter().collect();
+    let one = describe(&types, 1, -1, "", None).expect("a type").logical;
+    assert_eq!(one, LogicalType::Integer { bits: 8, signed: false });
 }
