@@ -29,7 +29,7 @@ fn judge(setting: &str, room: Room) -> Finding {
             Some(&fix),
         ),
         1 => finding(
-            Severity::Warning,
+            Severity::Note,
             setting,
             format!("{message}: a check beside a running task finds none"),
             Some(&fix),
@@ -137,7 +137,7 @@ mod tests {
     fn room_is_needed_for_a_stream_and_liked_for_a_check() {
         let severity = |most, used| judge("max_wal_senders", Room { most, used }).severity;
         assert_eq!(severity(10, 8), Severity::Pass);
-        assert_eq!(severity(10, 9), Severity::Warning);
+        assert_eq!(severity(10, 9), Severity::Note);
         assert_eq!(severity(10, 10), Severity::Failed);
         assert_eq!(severity(0, 0), Severity::Failed);
         let fix = judge("max_wal_senders", Room { most: 10, used: 10 }).fix.expect("a fix");
