@@ -11,6 +11,13 @@
 //! transaction its number: which of them an exact read has seen needs no guess. For all others,
 //! [`watermark`] finds places in the log before which everything is visible.
 //!
+//! # Failover
+//! Positions name the timeline of the log ([`timeline`]): a server that was promoted in the source's place is
+//! followed if it has all that the target has. From version 17 on, standbys can keep a copy of the slot.
+//!
+//! # Before a task begins
+//! [`check`] tells what stands in its way, by settings, privileges and tables, and what may hold it up.
+//!
 //! # Values
 //! are text, as the server writes them, in chunks (`COPY`) and in the stream alike ([`value`]).
 
