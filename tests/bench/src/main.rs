@@ -3,6 +3,7 @@
 mod catch_up;
 mod crossing;
 mod data;
+mod decoding;
 mod engine;
 mod floor;
 mod latency;
@@ -28,7 +29,8 @@ use sides::Sides;
 
 /// Measures the engine against the physical floor, side by side
 ///
-/// Each part is run in turn and reported as medians: row code alone, without any database; a snapshot against two
+/// Each part is run in turn and reported as medians: row code alone, without any database; reading a stream of openGauss's logical
+/// decoding, without any either; a snapshot against two
 /// streams of the servers' own clients; a snapshot with a plugin that rewrites 2 of 12 columns against the same without
 /// it; catching up with row changes; the time from commit to commit at a steady rate;
 /// a full check beside the copy and beside a plain comparer; between two MySQL servers a snapshot beside mysqldump and
@@ -47,7 +49,7 @@ struct Options {
     #[arg(long, default_value_t = 3, value_name = "N")]
     runs: usize,
     /// Parts to measure
-    #[arg(long, value_delimiter = ',', default_values_t = [Part::Crossing, Part::Snapshot, Part::Plugin, Part::CatchUp, Part::Latency, Part::Verify, Part::SnapshotMysql, Part::VerifyMysql, Part::Pgloader])]
+    #[arg(long, value_delimiter = ',', default_values_t = [Part::Crossing, Part::Decoding, Part::Snapshot, Part::Plugin, Part::CatchUp, Part::Latency, Part::Verify, Part::SnapshotMysql, Part::VerifyMysql, Part::Pgloader])]
     parts: Vec<Part>,
     /// The plugin that maps types and names
     #[arg(long, default_value = "target/guests/mysql2og.wasm", value_name = "FILE")]
@@ -64,6 +66,8 @@ struct Options {
 enum Part {
     /// Row code alone, without any database
     Crossing,
+    /// Streams of openGauss's logical decoding alone, in each style
+    Decoding,
     /// Snapshot against the floor
     Snapshot,
     /// Snapshot beside pgloader, from MariaDB
@@ -85,7 +89,10 @@ enum Part {
 impl Part {
     /// Whether it is between MySQL and PostgreSQL.
     fn is_to_postgres(self) -> bool {
-        !matches!(self, Self::Crossing | Self::SnapshotMysql | Self::VerifyMysql | Self::Pgloader)
+        !matches!(
+            self,
+            Self::Crossing | Self::Decoding | Self::SnapshotMysql | Self::VerifyMysql | Self::Pgloader
+        )
     }
 }
 
@@ -93,6 +100,7 @@ impl std::fmt::Display for Part {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(match self {
             Self::Crossing => "crossing",
+            Self::Decoding => "decoding",
             Self::Snapshot => "snapshot",
             Self::Pgloader => "pgloader",
             Self::Plugin => "plugin",
@@ -122,6 +130,9 @@ fn bench(options: &Options) -> Result<()> {
     let mut latency = None;
     if options.parts.contains(&Part::Crossing) {
         cases.extend(crossing::measure(&runtime, &options.row_plugin, runs)?);
+    }
+    if options.parts.contains(&Part::Decoding) {
+        cases.extend(decoding::measure(300_000 / scale, runs)?);
     }
     // Fetched first: not to have it should not cost the other parts' time.
     let pgloader = options.parts.contains(&Part::Pgloader).then(Peer::pgloader).transpose()?;
