@@ -13,6 +13,7 @@ use crate::existing;
 use crate::failure::translate;
 use crate::identifier::{MAX_BYTES, fit};
 use crate::layout;
+use crate::opengauss::compatibility;
 use crate::pg_type::PgType;
 
 fn finding(severity: Severity, subject: &str, message: impl Into<String>, fix: Option<String>) -> Finding {
@@ -59,6 +60,18 @@ pub(crate) async fn check(
         findings.extend(triggers(client, server, tables).await?);
     }
     Ok(findings)
+}
+
+/// What can be said of an openGauss target, which is planned for and not written to.
+pub(crate) fn opengauss(server: &Server, tables: &[Arc<TargetTable>]) -> Vec<Finding> {
+    let says = format!("openGauss {} can be planned for, not yet written to", server.endpoint.version);
+    let fix = Some("use PostgreSQL 12 to 18".to_owned());
+    let mut findings = vec![finding(Severity::Failed, "target version", says, fix)];
+    findings.extend(compatibility::findings(&server.endpoint));
+    findings.extend(types(tables));
+    findings.extend(names(tables));
+    findings.extend(widths(tables));
+    findings
 }
 
 fn version(server: &Server) -> Finding {

@@ -9,6 +9,7 @@ use tokio_postgres::{Client, Config, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::failure;
+use crate::opengauss::compatibility::SQL_COMPATIBILITY;
 use crate::opengauss::shim;
 
 /// Opens connections to one server, all alike.
@@ -253,17 +254,23 @@ async fn describe(client: &Client) -> Result<Server> {
     } else {
         setting(1).split_whitespace().next().unwrap_or_default().to_owned()
     };
+    let mut attributes = vec![
+        ("server_version_num".to_owned(), setting(2)),
+        ("server_encoding".to_owned(), setting(3)),
+        ("collation".to_owned(), setting(4)),
+        ("extensions".to_owned(), setting(5)),
+        ("database".to_owned(), setting(6)),
+    ];
+    if is_opengauss {
+        let sql = "SELECT pg_catalog.current_setting('sql_compatibility')";
+        let mode: String = client.query_one(sql, &[]).await.map_err(failed)?.get(0);
+        attributes.push((SQL_COMPATIBILITY.to_owned(), mode));
+    }
     Ok(Server {
         endpoint: Endpoint {
             engine: if is_opengauss { "opengauss" } else { "postgres" }.to_owned(),
             version,
-            attributes: vec![
-                ("server_version_num".to_owned(), setting(2)),
-                ("server_encoding".to_owned(), setting(3)),
-                ("collation".to_owned(), setting(4)),
-                ("extensions".to_owned(), setting(5)),
-                ("database".to_owned(), setting(6)),
-            ],
+            attributes,
         },
         version: setting(2).parse().unwrap_or(0),
     })

@@ -38,8 +38,10 @@
 //! it holds the lanes still.
 //!
 //! # openGauss
-//! An openGauss server is recognised and described, which is enough to plan for it. Running against
-//! one is refused.
+//! [`opengauss`] speaks what is openGauss's own: its ways of logging in, its slots and what
+//! `mppdb_decoding` sends. As a target it is recognised, described and planned for; running against one is
+//! refused. All of it is tested against a double of the protocol (`test_kit::opengauss`), and runs
+//! unchanged against a real server that `OPENGAUSS_URL` names.
 
 mod alter;
 mod applier;

@@ -3,6 +3,7 @@
 //! openGauss was forked from PostgreSQL 9.2.4, and speaks its protocol but for what is in here.
 
 pub(crate) mod auth;
+pub(crate) mod compatibility;
 pub mod decoding;
 pub mod feed;
 pub(crate) mod login;

@@ -140,11 +140,18 @@ impl Target for PostgresTarget {
     }
 
     async fn check(&self, task: &str, tables: &[Arc<TargetTable>], online: bool) -> Result<Vec<Finding>> {
+        if self.server.is_opengauss() {
+            return Ok(check::opengauss(&self.server, tables));
+        }
         let client = self.client().await?;
         check::check(&client, &self.server, task, tables, online).await
     }
 
     async fn survey(&self, task: &str, tables: &[Arc<TargetTable>], needs: &Needs) -> Result<Vec<Finding>> {
+        // Nothing is tried on a server that is not written to.
+        if self.server.is_opengauss() {
+            return Ok(Vec::new());
+        }
         survey::run(&self.client().await?, task, tables, needs).await
     }
 

@@ -173,6 +173,17 @@ fn every_type_to_opengauss() {
 }
 
 #[test]
+fn lengths_are_kept_where_opengauss_counts_characters() {
+    let table = testing::table("shop", "t", [native("varchar(20)", testing::text(20))]);
+    for (mode, expected) in [("A", "text"), ("C", "text"), ("B", "varchar(20)"), ("PG", "varchar(20)")] {
+        let mut target = endpoint("opengauss", "7.0.0");
+        target.attributes.push(("sql_compatibility".to_owned(), mode.to_owned()));
+        let plan = plan_for(&table, &endpoint("mysql", "9.7.4"), &target);
+        assert!(plan.contains(&format!(": {expected}\n")), "{mode}: {plan}");
+    }
+}
+
+#[test]
 fn a_type_without_a_counterpart_is_refused_by_name() {
     let table = testing::table("shop", "t", [native("curve", LogicalType::Other("curve".to_owned()))]);
     let error = plan(&json!({}), &table).expect_err("no such type");

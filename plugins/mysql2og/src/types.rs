@@ -40,6 +40,10 @@ pub(crate) fn map(
     target: &Endpoint,
 ) -> Result<Mapped, String> {
     let opengauss = target.engine == "opengauss";
+    // A database of a mode that isn't known is taken for the default, A.
+    let mode =
+        target.attributes.iter().find(|(name, _)| name == "sql_compatibility").map(|(_, mode)| mode.as_str());
+    let counts_bytes = opengauss && !matches!(mode, Some("B" | "PG"));
     Ok(match &column.logical {
         LogicalType::Boolean => Mapped::plain("boolean"),
         LogicalType::Integer(integer) => {
@@ -50,11 +54,11 @@ pub(crate) fn map(
         LogicalType::Decimal(decimal) => {
             Mapped::plain(format!("numeric({},{})", decimal.precision, decimal.scale))
         }
-        LogicalType::Text(text) => map_text(ordinal, &column.native, text.max_chars, opengauss),
+        LogicalType::Text(text) => map_text(ordinal, &column.native, text.max_chars, counts_bytes),
         LogicalType::Bytes(_) => Mapped::plain("bytea"),
         LogicalType::Date => {
             let date = Mapped::plain("date");
-            if opengauss {
+            if opengauss && matches!(mode, None | Some("A")) {
                 date.note(
                     ordinal,
                     "in a database of compatibility A, openGauss' date also holds a time of day",
@@ -140,10 +144,10 @@ fn map_integer(
     Ok(mapped)
 }
 
-fn map_text(ordinal: u32, native: &str, max_chars: Option<u32>, opengauss: bool) -> Mapped {
+fn map_text(ordinal: u32, native: &str, max_chars: Option<u32>, counts_bytes: bool) -> Mapped {
     let kind = ["char", "varchar"].into_iter().find(|kind| is_type(native, kind));
     match (kind, max_chars) {
-        (Some(kind), Some(length)) if opengauss => Mapped::plain("text").note(
+        (Some(kind), Some(length)) if counts_bytes => Mapped::plain("text").note(
             ordinal,
             format!("openGauss counts the {length} of {kind}({length}) in bytes, so the column becomes text"),
             "set the column's type",

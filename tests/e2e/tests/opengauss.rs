@@ -5,6 +5,7 @@
 
 mod decoding;
 mod login;
+mod planning;
 
 use anyhow::{Context as _, Result};
 use test_kit::opengauss::{Double, Settings};
