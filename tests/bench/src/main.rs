@@ -10,6 +10,7 @@ mod latency;
 mod measure;
 mod peer;
 mod report;
+mod reverse;
 mod sides;
 mod snapshot_mysql;
 mod verify;
@@ -32,7 +33,7 @@ use sides::Sides;
 /// Each part is run in turn and reported as medians: row code alone, without any database; reading a stream of openGauss's logical
 /// decoding, without any either; a snapshot against two
 /// streams of the servers' own clients; a snapshot with a plugin that rewrites 2 of 12 columns against the same without
-/// it; catching up with row changes; the time from commit to commit at a steady rate;
+/// it; catching up with row changes; the way back after a cut-over; the time from commit to commit at a steady rate;
 /// a full check beside the copy and beside a plain comparer; between two MySQL servers a snapshot beside mysqldump and
 /// mydumper, and a full check beside checksums of chunks; and a snapshot from MariaDB beside pgloader, which is fetched where it is not
 /// installed. The servers keep their durable defaults. Prints a table in Markdown, fit for docs/benchmarks.md.
@@ -49,7 +50,7 @@ struct Options {
     #[arg(long, default_value_t = 3, value_name = "N")]
     runs: usize,
     /// Parts to measure
-    #[arg(long, value_delimiter = ',', default_values_t = [Part::Crossing, Part::Decoding, Part::Snapshot, Part::Plugin, Part::CatchUp, Part::Latency, Part::Verify, Part::SnapshotMysql, Part::VerifyMysql, Part::Pgloader])]
+    #[arg(long, value_delimiter = ',', default_values_t = [Part::Crossing, Part::Decoding, Part::Snapshot, Part::Plugin, Part::CatchUp, Part::Reverse, Part::Latency, Part::Verify, Part::SnapshotMysql, Part::VerifyMysql, Part::Pgloader])]
     parts: Vec<Part>,
     /// The plugin that maps types and names
     #[arg(long, default_value = "target/guests/mysql2og.wasm", value_name = "FILE")]
@@ -76,6 +77,8 @@ enum Part {
     Plugin,
     /// Catching up with changes, by 8 lanes
     CatchUp,
+    /// The way back: inserts into PostgreSQL, into MySQL
+    Reverse,
     /// From commit to commit at 2,000 changes a second
     Latency,
     /// A full check beside copying and beside a plain comparer
@@ -105,6 +108,7 @@ impl std::fmt::Display for Part {
             Self::Pgloader => "pgloader",
             Self::Plugin => "plugin",
             Self::CatchUp => "catch-up",
+            Self::Reverse => "reverse",
             Self::Latency => "latency",
             Self::Verify => "verify",
             Self::SnapshotMysql => "snapshot-mysql",
@@ -148,6 +152,9 @@ fn bench(options: &Options) -> Result<()> {
         if options.parts.contains(&Part::CatchUp) {
             let changes = 300_000 / scale;
             cases.push(catch_up::measure(&runtime, &sides, &options.plugin, 500_000 / scale, changes, runs)?);
+        }
+        if options.parts.contains(&Part::Reverse) {
+            cases.extend(reverse::measure(&runtime, &sides, &options.plugin, 400_000 / scale, runs)?);
         }
         if options.parts.contains(&Part::Verify) {
             cases.extend(verify::measure(&runtime, &sides, &options.plugin, 500_000 / scale, runs)?);
