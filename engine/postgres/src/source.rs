@@ -36,6 +36,7 @@ mod stream;
 mod timeline;
 mod truncate;
 mod type_catalog;
+mod unfinished;
 mod value;
 mod watermark;
 
@@ -348,6 +349,10 @@ impl Source for PostgresSource {
                 .map_err(|error| translate(error, "the source can't be asked for its load"))?;
             Ok(Some(row.get::<_, i64>(0).unsigned_abs()))
         })
+    }
+
+    async fn unfinished(&self, ago: Duration) -> Result<Vec<Finding>> {
+        on_control!(self, client => unfinished::transactions(client, ago))
     }
 
     async fn count_rows(&self, table: &TableSchema) -> Result<u64> {

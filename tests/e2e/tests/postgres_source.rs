@@ -1,6 +1,6 @@
 //! `PostgreSQL` as the source of a task, with applications that never stop writing.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use e2e::Scene;
 use test_support::engine::Run;
 
@@ -100,4 +100,44 @@ async fn that_can_not_be_followed_is_refused_before_anything_is_written() -> Res
     let server = scene.target_server();
     let url = format!("postgres://e2e_reader:reader@{}:{}/{}", server.host(), server.port(), scene.name());
     refused(follow(&scene).replace("--source", url), 1, &["REPLICATION"]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hard_cases_of_its_log() -> Result<()> {
+    let scene = Scene::mysql("from_postgres_hard").await?;
+    fill(&scene).await?;
+    let caught_up = || follow(&scene).arguments(["--accept-warnings", "--until", "caught-up"]);
+    caught_up().succeed().await?;
+    let source = scene.target().await?;
+    source
+        .batch_execute(&format!("SET search_path = {}; SET logical_decoding_work_mem = '64kB'", scene.name()))
+        .await?;
+    for statement in [
+        // Out of line: too long, and not to be compressed.
+        "UPDATE orders SET note = (SELECT string_agg(md5(g::text || number), '') FROM generate_series(1, 400) g) \
+         WHERE shop = 9 AND number <= 40",
+        "UPDATE orders SET total = -1 WHERE shop = 9 AND number <= 20",
+        "UPDATE orders SET number = -number WHERE shop = 9 AND number BETWEEN 10 AND 30",
+        "BEGIN; INSERT INTO orders SELECT 8, 1, NULL, 1, string_agg(md5(g::text), ''), NULL FROM generate_series(1, 900) g; \
+         UPDATE orders SET total = 2 WHERE shop = 8; UPDATE orders SET number = 2, seen = now() WHERE shop = 8; COMMIT",
+        // More than fits the memory of its decoding, with parts that are rolled back.
+        "BEGIN; UPDATE orders SET total = total + 1 WHERE shop = 9; SAVEPOINT a; DELETE FROM orders WHERE number < 60000; \
+         ROLLBACK TO a; SAVEPOINT b; DELETE FROM orders WHERE number > 119000; SAVEPOINT c; \
+         UPDATE customers SET email = NULL; RELEASE b; COMMIT",
+        "BEGIN; INSERT INTO customers (id, name) VALUES (900, 'prepared'); UPDATE log SET what = 'two' WHERE at = 1; \
+         PREPARE TRANSACTION 'e2e_two_phases'",
+        "INSERT INTO customers (id, name) VALUES (901, 'meanwhile')",
+        "COMMIT PREPARED 'e2e_two_phases'",
+        "BEGIN; INSERT INTO log VALUES (77, 'gone'); PREPARE TRANSACTION 'e2e_given_up'",
+        "ROLLBACK PREPARED 'e2e_given_up'",
+        "TRUNCATE log, customers CASCADE",
+        "INSERT INTO log VALUES (1, 'after')",
+        "SELECT pg_logical_emit_message(true, 'somebody', 'says'), pg_logical_emit_message(false, 'somebody', 'says')",
+    ] {
+        source.batch_execute(statement).await.with_context(|| statement.to_owned())?;
+    }
+    caught_up().succeed().await?;
+    scene.require_equal().await?;
+    of_task(&scene, "drop").finish().await?.succeeded()?;
+    Ok(())
 }

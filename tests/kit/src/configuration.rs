@@ -33,6 +33,7 @@ const POSTGRES: &str = "listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 dynamic_shared_memory_type = mmap
 wal_level = logical
+max_prepared_transactions = 10
 max_wal_senders = 10
 max_replication_slots = 10
 max_wal_size = 4GB
