@@ -53,6 +53,20 @@ fn reads_a_change_as_json() {
     assert_eq!(change.old, None);
 }
 
+/// The server prints without spaces and in one order; a document means the same otherwise.
+#[test]
+fn reads_json_however_it_is_printed() {
+    let spaced = SERIAL_INSERT.replace(',', " , ");
+    let (members, name) = (SERIAL_INSERT.trim_matches(['{', '}']), "\"table_name\":\"public.t\"");
+    let reordered = format!("{{{},{name}}}", members.trim_start_matches(name).trim_start_matches(','));
+    for document in [spaced, reordered] {
+        assert_eq!(change(Style::Serial, &document), change(Style::Serial, SERIAL_INSERT), "{document}");
+    }
+    let escaped = SERIAL_INSERT.replace("'a'", r#"'\u00e9\\\\\"\n\ud83d\ude00'"#);
+    let new = change(Style::Serial, &escaped).new.expect("a row");
+    assert_eq!(new[1].value, Value::Text("é\\\\\"\n😀".into()));
+}
+
 #[test]
 fn reads_a_truncate() {
     let Event::Truncate(truncate) =
