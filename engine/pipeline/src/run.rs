@@ -86,6 +86,12 @@ async fn run_in(
     let stop = gate.stop_token().clone();
     let task = Task { spec, options, store, directory, progress, stop, gate, check: OnceLock::new() };
     let result = task.phases().await;
+    if result.is_ok()
+        && task.gate.is_complete()
+        && let Err(error) = task.spec.source.let_go().await
+    {
+        tracing::warn!("the source may keep its log for the task that was cut over: {error}");
+    }
     let result = task.end_check(result).await;
     status.abort();
     task.progress.update(|report| {

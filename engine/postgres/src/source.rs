@@ -267,7 +267,7 @@ impl Source for PostgresSource {
 
     async fn let_go(&self) -> Result<()> {
         on_control!(self, client => async {
-            slot::drop_slot(client, &self.slot).await?;
+            slot::drop_when_idle(client, &self.slot).await?;
             slot::unpublish(client, &self.slot).await
         })
     }

@@ -138,6 +138,9 @@ async fn the_hard_cases_of_its_log() -> Result<()> {
     }
     caught_up().succeed().await?;
     scene.require_equal().await?;
-    of_task(&scene, "drop").finish().await?.succeeded()?;
-    Ok(())
+    // Once it is cut over, the source keeps nothing for it.
+    of_task(&scene, "cutover").arguments(["--json", "--yes"]).succeed().await?;
+    let slots = "SELECT count(*)::text FROM pg_replication_slots WHERE database = current_database()";
+    ensure!(scene.value(slots).await? == "0", "the slot is there still");
+    scene.require_equal().await
 }

@@ -9,7 +9,7 @@ use engine_core::schema::TableName;
 use engine_core::{Error, ErrorKind, Result};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
 use super::position::LogPosition;
@@ -22,6 +22,8 @@ use crate::replication::lsn::Lsn;
 
 /// How often is looked whether what the log has is visible.
 const VISIBILITY: Duration = Duration::from_millis(5);
+/// How long a slot may be in use by a stream that has ended.
+const LEAVING: Duration = Duration::from_secs(5);
 /// After how long a wait is talked about.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -116,6 +118,19 @@ async fn wait_until_visible(client: &mut Client, exported: &str) -> Result<()> {
         tokio::time::sleep(VISIBILITY).await;
     }
     Ok(())
+}
+
+/// Drops a slot once nobody follows it any more; the server may need a moment to notice that nobody does.
+pub(super) async fn drop_when_idle(client: &Client, name: &str) -> Result<()> {
+    let deadline = Instant::now() + LEAVING;
+    loop {
+        match drop_slot(client, name).await {
+            Err(error) if error.kind() == ErrorKind::State && Instant::now() < deadline => {
+                tokio::time::sleep(VISIBILITY).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Drops a slot that nobody follows.
