@@ -17,6 +17,8 @@ const WORTH_A_LANE: usize = 2048;
 pub(crate) struct Work {
     /// Row changes of each transaction.
     pub(crate) rows: Vec<usize>,
+    /// The first table of each transaction; may be left out.
+    pub(crate) tables: Vec<u32>,
     /// Pairs of a transaction and a [key](super::keys::ConflictKeys) that it touches.
     pub(crate) keys: Vec<(u32, u64)>,
 }
@@ -92,7 +94,12 @@ impl Dispatcher {
         let mut lane_of = vec![0; work.rows.len()];
         let fair = work.rows.iter().sum::<usize>().div_ceil(self.lanes.len().max(1)).max(WORTH_A_LANE);
         let mut filling = None;
-        for group in self.groups(work) {
+        let mut groups = self.groups(work);
+        // Those of one table side by side: a lane that gets many rows of few tables writes them by few statements.
+        groups.sort_by_key(|group| {
+            group.transactions.first().and_then(|&first| work.tables.get(first as usize)).copied()
+        });
+        for group in groups {
             let lane = match (group.meets.keys().next(), filling) {
                 (Some(&lane), _) => lane,
                 (None, Some(lane)) if shares.get(lane).is_some_and(|share: &Share| share.rows < fair) => lane,

@@ -420,7 +420,11 @@ impl<'a> Session<'a> {
         let mut set = RoutedSet {
             tables: Vec::with_capacity(changes.len()),
             changes: Vec::with_capacity(changes.len()),
-            work: Work { rows: vec![0; transactions.len()], keys: Vec::new() },
+            work: Work {
+                rows: vec![0; transactions.len()],
+                tables: vec![u32::MAX; transactions.len()],
+                keys: Vec::new(),
+            },
             counts: Vec::with_capacity(changes.len()),
         };
         for changes in changes {
@@ -443,6 +447,9 @@ impl<'a> Session<'a> {
             for &(transaction, entry) in &entries {
                 if let Some(rows) = set.work.rows.get_mut(transaction as usize) {
                     *rows += 1;
+                }
+                if let Some(first) = set.work.tables.get_mut(transaction as usize) {
+                    *first = (*first).min(changes.table as u32);
                 }
                 // A single lane meets only itself.
                 if self.lanes.len() > 1 {
