@@ -194,7 +194,11 @@ impl Task {
             }
         };
         self.progress.enter(Phase::Schema);
-        let mut prepared = self.unless_stopped(self.prepare(online, question)).await?;
+        let prepared = self.unless_stopped(self.prepare(online, question)).await;
+        if prepared.is_err() && online {
+            self.let_go_unless_begun().await;
+        }
+        let mut prepared = prepared?;
         drop(pass);
         self.progress.enter(Phase::Snapshot);
         self.copy(&prepared, online).await?;
@@ -341,6 +345,15 @@ impl Task {
         let mut prepared = Prepared { routes, targets, skipped, record, copied_before, chain, dead_letters };
         prepared.adopt(task_plan, spec).await?;
         Ok(prepared)
+    }
+
+    /// Has the source keep nothing for a task that its target did not get to know.
+    async fn let_go_unless_begun(&self) {
+        if let Ok(None) = self.spec.target.task(&self.spec.name).await
+            && let Err(error) = self.spec.source.let_go().await
+        {
+            tracing::warn!("the source may keep its log for a task that was not begun: {error}");
+        }
     }
 
     /// Where a task begins, or the tables that it went on with: those on record in the target, since

@@ -37,6 +37,40 @@ pub(super) fn name(task: &str, target: &str) -> String {
     format!("engine_{task_part}_{}", hex::encode(digest.get(..4).unwrap_or_default()))
 }
 
+/// The first version that can publish generated columns, and that refuses updates of tables where whole rows are
+/// logged and some columns are not published.
+const GENERATED_COLUMNS: i32 = 180_000;
+
+/// Columns that are computed when they are read are in no log: whoever published the table would have every update
+/// of it refused.
+async fn refuse_virtual_columns(client: &Client, tables: &[TableName]) -> Result<()> {
+    let rows = client
+        .query(
+            "SELECT n.nspname::text, c.relname::text, a.attname::text FROM pg_catalog.pg_attribute a \
+             JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE a.attgenerated = 'v' AND NOT a.attisdropped AND c.relkind IN ('r', 'p')",
+            &[],
+        )
+        .await
+        .map_err(|error| translate(error, "the source's generated columns can't be listed"))?;
+    for row in &rows {
+        let name = TableName::new(row.get::<_, &str>(0), row.get::<_, &str>(1));
+        if tables.contains(&name) {
+            return Err(Error::new(
+                ErrorKind::Precondition,
+                "a table with a virtual generated column can't be followed",
+            )
+            .at("table", &name)
+            .at("column", row.get::<_, &str>(2))
+            .because(
+                "PostgreSQL refuses every update of such a table once its whole rows are to be published",
+            )
+            .help("make the column STORED, or leave the table out with --exclude"));
+        }
+    }
+    Ok(())
+}
+
 /// Has the publication publish these tables, and no others.
 pub(super) async fn publish(client: &Client, name: &str, tables: &[TableName]) -> Result<()> {
     let failed = |error| {
@@ -44,6 +78,16 @@ pub(super) async fn publish(client: &Client, name: &str, tables: &[TableName]) -
             .at("publication", name)
             .help("the account has to own the tables and may CREATE in the database: ALTER TABLE … OWNER TO, GRANT CREATE ON DATABASE")
     };
+    let version = client
+        .query_one("SELECT pg_catalog.current_setting('server_version_num')::int", &[])
+        .await
+        .map_err(failed)?
+        .get::<_, i32>(0);
+    // A table whose old rows have columns that are not published can't be updated any more, by anybody.
+    let generated = if version >= GENERATED_COLUMNS { ", publish_generated_columns = stored" } else { "" };
+    if version >= GENERATED_COLUMNS {
+        refuse_virtual_columns(client, tables).await?;
+    }
     let listed: Vec<String> = tables.iter().map(super::chunk::relation).collect();
     let is_there = client
         .query_opt("SELECT 1 FROM pg_catalog.pg_publication WHERE pubname = $1", &[&name])
@@ -55,7 +99,9 @@ pub(super) async fn publish(client: &Client, name: &str, tables: &[TableName]) -
         (true, _) => format!("DROP PUBLICATION {publication}; CREATE PUBLICATION {publication}"),
         (false, _) => format!("CREATE PUBLICATION {publication}"),
     } + &if listed.is_empty() { String::new() } else { format!(" FOR TABLE {listed}") }
-        + " WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = true)";
+        + &format!(
+            " WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = true{generated})"
+        );
     client.batch_execute(&format!("BEGIN; {statement}; COMMIT")).await.map_err(failed)
 }
 

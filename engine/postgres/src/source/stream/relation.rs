@@ -95,9 +95,11 @@ impl Relations {
         let unknown = || Error::new(ErrorKind::Internal, "a table was decoded that nobody requested");
         let table = self.request.tables.get(index).ok_or_else(unknown)?;
         let schema = &table.schema;
-        // What is computed is not sent.
-        let stored = schema.columns.iter().enumerate().filter(|(_, column)| column.generated.is_none());
-        let stored: Vec<(usize, &ColumnSchema)> = stored.collect();
+        // What is computed is sent by PostgreSQL 18 and later alone.
+        let has_generated = sent.len() == schema.columns.len();
+        let stored = schema.columns.iter().enumerate();
+        let stored: Vec<(usize, &ColumnSchema)> =
+            stored.filter(|(_, column)| has_generated || column.generated.is_none()).collect();
         let same = |((_, column), sent): (&(usize, &ColumnSchema), &RelationColumn<'_>)| {
             column.name == sent.name && catalog::is_type(column, sent.type_id, sent.type_modifier)
         };
