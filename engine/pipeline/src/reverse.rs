@@ -6,14 +6,16 @@
 
 mod inverse;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::failpoint::Failpoint;
 use engine_core::plan::TargetTable;
 use engine_core::position::{Position, Watermarks};
+use engine_core::schema::{TableName, TableSchema};
 use engine_core::selection::Selection;
-use engine_core::source::ChunkRange;
+use engine_core::source::{ChunkRange, Source};
 use engine_core::structure::RecordedTable;
 use engine_core::target::{ChunkRecord, Target};
 
@@ -33,6 +35,25 @@ pub fn task_name(task: &str) -> String {
 pub(crate) fn selection<'a>(targets: impl IntoIterator<Item = &'a Arc<TargetTable>>) -> Selection {
     let include = targets.into_iter().map(|table| table.name.to_string()).collect();
     Selection { database: None, include, exclude: Vec::new() }
+}
+
+/// Fails unless every table is there under the name that the plan has for it: one that is not would be left out
+/// in silence.
+pub(crate) async fn require_tables(
+    source: &dyn Source,
+    targets: &[Arc<TargetTable>],
+) -> Result<Vec<TableSchema>> {
+    let schemas = source.catalog(&selection(targets)).await?;
+    let there: HashSet<&TableName> = schemas.iter().map(|schema| &schema.name).collect();
+    match targets.iter().find(|table| !there.contains(&table.name)) {
+        None => Ok(schemas),
+        Some(missing) => {
+            Err(Error::new(ErrorKind::Precondition, "a table can't be followed on the way back")
+                .at("table", &missing.name)
+                .because("it was dropped or renamed, or the server has cut its name")
+                .help("leave the table out of the task that is to have a way back"))
+        }
+    }
 }
 
 /// Completes the way back of `forward`, which was cut over, into `target`: the database that was its source.
@@ -105,7 +126,8 @@ async fn adopt(spec: &TaskSpec, start: &Position) -> Result<()> {
         _ => {}
     }
     let chain = Chain::load(spec, &RunContext::of_task(&spec.name)).await?;
-    let schemas = plan::catalog(spec).await?;
+    let targets = spec.inverse.as_ref().map(|inverse| inverse.targets()).unwrap_or_default();
+    let schemas = require_tables(spec.source.as_ref(), &targets).await?;
     let as_of = Some(spec.source.high_watermark().await?);
     let plan = plan::from_schemas(spec, &chain, schemas.clone()).await?;
     let tables: Vec<Arc<TargetTable>> =

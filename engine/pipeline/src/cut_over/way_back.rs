@@ -19,6 +19,7 @@ pub(super) async fn prepare(spec: &TaskSpec, targets: &[Arc<TargetTable>]) -> Re
     let source = open(spec).await?;
     let selection = reverse::selection(targets);
     let names: Vec<_> = targets.iter().map(|table| table.name.clone()).collect();
+    reverse::require_tables(source.as_ref(), targets).await?;
     source.log_whole_rows(&names).await?;
     source.check(&selection, true).await
 }

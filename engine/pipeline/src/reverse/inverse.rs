@@ -61,6 +61,15 @@ impl Inverse {
             Error::new(ErrorKind::Internal, "the way back has a table that the way there did not have")
                 .at("table", &shown.name)
         })?;
+        let is_there = |name: &str| shown.columns.iter().any(|column| column.name == name);
+        let mut expected = forward.target.columns.iter().filter(|column| column.generated.is_none());
+        if let Some(missing) = expected.find(|column| !is_there(&column.name)) {
+            return Err(Error::new(ErrorKind::Precondition, "a column can't be followed on the way back")
+                .at("table", &shown.name)
+                .at("column", &missing.name)
+                .because("it was dropped or renamed since, or the server has cut its name")
+                .help("have both sides agree on the column, or leave the table out of the task that is to have a way back"));
+        }
         let mut findings = Vec::new();
         let mut columns = Vec::with_capacity(shown.columns.len());
         for column in &shown.columns {
