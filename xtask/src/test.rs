@@ -7,6 +7,9 @@ use crate::deny;
 use crate::steps::Steps;
 use crate::workspace::{build_guests, cargo, enter, run};
 
+/// By which the test harness is told how many tests run at once.
+const THREADS: &str = "RUST_TEST_THREADS";
+
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -105,6 +108,11 @@ fn test(packages: &[&str], arguments: &[String], servers: &[Server]) -> Result<(
     command.args(packages).arg("--").args(arguments);
     for server in servers {
         command.env(server.product().variable(), server.url());
+    }
+    // Tests with servers wait more than they work.
+    if !servers.is_empty() && std::env::var_os(THREADS).is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        command.env(THREADS, (2 * cores).to_string());
     }
     if let Err(error) = run(&mut command) {
         for server in servers {

@@ -299,7 +299,8 @@ pub(crate) struct RunArguments {
     #[arg(long, help_heading = "Task")]
     pub(crate) accept_warnings: bool,
 
-    /// When the work begins: 2026-12-24T02:00:00Z, or HH:MM in local time. The checks are made at once.
+    /// When the work begins: 2026-12-24T02:00:00Z, or without the Z, or HH:MM, in local time. The checks are made
+    /// at once.
     #[arg(long, value_name = "TIME", value_parser = crate::start_time::parse, help_heading = "Task")]
     pub(crate) start_at: Option<SystemTime>,
 

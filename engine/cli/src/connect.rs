@@ -69,10 +69,11 @@ pub(crate) fn check(settings: &Settings) -> Result<()> {
                      then add: --plugin target/guests/og2mysql.wasm",
                 ))
         }
-        (SourceKind::Postgres, TargetKind::Postgres) => {
-            Err(Error::new(ErrorKind::Usage, "rows can't be moved from PostgreSQL to PostgreSQL yet")
-                .help("targets of a postgres:// source are mysql:// and mariadb://"))
-        }
+        (SourceKind::Postgres, TargetKind::Postgres) => Err(Error::new(
+            ErrorKind::Usage,
+            "rows can't be moved from PostgreSQL or openGauss to PostgreSQL or openGauss yet",
+        )
+        .help("targets of a postgres:// or opengauss:// source are mysql:// and mariadb://")),
         (SourceKind::Mysql, TargetKind::Mysql | TargetKind::Postgres)
         | (SourceKind::Postgres, TargetKind::Mysql) => Ok(()),
     }
@@ -83,7 +84,7 @@ pub(crate) async fn source_as_target(url: &EndpointUrl) -> Result<Arc<dyn Target
     match source_kind(url)? {
         SourceKind::Mysql => Ok(Arc::new(MysqlTarget::connect(url.clone()).await?)),
         SourceKind::Postgres => {
-            Err(Error::new(ErrorKind::Precondition, "there is no way back into PostgreSQL yet")
+            Err(Error::new(ErrorKind::Precondition, "there is no way back into PostgreSQL or openGauss yet")
                 .at("source", url))
         }
     }
@@ -128,11 +129,11 @@ pub(crate) async fn connect(settings: Settings) -> Result<TaskSpec> {
 fn source_kind(url: &EndpointUrl) -> Result<SourceKind> {
     match url.scheme.as_str() {
         "mysql" | "mariadb" => Ok(SourceKind::Mysql),
-        "postgres" => Ok(SourceKind::Postgres),
+        "postgres" | "opengauss" => Ok(SourceKind::Postgres),
         other => Err(Error::new(ErrorKind::Usage, format!("'{other}' can't be a source"))
             .at("option", "--source")
             .because("there is no connector that reads it")
-            .help("sources are mysql://, mariadb:// and postgres://; were --source and --target swapped?")),
+            .help("sources are mysql://, mariadb://, postgres:// and opengauss://; were --source and --target swapped?")),
     }
 }
 

@@ -77,10 +77,10 @@ fn without_a_plugin_the_one_that_is_needed_is_named() {
 
 #[test]
 fn schemes_that_have_no_connector_are_usage_errors() {
-    let (_, stderr) = expect(2, &["plan", "--source", "opengauss://a@127.0.0.1:1/b", "--target", SOURCE]);
+    let (_, stderr) = expect(2, &["plan", "--source", "opengauss://a@127.0.0.1:1/b", "--target", TARGET]);
     insta::assert_snapshot!(stderr, @"
-    error: 'opengauss' can't be a source (option --source): there is no connector that reads it
-    help: sources are mysql://, mariadb:// and postgres://; were --source and --target swapped?
+    error: rows can't be moved from PostgreSQL or openGauss to PostgreSQL or openGauss yet
+    help: targets of a postgres:// or opengauss:// source are mysql:// and mariadb://
     ");
     let (_, stderr) = expect(2, &["plan", "--source", "oracle://a:hidden-password@h/b", "--target", TARGET]);
     assert!(stderr.contains("--source") && stderr.contains("oracle"), "{stderr}");

@@ -2,7 +2,7 @@
 
 use crate::batch::Batch;
 use crate::position::Position;
-use crate::schema::TableName;
+use crate::schema::{TableName, TableSchema};
 use crate::transaction::TransactionId;
 
 /// What happened to a row.
@@ -32,6 +32,18 @@ pub struct TableChanges {
     pub before: Batch,
 }
 
+impl TableChanges {
+    /// No changes of the table that is the request's one of index `table`, of these of its columns.
+    pub fn none(table: usize, schema: &TableSchema, columns: &[usize]) -> Self {
+        let columns = columns.iter().filter_map(|&ordinal| schema.columns.get(ordinal));
+        let batch = Batch {
+            rows: 0,
+            columns: columns.map(|column| column.logical.layout().empty_column()).collect(),
+        };
+        Self { table, ops: Vec::new(), transactions: Vec::new(), after: batch.clone(), before: batch }
+    }
+}
+
 /// A change of structure in the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemaChange {
@@ -45,8 +57,9 @@ pub struct SchemaChange {
     pub executed_at: Option<i64>,
     /// What else its meaning depends on, such as the session's SQL mode, in the connector's own words.
     pub session: Vec<(String, String)>,
-    /// Rows that the statement itself writes follow in the same transaction, whose beginning is the
-    /// position of the set.
+    /// Rows that the statement itself writes, or others, follow in the same transaction, whose beginning is
+    /// the position of the set: which does not tell whether the change was carried out before. The source tells it
+    /// again only if it has to be.
     pub with_rows: bool,
 }
 

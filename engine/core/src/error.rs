@@ -41,6 +41,7 @@ struct Inner {
     kind: ErrorKind,
     what: String,
     place: Vec<(&'static str, String)>,
+    row: Option<usize>,
     why: Option<String>,
     help: Option<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -53,6 +54,7 @@ impl Error {
             kind,
             what: what.into(),
             place: Vec::new(),
+            row: None,
             why: None,
             help: None,
             source: None,
@@ -66,6 +68,13 @@ impl Error {
         if !self.0.place.iter().any(|(name, _)| *name == what) {
             self.0.place.push((what, value.to_string()));
         }
+        self
+    }
+
+    /// Adds which row of the batch at hand is at fault.
+    #[must_use]
+    pub fn of_row(mut self, row: usize) -> Self {
+        self.0.row = Some(row);
         self
     }
 
@@ -102,6 +111,11 @@ impl Error {
     /// What failed, without place and reason.
     pub fn what(&self) -> &str {
         &self.0.what
+    }
+
+    /// The row of the batch at hand that is at fault, where it is known.
+    pub fn row(&self) -> Option<usize> {
+        self.0.row
     }
 
     /// The places, in the order in which they were added.

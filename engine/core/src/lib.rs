@@ -15,6 +15,7 @@ pub mod error;
 pub mod examine;
 pub mod failpoint;
 pub mod finding;
+pub mod gathering;
 pub mod json_form;
 pub mod logical;
 pub mod message;

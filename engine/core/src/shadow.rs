@@ -1,11 +1,15 @@
 //! A copy of some of a target's rows, in which defects are planted to see whether a check finds them.
 
+mod planting;
+
 use async_trait::async_trait;
 use std::sync::Arc;
 
 use crate::error::Result;
 use crate::examine::{Examiner, KeyRange};
 use crate::plan::TargetTable;
+
+pub use planting::{Ground, OtherKey, Planting, Spoiling};
 
 /// What can be wrong with a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,6 +162,9 @@ pub trait Source: Send + Sync {
     /// What it says it is.
     fn endpoint(&self) -> &Endpoint;
 
+    /// Says where the source may keep files that a stream needs for as long as it is open. Without, it keeps none.
+    fn keep_files_in(&self, _directory: &Path) {}
+
     /// Checks account, settings and the tables of the selection; `online` asks for what following
     /// changes needs. Writes nothing. A [`Failed`](crate::finding::Severity::Failed) finding means
     /// that a task can't run. A [`Warning`](crate::finding::Severity::Warning) about the server as a
@@ -216,6 +220,11 @@ pub trait Source: Send + Sync {
     /// A position that holds every transaction that a read ended before this call can have seen.
     async fn high_watermark(&self) -> Result<Position>;
 
+    /// For how long the source keeps its log, whoever has yet to read it; `None` when the clock takes nothing away.
+    async fn log_kept_for(&self) -> Result<Option<Duration>> {
+        Ok(None)
+    }
+
     /// Whether a stream that reached `reached` has delivered everything in `wanted`.
     fn covers(&self, reached: &Position, wanted: &Position) -> Result<bool>;
 
@@ -251,6 +260,16 @@ pub trait Source: Send + Sync {
         known: &[TableSchema],
         selection: &Selection,
     ) -> Result<Vec<TableEvolution>>;
+
+    /// The table that a change of the stream leaves, whatever it did to rows, where the stream tells more of it than
+    /// today's catalog does.
+    async fn structure_after(
+        &self,
+        _change: &SchemaChange,
+        _known: &[TableSchema],
+    ) -> Result<Option<TableSchema>> {
+        Ok(None)
+    }
 
     /// How many statements the source is working on at this moment, the engine's own reads among
     /// them; `None` when it doesn't say. What a load limit is held against.

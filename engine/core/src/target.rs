@@ -305,6 +305,19 @@ pub trait Target: Send + Sync {
         Err(not_cut_over(self.endpoint()))
     }
 
+    /// Whether a [shared](TargetTable::is_shared) table may have rows of other tasks than this one. Needs no
+    /// claim.
+    async fn has_rows_of_others(&self, _task: &str, table: &TargetTable) -> Result<bool> {
+        Ok(table.is_shared())
+    }
+
+    /// Removes all rows of a [shared](TargetTable::is_shared) table and the record of the chunks that they were
+    /// copied by, those of the source's tables `from`, in one transaction. False, and nothing is changed, when
+    /// it has other rows than these chunks wrote.
+    async fn clear_copy(&self, _table: &TargetTable, _from: &[TableName]) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Whether applications can be let in: foreign keys there and validated, triggers on. A failed
     /// finding for what is not, with the statement that mends it; a pass for what is. Needs no claim.
     async fn ready_for_use(&self, _tables: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {

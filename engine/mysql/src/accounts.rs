@@ -31,7 +31,7 @@ pub(crate) async fn list(conn: &mut Conn, server: &Server, selection: &Selection
         let Ok(lines) = conn.query::<String, _>(format!("SHOW GRANTS FOR {account}")).await else { continue };
         let statements: Vec<String> = lines
             .iter()
-            .map(|line| without_secret(line))
+            .map(|line| spaced(&without_secret(line)))
             .filter(|line| concerns(line, selection.database.as_deref()))
             .collect();
         if !statements.is_empty() {
@@ -61,6 +61,14 @@ fn without_secret(line: &str) -> String {
     format!("{grant}{}", if secret.ends_with(option) { option } else { "" })
 }
 
+/// `MySQL` prints dynamic privileges without spaces between them; a line has to be broken somewhere.
+fn spaced(line: &str) -> String {
+    match line.split_once(" ON ") {
+        Some((rights, place)) => format!("{} ON {place}", rights.replace(", ", ",").replace(',', ", ")),
+        None => line.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,6 +77,10 @@ mod tests {
     fn no_hash_is_told_and_only_what_concerns_the_selection() {
         let line = "GRANT ALL PRIVILEGES ON *.* TO `a`@`%` IDENTIFIED BY PASSWORD '*8A' WITH GRANT OPTION";
         assert_eq!(without_secret(line), "GRANT ALL PRIVILEGES ON *.* TO `a`@`%` WITH GRANT OPTION");
+        assert_eq!(
+            spaced("GRANT BACKUP_ADMIN,CLONE_ADMIN ON *.* TO `a,b`@`%`"),
+            "GRANT BACKUP_ADMIN, CLONE_ADMIN ON *.* TO `a,b`@`%`"
+        );
         assert!(concerns(line, Some("shop")));
         assert!(!concerns("GRANT USAGE ON *.* TO `a`@`%`", None));
         assert!(concerns("GRANT SELECT ON `my\\_shop`.* TO `a`@`%`", Some("my_shop")));

@@ -3,14 +3,15 @@
 mod engines;
 mod filters;
 mod retention;
+mod sight;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use engine_core::Result;
 use engine_core::finding::{Finding, Severity};
 use engine_core::schema::TableName;
 use engine_core::selection::Selection;
+use engine_core::{Error, ErrorKind, Result};
 use futures_util::StreamExt;
 use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStreamRequest, Conn, Error as DriverFailure};
@@ -18,7 +19,7 @@ use mysql_async::{BinlogStreamRequest, Conn, Error as DriverFailure};
 use crate::connect::Connector;
 use crate::error::server_error;
 use crate::server::{Flavor, GtidMode, Server};
-use crate::{catalog, sql};
+use crate::{account, catalog, sql};
 
 /// Tables whose readability is tried.
 const TABLES_TRIED: usize = 500;
@@ -32,8 +33,10 @@ pub(crate) async fn run(
     online: bool,
 ) -> Result<Vec<Finding>> {
     let (selection, scope) = catalog::scope(server, selection);
+    let account = account::current(conn).await?;
     let mut findings = vec![version(server)];
-    findings.extend(readable_tables(conn, &selection, &scope).await?);
+    findings.extend(readable_tables(conn, &selection, &scope, &account).await?);
+    findings.extend(sight::check(conn, &selection, &account).await?);
     if online {
         findings.extend(engines::check(conn, &selection, &scope).await?);
         let variables = Variables::read(conn).await?;
@@ -41,13 +44,13 @@ pub(crate) async fn run(
         if server.log_bin {
             findings.push(retention::check(conn, variables.retention(), &selection, &scope).await?);
             findings.extend(filters::check(conn, server, &variables, &selection, &scope).await?);
-            findings.push(binlog_status(conn, server).await?);
+            findings.push(binlog_status(conn, server, &account).await?);
             if server.flavor == Flavor::MySql && server.gtid_mode == GtidMode::Off {
-                findings.push(log_status(conn).await?);
+                findings.push(log_status(conn, &account).await?);
             }
             // A server without a number sends no binlog to anyone; that has been said.
             if server.server_id != 0 {
-                findings.push(replication(connector, server).await?);
+                findings.push(replication(connector, server, &account).await?);
             }
         }
     }
@@ -64,21 +67,33 @@ fn finding(severity: Severity, subject: &str, message: impl Into<String>, fix: O
 }
 
 fn version(server: &Server) -> Finding {
-    let (name, oldest, tried) = match server.flavor {
-        Flavor::MySql => ("MySQL", (8, 0, 0), "MySQL 8.0 to 9.7"),
-        Flavor::MariaDb => ("MariaDB", (10, 5, 0), "MariaDB 10.5 to 11"),
+    finding(Severity::Pass, "version", server.name_and_version(), None)
+}
+
+/// Refuses a server that is too old to be read: what its catalog lacks would be met one by one.
+pub(crate) fn refuse_too_old(server: &Server) -> Result<()> {
+    let (oldest, supported) = match server.flavor {
+        Flavor::MySql => ((8, 0, 0), "MySQL 8.0 to 9.7"),
+        Flavor::MariaDb => ((10, 5, 0), "MariaDB 10.5 to 11.8"),
     };
-    let message = format!("{name} {}", server.version);
-    if server.version_number < oldest {
-        let fix = format!("upgrade the source; supported are {tried}");
-        return finding(Severity::Failed, "version", format!("{message} is too old"), Some(&fix));
+    if server.version_number >= oldest {
+        return Ok(());
     }
-    finding(Severity::Pass, "version", message, None)
+    Err(Error::new(ErrorKind::Precondition, "the source is too old")
+        .because(format!("it is a {}", server.name_and_version()))
+        .help(format!(
+            "upgrade it, or replicate it into a newer server and take that as the source; supported are {supported}"
+        )))
 }
 
 /// Tries to read the first tables of the selection, a statement each that reads no row. An account
 /// that may read some columns of a table only doesn't even see that there are others.
-async fn readable_tables(conn: &mut Conn, selection: &Selection, scope: &str) -> Result<Vec<Finding>> {
+async fn readable_tables(
+    conn: &mut Conn,
+    selection: &Selection,
+    scope: &str,
+    account: &str,
+) -> Result<Vec<Finding>> {
     let failed = |error| server_error("the source's tables can't be listed", error);
     let query = format!(
         "SELECT table_schema, table_name FROM information_schema.tables \
@@ -91,7 +106,7 @@ async fn readable_tables(conn: &mut Conn, selection: &Selection, scope: &str) ->
     for table in tables.iter().take(TABLES_TRIED) {
         match conn.query_drop(format!("SELECT * FROM {} LIMIT 0", sql::table(table))).await {
             Err(DriverFailure::Server(error)) if matches!(error.code, 1142 | 1143 | 1044) => {
-                let fix = format!("GRANT SELECT ON {} TO the account", sql::table(table));
+                let fix = format!("GRANT SELECT ON {} TO {account}", sql::table(table));
                 refused.push(finding(
                     Severity::Failed,
                     "privileges",
@@ -106,6 +121,7 @@ async fn readable_tables(conn: &mut Conn, selection: &Selection, scope: &str) ->
     }
     if refused.is_empty() {
         let message = match tables.len() {
+            1 => "1 table is readable".to_owned(),
             all @ ..=TABLES_TRIED => format!("{all} tables are readable"),
             all => format!("the first {TABLES_TRIED} of {all} tables are readable"),
         };
@@ -140,6 +156,11 @@ impl Variables {
         let days = self.get("expire_logs_days").parse().unwrap_or(0.0f64);
         [seconds, (days * 86_400.0) as u64].into_iter().filter(|&seconds| seconds > 0).min()
     }
+}
+
+/// For how long binlogs are kept; `None` for ever.
+pub(crate) async fn log_kept_for(conn: &mut Conn) -> Result<Option<Duration>> {
+    Ok(Variables::read(conn).await?.retention().map(Duration::from_secs))
 }
 
 fn binlog_settings(server: &Server, variables: &Variables) -> Vec<Finding> {
@@ -222,33 +243,32 @@ fn gtid_consistency(server: &Server, variables: &Variables) -> Option<Finding> {
     })
 }
 
-async fn binlog_status(conn: &mut Conn, server: &Server) -> Result<Finding> {
+async fn binlog_status(conn: &mut Conn, server: &Server, account: &str) -> Result<Finding> {
     let privilege = match server.flavor {
         Flavor::MySql => "REPLICATION CLIENT",
         Flavor::MariaDb => "BINLOG MONITOR",
     };
-    tried(conn.query_drop(server.binlog_status_statement()).await, privilege)
+    tried(conn.query_drop(server.binlog_status_statement()).await, privilege, account)
 }
 
-async fn log_status(conn: &mut Conn) -> Result<Finding> {
+async fn log_status(conn: &mut Conn, account: &str) -> Result<Finding> {
     let trial = conn.query_drop("SELECT local FROM performance_schema.log_status").await;
-    let mut finding = tried(trial, "BACKUP_ADMIN")?;
+    let mut finding = tried(trial, "BACKUP_ADMIN", account)?;
     if finding.severity == Severity::Failed {
-        finding.fix = Some(
-            "GRANT BACKUP_ADMIN ON *.* TO the account and GRANT SELECT ON performance_schema.log_status TO the \
-             account, or turn on gtid_mode"
-                .to_owned(),
-        );
+        finding.fix = Some(format!(
+            "GRANT BACKUP_ADMIN ON *.* TO {account}; GRANT SELECT ON performance_schema.log_status TO {account}; \
+             or turn on gtid_mode"
+        ));
     }
     Ok(finding)
 }
 
 /// What a trial says about a global privilege.
-fn tried(trial: Result<(), DriverFailure>, privilege: &str) -> Result<Finding> {
+fn tried(trial: Result<(), DriverFailure>, privilege: &str, account: &str) -> Result<Finding> {
     match trial {
         Ok(()) => Ok(finding(Severity::Pass, "privileges", format!("{privilege} works"), None)),
         Err(DriverFailure::Server(error)) if matches!(error.code, 1045 | 1142 | 1227) => {
-            let fix = format!("GRANT {privilege} ON *.* TO the account");
+            let fix = format!("GRANT {privilege} ON *.* TO {account}");
             Ok(finding(
                 Severity::Failed,
                 "privileges",
@@ -261,12 +281,12 @@ fn tried(trial: Result<(), DriverFailure>, privilege: &str) -> Result<Finding> {
 }
 
 /// Asks for the binlog from its end and takes the first event, on a connection of its own.
-async fn replication(connector: &Connector, server: &Server) -> Result<Finding> {
+async fn replication(connector: &Connector, server: &Server, account: &str) -> Result<Finding> {
     let mut conn = connector.open().await?;
     let status: Option<mysql_async::Row> = match conn.query_first(server.binlog_status_statement()).await {
         Ok(status) => status,
         // Reported as a privilege of its own already.
-        Err(error) => return tried(Err(error), "REPLICATION SLAVE"),
+        Err(error) => return tried(Err(error), "REPLICATION SLAVE", account),
     };
     let file: Option<String> = status.and_then(|mut row| row.take_opt(0)?.ok());
     let file = file.unwrap_or_default();
@@ -278,8 +298,8 @@ async fn replication(connector: &Connector, server: &Server) -> Result<Finding> 
         stream.next().await.transpose()
     };
     match tokio::time::timeout(Duration::from_secs(10), first).await {
-        Ok(Ok(_)) | Err(_) => tried(Ok(()), "REPLICATION SLAVE"),
-        Ok(Err(error)) => tried(Err(error), "REPLICATION SLAVE"),
+        Ok(Ok(_)) | Err(_) => tried(Ok(()), "REPLICATION SLAVE", account),
+        Ok(Err(error)) => tried(Err(error), "REPLICATION SLAVE", account),
     }
 }
 
@@ -332,6 +352,14 @@ mod tests {
             findings.iter().filter(|finding| finding.severity == Severity::Failed).all(|f| f.fix.is_some())
         );
         assert_eq!(failed(&binlog_settings(&server(false, 1), &wrong)), ["source log_bin"]);
+    }
+
+    #[test]
+    fn a_server_that_is_too_old_is_refused_with_its_version() {
+        let old = Server { version: "5.6.24-log".into(), version_number: (5, 6, 24), ..server(true, 1) };
+        let error = refuse_too_old(&old).expect_err("too old");
+        assert!(error.to_string().contains("MySQL 5.6.24-log"), "{error}");
+        assert!(refuse_too_old(&server(true, 1)).is_ok());
     }
 
     #[test]

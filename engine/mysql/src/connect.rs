@@ -10,6 +10,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Error as DriverFailure, Opts, OptsBuilder, SslOpts};
 
 use crate::error::server_error;
+use crate::{account, sql};
 
 /// Longest wait for a connection to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -198,7 +199,11 @@ impl Connector {
                 1044 => Error::new(ErrorKind::Precondition, "the account may not use the database")
                     .at("server", &self.url)
                     .because(&server.message)
-                    .help("GRANT SELECT on the database to the account"),
+                    .help(format!(
+                        "GRANT SELECT ON {}.* TO {}",
+                        sql::identifier(self.url.database.as_deref().unwrap_or_default()),
+                        account::denied(&server.message)
+                    )),
                 1040 | 1203 | 1226 => refused("the server has no connection left for the account")
                     .because(&server.message)
                     .help("lower --parallelism, or raise max_connections or the account's limit"),

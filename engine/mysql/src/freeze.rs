@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::error::server_error;
 use crate::server::{Flavor, Server};
-use crate::sql;
+use crate::{account, sql};
 
 /// Reads `read_only` and `super_read_only`, which MariaDB doesn't have.
 pub(crate) async fn state(conn: &mut Conn) -> Result<WriteState> {
@@ -64,12 +64,13 @@ pub(crate) async fn try_privilege(conn: &mut Conn, server: &Server) -> Result<()
         Ok(()) => Ok(()),
         Err(DriverFailure::Server(error)) if error.code == 1227 => {
             let grant = match server.flavor {
-                Flavor::MySql => "GRANT SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN ON *.* TO the account",
-                Flavor::MariaDb => "GRANT READ_ONLY ADMIN ON *.* TO the account",
+                Flavor::MySql => "SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN",
+                Flavor::MariaDb => "READ_ONLY ADMIN",
             };
+            let account = account::current(conn).await?;
             Err(Error::new(ErrorKind::Precondition, format!("the account may not set {name}"))
                 .because(error.message)
-                .help(format!("{grant}, or stop the writes yourself and leave out --set-source-read-only")))
+                .help(format!("GRANT {grant} ON *.* TO {account}, or stop the writes yourself and leave out --set-source-read-only")))
         }
         Err(other) => Err(server_error(format!("whether {name} can be set can't be tried"), other)),
     }

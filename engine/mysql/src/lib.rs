@@ -57,6 +57,7 @@
 //! an event or column type that it doesn't know, a table that is not what it was, rows changed by
 //! statement, an image without all columns, a purged log, a checksum that is wrong.
 
+mod account;
 mod accounts;
 mod binlog;
 mod catalog;

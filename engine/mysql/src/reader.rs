@@ -109,10 +109,10 @@ impl ChunkReader {
             conn.query_drop("COMMIT").await.map_err(failed)?;
             return Ok(Watermarks { low, high });
         }
-        Err(Error::new(ErrorKind::Precondition, "no quiet moment was found for a table without a row key")
+        Err(Error::new(ErrorKind::Precondition, "no quiet moment was found for a table that is read in one piece")
             .at("table", table)
             .because(format!("it was being changed at each of {EXACT_ATTEMPTS} moments tried"))
-            .help("give the table a primary key, or pause its writers until its copy has begun"))
+            .help("pause its writers until its copy has begun; of a table without a row key, a primary key does it too"))
     }
 
     /// MySQL: one statement, with what was visible before it and what was logged after it.

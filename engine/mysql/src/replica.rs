@@ -248,6 +248,10 @@ impl Source for ReplicatedSource {
         self.replica.catalog(selection).await
     }
 
+    async fn log_kept_for(&self) -> Result<Option<Duration>> {
+        self.primary.log_kept_for().await
+    }
+
     async fn low_watermark(&self) -> Result<Position> {
         self.replica.low_watermark().await
     }

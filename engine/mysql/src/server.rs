@@ -53,6 +53,15 @@ pub struct Server {
 }
 
 impl Server {
+    /// `MySQL 9.7.4`
+    pub(crate) fn name_and_version(&self) -> String {
+        let name = match self.flavor {
+            Flavor::MySql => "MySQL",
+            Flavor::MariaDb => "MariaDB",
+        };
+        format!("{name} {}", self.version)
+    }
+
     /// Asks the server.
     pub async fn probe(conn: &mut Conn) -> Result<Self> {
         let failed = |error| server_error("the server's settings can't be read", error);

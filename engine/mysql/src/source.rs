@@ -75,6 +75,7 @@ impl MysqlSource {
         let connector = Connector::new(url)?;
         let mut conn = connector.open().await?;
         let server = Server::probe(&mut conn).await?;
+        checks::refuse_too_old(&server).map_err(|error| error.at("server", connector.url()))?;
         let charsets = Charsets::read(&mut conn).await?;
         let endpoint = server.endpoint();
         Ok(Self { connector, server, endpoint, charsets, control: Mutex::new(Some(conn)) })
@@ -117,6 +118,10 @@ impl Source for MysqlSource {
 
     async fn accounts(&self, selection: &Selection) -> Result<Vec<Finding>> {
         on_control!(self, conn => accounts::list(conn, &self.server, selection))
+    }
+
+    async fn log_kept_for(&self) -> Result<Option<Duration>> {
+        on_control!(self, conn => checks::log_kept_for(conn))
     }
 
     async fn low_watermark(&self) -> Result<Position> {

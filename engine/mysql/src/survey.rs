@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use crate::catalog;
 use crate::charset::Charsets;
 use crate::error::server_error;
-use crate::server::Server;
+use crate::server::{Flavor, Server};
 
 /// A transaction open for longer than this is worth a word, in seconds.
 const LONG_TRANSACTION: u64 = 600;
@@ -38,6 +38,9 @@ pub(crate) async fn run(
         findings.extend(long_transactions(conn).await);
     }
     findings.extend(structure::left_behind(conn, server, &selection, &scope).await?);
+    if server.flavor == Flavor::MariaDb {
+        findings.extend(objects::sequences(conn, &selection, &scope).await?);
+    }
     if !needs.objects_planned {
         findings.extend(objects::left_behind(conn, &selection, &scope).await?);
     }

@@ -17,7 +17,7 @@
 //! | `dead_letter` | the record of rows that were set aside |
 //! | `evolve`, `alter` | changes of structure, which commit statement by statement |
 //! | `objects` | views, triggers, routines and events |
-//! | `check`, `grants` | whether server and account can take the plan |
+//! | `check`, `privileges` | whether server and account can take the plan |
 //! | `row_form`, `examiner`, `digest`, `repairer`, `inspect` | reading back what is there, and mending it |
 //!
 //! # Exactness
@@ -45,7 +45,6 @@ mod evolve;
 mod examiner;
 mod existing;
 mod failure;
-mod grants;
 mod index;
 mod inspect;
 mod json;
@@ -54,6 +53,7 @@ mod layout;
 mod literal;
 mod loader;
 mod objects;
+mod privileges;
 mod repairer;
 mod row_form;
 mod rows;
@@ -73,6 +73,7 @@ use engine_core::finding::Finding;
 use engine_core::object::TargetObject;
 use engine_core::plan::TargetTable;
 use engine_core::position::Position;
+use engine_core::schema::TableName;
 use engine_core::shadow::Shadow;
 use engine_core::structure::{Evolution, RecordedTable};
 use engine_core::survey::Needs;
@@ -267,6 +268,14 @@ impl Target for MysqlTarget {
 
     async fn count_rows(&self, table: &TargetTable) -> Result<u64> {
         cut_over::count_rows(&mut self.connections.open().await?, table).await
+    }
+
+    async fn has_rows_of_others(&self, task: &str, table: &TargetTable) -> Result<bool> {
+        Ok(table.is_shared() && shared::has_others(&mut self.connections.open().await?, task, table).await?)
+    }
+
+    async fn clear_copy(&self, table: &TargetTable, from: &[TableName]) -> Result<bool> {
+        shared::clear_copy(&mut self.connections.open().await?, &self.claimed()?, table, from).await
     }
 
     async fn ready_for_use(&self, tables: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {

@@ -360,8 +360,7 @@ impl<'a> Chain<'a> {
     /// Checks and plans what is special of a table that other tasks write to.
     fn merged(&mut self, has_key: bool, foreign_keys: &mut Vec<TargetForeignKey>) -> Result<()> {
         let refused = |why: &str| {
-            Err(Error::new(ErrorKind::Unrepresentable, "the table can't be merged with those of other tasks")
-                .because(why))
+            Err(Error::new(ErrorKind::Unrepresentable, "the table can't be merged with others").because(why))
         };
         if !has_key {
             return refused(
@@ -380,8 +379,8 @@ impl<'a> Chain<'a> {
         };
         finding(
             Severity::Note,
-            format!("{} takes the rows of other tasks too; it is read in one piece", self.name),
-            "run each shard's task with the same definition of the table",
+            format!("{} takes the rows of other tables too; this one is read in one piece", self.name),
+            "keep the structure of all of them the same",
         );
         for key in foreign_keys.drain(..) {
             finding(

@@ -6,6 +6,7 @@
 //! whoever follows, whenever everything before the statement is committed and nobody else writes.
 
 mod columns;
+mod merged;
 mod window;
 
 use std::collections::BTreeMap;
@@ -81,9 +82,6 @@ impl Evolver<'_> {
             let read = self.read(&schemas, &recorded, &record).await;
             (self.unless_left_out(read, &before)?, None)
         };
-        if !self.is_by_hand() {
-            refuse_shared(&evolutions, &before)?;
-        }
         let structures = Structures::new(recorded, &evolutions, as_of.as_ref())?;
         let schemas = structures.after.values().map(|table| table.schema.clone()).collect();
         let after = plan::from_schemas(spec, chain, schemas).await?;
@@ -116,8 +114,8 @@ impl Evolver<'_> {
     ) -> Result<Vec<TableEvolution>> {
         let source = self.spec.source.as_ref();
         let mut evolutions = source.evolve(self.change, schemas, &self.spec.selection).await?;
-        let creates = |evolution: &TableEvolution| evolution.kind == StructureKind::CreateTable;
-        if self.change.with_rows && !evolutions.iter().all(creates) {
+        let drops = |evolution: &TableEvolution| evolution.kind == StructureKind::DropTable;
+        if self.change.with_rows && evolutions.iter().any(drops) {
             return Err(unsupported("it replaces a table and writes rows in one statement"));
         }
         for evolution in &mut evolutions {
@@ -148,7 +146,11 @@ impl Evolver<'_> {
     /// The structure that the tables have today, which the user says that the target has too, and
     /// what reading it can have seen.
     async fn by_hand(&self, schemas: &[TableSchema]) -> Result<(Vec<TableEvolution>, Option<Position>)> {
-        let now = self.spec.source.catalog(&self.spec.selection).await?;
+        let source = &self.spec.source;
+        let now = match source.structure_after(self.change, schemas).await? {
+            Some(table) => vec![table],
+            None => source.catalog(&self.spec.selection).await?,
+        };
         let mut evolutions = Vec::new();
         for name in &self.change.tables {
             let before = schemas.iter().find(|table| table.name == *name);
@@ -223,7 +225,7 @@ impl Evolver<'_> {
         };
         for (change, action) in changes.iter_mut().zip(asked) {
             change.action = match action {
-                DdlAction::Translate => TargetAction::Translate,
+                DdlAction::Translate => merged::action(change, before)?,
                 DdlAction::Ignore => TargetAction::Execute(Vec::new()),
                 DdlAction::Execute(statements) => TargetAction::Execute(statements),
                 DdlAction::Pause(why) => {
@@ -234,6 +236,16 @@ impl Evolver<'_> {
                     .because(why));
                 }
             };
+        }
+        for change in changes.iter().filter(|change| change.action == TargetAction::Translate) {
+            if let Some(table) = change.before.as_ref().filter(|table| table.is_shared())
+                && self.spec.target.has_rows_of_others(&self.spec.name, table).await?
+            {
+                return Err(unsupported(
+                    "the table is merged with those of other tasks, which have not changed yet",
+                )
+                .at("table", &table.source));
+            }
         }
         // What follows for tables that the statement doesn't touch, such as children of a table that went.
         for old in &before.tables {
@@ -314,21 +326,6 @@ fn token(change: &SchemaChange, position: &Position) -> String {
 fn unsupported(why: &str) -> Error {
     Error::new(ErrorKind::Unrepresentable, "a change of structure on the source can't be followed")
         .because(why)
-}
-
-/// One task can't change, empty or drop what is the others' too.
-fn refuse_shared(evolutions: &[TableEvolution], before: &TaskPlan) -> Result<()> {
-    for evolution in evolutions {
-        let name = evolution.before.as_ref();
-        let table = name.and_then(|name| find(before, name)).filter(|table| table.target.is_shared());
-        if let Some(table) = table {
-            return Err(unsupported(
-                "the table is merged with those of other tasks, which have not changed yet",
-            )
-            .at("table", &table.schema.name));
-        }
-    }
-    Ok(())
 }
 
 fn find<'p>(plan: &'p TaskPlan, name: &TableName) -> Option<&'p Composed> {

@@ -122,7 +122,7 @@ fn judge(
     if object.table.as_ref().is_some_and(|table| {
         renamed.shared.contains(&TableName::new(object.name.namespace.as_str(), table.as_str()))
     }) {
-        return Err("its table is merged with those of other tasks, whose rows it would act on".to_owned());
+        return Err("its table is merged with others, whose rows it would act on".to_owned());
     }
     if let Some(name) = renamed.names.iter().find(|name| mentions(&object.definition, name)) {
         return Err(format!("its text has the name {name}, which the task changes"));
@@ -142,7 +142,7 @@ struct Renamed {
     tables: HashMap<TableName, TableName>,
     /// Databases and tables whose name is another there.
     names: Vec<String>,
-    /// Tables that are merged with those of other tasks.
+    /// Tables that are merged with others.
     shared: HashSet<TableName>,
 }
 

@@ -15,6 +15,7 @@ use engine_core::target::{BuildStep, Target};
 use crate::cascades;
 use crate::chain::Chain;
 use crate::compose::{self, Composed};
+use crate::merged;
 use crate::state::{PluginRecord, RunContext, TaskPlanRecord};
 use crate::task::{Mode, TaskSpec};
 
@@ -107,7 +108,18 @@ pub async fn plan(spec: &TaskSpec) -> Result<PlanReport> {
 
 /// Asks the plugins about every table of the selection.
 pub(crate) async fn build(spec: &TaskSpec, chain: &Chain) -> Result<TaskPlan> {
-    from_schemas(spec, chain, catalog(spec).await?).await
+    from_catalog(spec, chain, catalog(spec).await?).await
+}
+
+/// Asks the plugins about tables as the source has them now, all of them at once.
+pub(crate) async fn from_catalog(
+    spec: &TaskSpec,
+    chain: &Chain,
+    schemas: Vec<TableSchema>,
+) -> Result<TaskPlan> {
+    let plan = from_schemas(spec, chain, schemas).await?;
+    merged::require_alike(&plan.tables)?;
+    Ok(plan)
 }
 
 /// The tables of the source; there must be some.
@@ -121,7 +133,7 @@ pub(crate) async fn catalog(spec: &TaskSpec) -> Result<Vec<TableSchema>> {
     Ok(schemas)
 }
 
-/// Asks the plugins about tables.
+/// Asks the plugins about tables. Of those that are merged, some may have changed as others have yet to.
 pub(crate) async fn from_schemas(
     spec: &TaskSpec,
     chain: &Chain,
@@ -131,16 +143,7 @@ pub(crate) async fn from_schemas(
     schemas.sort_by(|left, right| left.name.cmp(&right.name));
     let (mut tables, skipped) = chain.plan(schemas, spec.source.endpoint(), spec.target.endpoint()).await?;
     compose::resolve_foreign_keys(&mut tables);
-    let mut taken: HashMap<&TableName, &Composed> = HashMap::with_capacity(tables.len());
-    for table in &tables {
-        if let Some(other) = taken.insert(&table.target.name, table) {
-            return Err(Error::new(ErrorKind::Plugin, "two tables get the same name in the target")
-                .at("table", &table.schema.name)
-                .at("and", &other.schema.name)
-                .because(format!("both become {}", table.target.name))
-                .help("rename one of them in the plugin's configuration, or leave one out with --exclude"));
-        }
-    }
+    merged::require_distinct(&tables)?;
     let digest = digest(&chain.records(), &tables)?;
     Ok(TaskPlan { tables, skipped, digest })
 }

@@ -9,6 +9,7 @@ use engine_core::plan::TargetTable;
 use engine_core::survey::Needs;
 
 use crate::chain::Chain;
+use crate::cut_over;
 use crate::objects::{self, ObjectPlan};
 use crate::plan::{self, TaskPlan};
 use crate::state::RunContext;
@@ -107,6 +108,11 @@ pub async fn precheck(spec: &TaskSpec) -> Result<Precheck> {
         list.add(Side::Tables, of_plan(spec, plan));
     }
     list.add(Side::Target, [endpoint("target", &spec.target_label, spec.target.endpoint())]);
+    if let Err(error) = cut_over::refuse_if_over(spec).await
+        && error.kind() == ErrorKind::State
+    {
+        list.add(Side::Target, [failed("task", &error)]);
+    }
     let checked = spec.target.check(&spec.name, &targets, online).await;
     list.take_check(Side::Target, "target", checked);
     list.take(Side::Target, "target", spec.target.survey(&spec.name, &targets, &needs).await);

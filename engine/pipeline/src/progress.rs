@@ -150,6 +150,14 @@ pub struct Report {
     pub lag_ms: Option<u64>,
     /// Source position at which the target stands.
     pub position: Option<String>,
+    /// When the last change that the target has was committed on the source, milliseconds since 1970; the present
+    /// while nothing waits.
+    #[serde(default)]
+    pub applied_at_ms: Option<u64>,
+    /// Until when the source keeps the changes after it, by its settings; `None` when it keeps them for ever, or
+    /// for the task.
+    #[serde(default)]
+    pub log_kept_until_ms: Option<u64>,
     /// What checks and plan had to say.
     pub findings: Vec<Finding>,
     /// Milliseconds since 1970 of this report.
@@ -210,6 +218,8 @@ impl Progress {
             transactions_applied: 0,
             lag_ms: None,
             position: None,
+            applied_at_ms: None,
+            log_kept_until_ms: None,
             findings: Vec::new(),
             at_ms: now_ms(),
             pid: Some(std::process::id()),

@@ -51,7 +51,7 @@ pub(crate) async fn require_tables(
             Err(Error::new(ErrorKind::Precondition, "a table can't be followed on the way back")
                 .at("table", &missing.name)
                 .because("it was dropped or renamed, or the server has cut its name")
-                .help("leave the table out of the task that is to have a way back"))
+                .help("give the table its name back, or leave it out of the task that is to have a way back"))
         }
     }
 }
@@ -128,14 +128,19 @@ async fn adopt(spec: &TaskSpec, start: &Position) -> Result<()> {
     let chain = Chain::load(spec, &RunContext::of_task(&spec.name)).await?;
     let targets = spec.inverse.as_ref().map(|inverse| inverse.targets()).unwrap_or_default();
     let schemas = require_tables(spec.source.as_ref(), &targets).await?;
-    let as_of = Some(spec.source.high_watermark().await?);
+    // What was added since has no place to go back to, and is not in every row of the stream.
+    let schemas: Vec<TableSchema> = match &spec.inverse {
+        Some(inverse) => schemas.iter().map(|schema| inverse.restrict(schema)).collect::<Result<_>>()?,
+        None => schemas,
+    };
     let plan = plan::from_schemas(spec, &chain, schemas.clone()).await?;
     let tables: Vec<Arc<TargetTable>> =
         plan.tables.iter().map(|table| Arc::new(table.target.clone())).collect();
     target.claim(&spec.name, &plan.digest, Some(start)).await?;
     Failpoint::TaskClaimed.reach();
+    // As it was where the log begins: the stream tells what has changed since.
     let recorded: Vec<RecordedTable> =
-        schemas.into_iter().map(|schema| RecordedTable { schema, as_of: as_of.clone() }).collect();
+        schemas.into_iter().map(|schema| RecordedTable { schema, as_of: None }).collect();
     target.record_structure(&recorded).await?;
     Failpoint::StructureRecorded.reach();
     target.adopt_tables(&tables).await?;

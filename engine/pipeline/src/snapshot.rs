@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::schema::TableName;
 use engine_core::target::ChunkRecord;
 
 use crate::compose::Composed;
@@ -16,6 +17,7 @@ use crate::task::TaskSpec;
 use crate::throttle::Throttle;
 
 use chunks::ChunkQueue;
+pub(crate) use chunks::ChunkSize;
 use worker::Worker;
 
 /// Whether the chunks in `done` are all there are.
@@ -27,6 +29,25 @@ pub fn is_complete<'a>(tables: impl IntoIterator<Item = &'a Composed>, done: &[C
         .all(|table| done.get(&table.schema.name).is_some_and(|records| chunks::is_complete(records)))
 }
 
+/// Gives up what was copied of the tables that become `target`; false when the target has other rows there too.
+async fn clear(spec: &TaskSpec, routes: &[Arc<Route>], target: &TableName) -> Result<bool> {
+    let all = routes.iter().map(|route| route.composed()).filter(|table| table.target.name == *target);
+    let from: Vec<TableName> = all.clone().map(|table| table.schema.name.clone()).collect();
+    match all.into_iter().next() {
+        Some(table) => spec.target.clear_copy(&table.target, &from).await,
+        None => Ok(false),
+    }
+}
+
+/// How a copy ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Copied {
+    /// With every row.
+    Whole,
+    /// Rows moved between tables that become one, which are to be copied again.
+    Moved,
+}
+
 /// Copies every table that has rows to copy, going on after the chunks in `done`.
 pub(crate) async fn copy(
     spec: &TaskSpec,
@@ -35,9 +56,10 @@ pub(crate) async fn copy(
     online: bool,
     throttle: &Arc<Throttle>,
     stop: &CancellationToken,
-) -> Result<()> {
+) -> Result<Copied> {
     let progress = throttle.progress();
-    let queue = Arc::new(ChunkQueue::new(Arc::clone(&spec.source), routes, done));
+    let size = throttle.chunk_size(spec.parallelism);
+    let queue = Arc::new(ChunkQueue::new(Arc::clone(&spec.source), routes, done, size));
     for (index, rows) in queue.rows_done() {
         progress.update_table(index, |table| table.rows_copied = rows);
     }
@@ -71,8 +93,15 @@ pub(crate) async fn copy(
         }
     }
     match failure {
+        Some(error) if error.kind() == ErrorKind::Divergence => match queue.moved() {
+            Some(target) if clear(spec, routes, &target).await? => {
+                tracing::warn!(%target, "a row moved between the tables that become one, which are copied again");
+                Ok(Copied::Moved)
+            }
+            _ => Err(error),
+        },
         Some(error) => Err(error),
         None if stop.is_cancelled() => Err(Error::new(ErrorKind::Interrupted, "stopped during the copy")),
-        None => Ok(()),
+        None => Ok(Copied::Whole),
     }
 }

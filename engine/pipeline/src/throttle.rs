@@ -10,6 +10,7 @@ use engine_core::error::Result;
 use engine_core::source::{Lag, Source};
 
 use crate::progress::Progress;
+use crate::snapshot::ChunkSize;
 
 /// Limits of the copy; `None` for none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,6 +25,8 @@ pub struct Limits {
     pub lag: Option<Duration>,
 }
 
+/// How long limits may have a chunk take, in seconds.
+const CHUNK_SECONDS: u64 = 10;
 /// Time between two looks at the source's load.
 const LOOK: Duration = Duration::from_secs(1);
 /// What a chunk under way waits between two batches while the source is busy.
@@ -55,6 +58,19 @@ impl Throttle {
             limit.map_or(size, |limit| size.min(usize::try_from(limit.max(1)).unwrap_or(size)))
         };
         (least(self.limits.rows_per_second, rows), least(self.limits.bytes_per_second, bytes))
+    }
+
+    /// How big chunks are that `workers` copy at the same time: with low limits, no more than some seconds' worth. A
+    /// chunk that a stop or a pause gives up is copied again, and is read in one transaction of the source.
+    pub(crate) fn chunk_size(&self, workers: usize) -> ChunkSize {
+        let size = ChunkSize::default();
+        let worth = |limit: Option<u64>, most: u64| {
+            limit.map_or(most, |limit| most.min(limit.saturating_mul(CHUNK_SECONDS) / workers.max(1) as u64))
+        };
+        ChunkSize {
+            bytes: worth(self.limits.bytes_per_second, size.bytes),
+            rows: worth(self.limits.rows_per_second, size.rows),
+        }
     }
 
     /// Waits after a batch until the next may be read.
@@ -182,6 +198,14 @@ mod tests {
         // What was not used of the past is gone.
         let later = now + Duration::from_mins(1);
         assert_eq!((throttle.reserve(later, 1000, 1) - later).as_secs(), 1);
+    }
+
+    #[test]
+    fn chunks_take_seconds_whatever_the_limit() {
+        assert_eq!(throttle(Limits::default()).chunk_size(8), ChunkSize::default());
+        let slow =
+            Limits { rows_per_second: Some(2_000), bytes_per_second: Some(100_000), ..Limits::default() };
+        assert_eq!(throttle(slow).chunk_size(4), ChunkSize { rows: 5_000, bytes: 250_000 });
     }
 
     #[tokio::test]

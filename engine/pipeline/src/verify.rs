@@ -21,6 +21,7 @@
 //! Each worker keeps 32 bytes for each of at most 524,288 rows on either side and 32 MiB of whole rows that
 //! are wrong; the changes that are not settled take about 100 bytes each, at most 3,000,000 of them.
 
+mod again;
 mod changes;
 mod describe;
 mod hash;
@@ -53,6 +54,7 @@ use engine_core::selection::Selection;
 use crate::progress::now_ms;
 use crate::task::TaskSpec;
 
+use again::Altered;
 use changes::Changes;
 use journal::Journal;
 use look::Connections;
@@ -113,17 +115,42 @@ pub async fn verify(
     }
 }
 
+/// Begins anew after a change of structure.
 async fn check(
     spec: TaskSpec,
     options: Options,
     progress: Arc<Progress>,
     stop: CancellationToken,
 ) -> Result<Report> {
+    for _ in 1..again::MOST {
+        let altered = Arc::new(Altered::default());
+        match Box::pin(check_once(spec.clone(), &options, &altered, &progress, &stop)).await {
+            Err(error) if error.kind() != ErrorKind::Interrupted => {
+                if !altered.is_over(&spec, &progress, &stop).await? {
+                    return Err(error);
+                }
+                tracing::info!(%error, "the check begins anew");
+            }
+            result => return result,
+        }
+    }
+    Box::pin(check_once(spec, &options, &Arc::default(), &progress, &stop)).await
+}
+
+async fn check_once(
+    spec: TaskSpec,
+    options: &Options,
+    altered: &Arc<Altered>,
+    progress: &Arc<Progress>,
+    stop: &CancellationToken,
+) -> Result<Report> {
     progress.update(|state| state.doing = "planning");
     let directory = spec.state_dir.join(&spec.name);
     let wanted = Selection { database: None, include: options.tables.clone(), exclude: Vec::new() };
     let journal = Journal::open(&directory, &spec.name)?;
-    let subject = Subject::open(spec, &wanted, options.part_rows, journal.hashing(options.restart)?).await?;
+    let mut subject =
+        Subject::open(spec, &wanted, options.part_rows, journal.hashing(options.restart)?).await?;
+    subject.altered = Arc::clone(altered);
     let subject = Arc::new(subject);
     let before = journal.resume(&subject, &options.tables)?;
     let is_compared = |table: &&subject::Table| table.is_compared();
@@ -141,7 +168,7 @@ async fn check(
     drop(connections);
     let source = subject.spec.source.as_ref();
     let trail = match trail::start(source, &stand, subject.copied.as_ref())? {
-        Some(from) => Some(Trail::begin(&subject, from, Changes::new(subject.tables.len()), &stop).await?),
+        Some(from) => Some(Trail::begin(&subject, from, Changes::new(subject.tables.len()), stop).await?),
         None => None,
     };
     let mut findings = subject.spec.target.inspect(&subject.targets()).await?;
@@ -157,15 +184,15 @@ async fn check(
     }
 
     let mut outcomes =
-        compare(&subject, &options, (trail, push_down), &journal, &before.parts, &progress, &stop).await?;
+        compare(&subject, options, (trail, push_down), &journal, &before.parts, progress, stop).await?;
     let mut repaired = None;
     if options.repair && outcomes.wrong() > 0 {
         progress
             .update(|state| state.doing = if options.dry_run { "planning the repair" } else { "repairing" });
-        let mended = repair::mend(&subject, outcomes.suspects(), options.dry_run, &progress, &stop).await?;
+        let mended = repair::mend(&subject, outcomes.suspects(), options.dry_run, progress, stop).await?;
         if !options.dry_run {
             progress.update(|state| state.doing = "looking again");
-            outcomes = repair::look_again(&subject, outcomes, &progress, &stop).await?;
+            outcomes = repair::look_again(&subject, outcomes, progress, stop).await?;
         }
         repaired = Some(mended);
     }
@@ -237,6 +264,9 @@ async fn compare(
         }
     }
     if let Some(error) = failure {
+        if trail.is_some() && error.kind() != ErrorKind::Interrupted {
+            subject.altered.settle().await;
+        }
         return Err(error);
     }
     let mut outcomes = outcomes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -7,6 +7,7 @@ use engine_core::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::dialect::Dialect;
 use crate::identifier::{column as column_name, fit, literal, qualified, quote};
 use crate::index::{self, IndexNames, KeyIndex, Made, ROW_KEY};
 use crate::pg_type::PgType;
@@ -30,14 +31,14 @@ pub(crate) const NULL: &str = "NULL";
 pub(crate) type Fills = BTreeMap<(usize, usize), Result<String, String>>;
 
 /// The steps of a change.
-pub(crate) fn steps(evolution: &Evolution, fills: &Fills) -> Result<Vec<Step>> {
+pub(crate) fn steps(dialect: Dialect, evolution: &Evolution, fills: &Fills) -> Result<Vec<Step>> {
     let old_names = IndexNames::assign(&evolution.before);
     let new_names = IndexNames::assign(&evolution.after);
     let altered: Vec<Altered<'_>> = evolution
         .changes
         .iter()
         .enumerate()
-        .filter_map(|(number, change)| Altered::of(number, change))
+        .filter_map(|(number, change)| Altered::of(dialect, number, change))
         .map(|altered| altered.with_keys(&old_names, &new_names))
         .collect::<Result<_>>()?;
     let mut steps = Vec::new();
@@ -55,14 +56,14 @@ pub(crate) fn steps(evolution: &Evolution, fills: &Fills) -> Result<Vec<Step>> {
     }
     rename_tables(&altered, &mut steps);
     rename_indexes(evolution, &altered, &old_names, &new_names, &mut steps);
-    rename_sequences(&altered, &mut steps);
+    rename_sequences(dialect, &altered, &mut steps);
     for table in &altered {
         table.empty(evolution, &mut steps);
         table.alter_columns(fills, &mut steps)?;
     }
     for change in translated(evolution) {
         if let (None, Some(after)) = (&change.before, &change.after) {
-            steps.extend(ddl::table(after).into_iter().map(Step::Run));
+            steps.extend(ddl::table(dialect, after).into_iter().map(Step::Run));
             let keys = keys(after, |key| new_names.of(after, key))?;
             steps.extend(keys.into_iter().map(|key| Step::Run(key.statement)));
             for key in &after.foreign_keys {
@@ -109,6 +110,7 @@ fn keys(table: &TargetTable, name_of: impl Fn(&str) -> String) -> Result<Vec<Key
 
 /// A table that is there before and after.
 struct Altered<'e> {
+    dialect: Dialect,
     number: usize,
     before: &'e Arc<TargetTable>,
     after: &'e Arc<TargetTable>,
@@ -123,13 +125,14 @@ struct Altered<'e> {
 }
 
 impl<'e> Altered<'e> {
-    fn of(number: usize, change: &'e TargetEvolution) -> Option<Self> {
+    fn of(dialect: Dialect, number: usize, change: &'e TargetEvolution) -> Option<Self> {
         let (Some(before), Some(after), TargetAction::Translate) =
             (&change.before, &change.after, &change.action)
         else {
             return None;
         };
         Some(Self {
+            dialect,
             number,
             before,
             after,
@@ -316,13 +319,13 @@ impl<'e> Altered<'e> {
         let table = qualified(&self.after.name);
         let name = column_name(&column.name);
         let plain = |steps: &mut Vec<Step>| {
-            if ddl::needs_sequence(column) {
+            if ddl::needs_sequence(self.dialect, column) {
                 let sequence = ddl::sequence(&self.after.name, column);
                 steps.push(Step::Run(format!("CREATE SEQUENCE {sequence}")));
             }
-            let definition = ddl::render_column(&self.after.name, column);
+            let definition = ddl::render_column(self.dialect, &self.after.name, column);
             steps.push(Step::Run(format!("ALTER TABLE {table} ADD COLUMN {definition}")));
-            if ddl::needs_sequence(column) {
+            if ddl::needs_sequence(self.dialect, column) {
                 let sequence = ddl::sequence(&self.after.name, column);
                 steps.push(Step::Run(format!("ALTER SEQUENCE {sequence} OWNED BY {table}.{name}")));
             }
@@ -332,7 +335,7 @@ impl<'e> Altered<'e> {
             _ if column.generated.is_some() => plain(steps),
             Some(Ok(value)) if value == NULL => {
                 let empty = TargetColumn { default: None, ..column.clone() };
-                let definition = ddl::render_column(&self.after.name, &empty);
+                let definition = ddl::render_column(self.dialect, &self.after.name, &empty);
                 steps.push(Step::Run(format!("ALTER TABLE {table} ADD COLUMN {definition}")));
                 if column.default.is_some() {
                     steps.push(Step::Run(format!(
@@ -343,7 +346,7 @@ impl<'e> Altered<'e> {
             }
             Some(Ok(value)) => {
                 let filled = TargetColumn { default: Some(value.clone()), ..column.clone() };
-                let definition = ddl::render_column(&self.after.name, &filled);
+                let definition = ddl::render_column(self.dialect, &self.after.name, &filled);
                 steps.push(Step::Run(format!("ALTER TABLE {table} ADD COLUMN {definition}")));
                 if column.default.as_ref() != Some(value) {
                     steps.push(Step::Run(format!(
@@ -384,7 +387,8 @@ impl<'e> Altered<'e> {
             if new.generated.is_some() {
                 return Err(refuse("the type of a column that the target computes changes".to_owned()));
             }
-            let (from, to) = (PgType::parse(&old.target_type), PgType::parse(&new.target_type));
+            let stored = |column: &TargetColumn| self.dialect.stored(PgType::parse(&column.target_type));
+            let (from, to) = (stored(old), stored(new));
             if !exact::is_exact(&from, &to) {
                 return Err(refuse(format!(
                     "values could change from {} to {}",
@@ -393,22 +397,23 @@ impl<'e> Altered<'e> {
             }
         }
         // A number that the target counts on with one kind of object before and with another after.
-        let recounted = old.identity != new.identity || ddl::needs_sequence(old) != ddl::needs_sequence(new);
+        let needs_sequence = |column: &TargetColumn| ddl::needs_sequence(self.dialect, column);
+        let recounted = old.identity != new.identity || needs_sequence(old) != needs_sequence(new);
         if recounted && old.identity {
-            run(if ddl::needs_sequence(old) { "DROP DEFAULT" } else { "DROP IDENTITY IF EXISTS" }.to_owned());
+            run(if needs_sequence(old) { "DROP DEFAULT" } else { "DROP IDENTITY IF EXISTS" }.to_owned());
         }
         if retyped {
             if old.default.is_some() && !old.identity {
                 run("DROP DEFAULT".to_owned());
                 default_gone = true;
             }
-            run(format!("TYPE {}", new.target_type));
+            run(format!("TYPE {}", self.dialect.declaration(&new.target_type)));
         }
         if old.nullable != new.nullable {
             run(if new.nullable { "DROP NOT NULL" } else { "SET NOT NULL" }.to_owned());
         }
         if recounted && new.identity {
-            if ddl::needs_sequence(new) {
+            if needs_sequence(new) {
                 let sequence = ddl::sequence(&self.after.name, new);
                 run(format!("SET DEFAULT nextval({}::regclass)", literal(&sequence)));
                 let at = steps.len() - 1;
@@ -465,13 +470,14 @@ fn rename_tables(altered: &[Altered<'_>], steps: &mut Vec<Step>) {
 }
 
 /// Sequences are called after their table and column.
-fn rename_sequences(altered: &[Altered<'_>], steps: &mut Vec<Step>) {
+fn rename_sequences(dialect: Dialect, altered: &[Altered<'_>], steps: &mut Vec<Step>) {
     let mut by_namespace: BTreeMap<String, Vec<Rename>> = BTreeMap::new();
     for table in altered {
         for (old, new) in table.kept_columns() {
             let (from, to) =
                 (ddl::sequence_name(&table.before.name, old), ddl::sequence_name(&table.after.name, new));
-            if ddl::needs_sequence(old) && ddl::needs_sequence(new) && from != to {
+            let are_counted = ddl::needs_sequence(dialect, old) && ddl::needs_sequence(dialect, new);
+            if are_counted && from != to {
                 by_namespace.entry(fit(&table.after.name.namespace)).or_default().push(Rename { from, to });
             }
         }
@@ -562,7 +568,7 @@ mod tests {
             new_digest: String::new(),
             position: Position(String::new()),
         };
-        let steps = steps(&evolution, fills).expect("steps");
+        let steps = steps(Dialect::Postgres, &evolution, fills).expect("steps");
         let lines = steps.into_iter().map(|step| match step {
             Step::Run(statement) => statement,
             Step::RequireEmpty(table, why) => format!("-- {table} must be empty: {why}"),
@@ -672,7 +678,7 @@ mod tests {
             new_digest: String::new(),
             position: Position(String::new()),
         };
-        let error = steps(&evolution, &Fills::new()).expect_err("another type");
+        let error = steps(Dialect::Postgres, &evolution, &Fills::new()).expect_err("another type");
         assert!(error.to_string().contains("from varchar(200) to integer"), "{error}");
     }
 }

@@ -17,6 +17,7 @@ use tokio_postgres::{Client, Statement};
 use crate::array::{self, Encoded};
 use crate::connect::Connector;
 use crate::control::Claim;
+use crate::dialect::{self, Dialect};
 use crate::failure::{is_about_values, is_ambiguous, translate};
 use crate::lanes::Lane;
 use crate::layout::TableLayout;
@@ -24,8 +25,13 @@ use crate::{apply_sql, careful, check};
 
 /// What the session of an applier sets. The changes are joined to the table through the index of
 /// its row key, whatever statistics a freshly loaded table has or lacks.
-const SESSION: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
-    SET jit = off; SET plan_cache_mode = force_generic_plan";
+const SESSION: &[(&str, &str)] = &[
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+];
 
 /// Rows inserted at a time into a table without a key.
 const INSERTED_AT_ONCE: usize = 4096;
@@ -33,6 +39,7 @@ const INSERTED_AT_ONCE: usize = 4096;
 /// A connection that applies changes.
 pub(crate) struct PostgresApplier {
     connector: Connector,
+    dialect: Dialect,
     client: Client,
     stand: Stand,
     tables: HashMap<TableName, Arc<Prepared>>,
@@ -62,7 +69,7 @@ enum By {
     Key {
         /// Places of its columns among the written ones.
         key: Vec<usize>,
-        upsert: Statement,
+        upsert: Upsert,
         /// Without columns beside the key's there is nothing to update.
         update: Option<Statement>,
         delete: Statement,
@@ -73,21 +80,43 @@ enum By {
     },
 }
 
+/// A statement that writes rows whether they are there or not.
+pub(crate) struct Upsert {
+    pub(crate) statement: Statement,
+    /// Whether rows that it leaves as they are count as written.
+    counts_every_row: bool,
+}
+
+impl Upsert {
+    /// Whether so many rows are what comes of writing `expected` ones.
+    pub(crate) fn explains(&self, written: u64, expected: usize) -> bool {
+        written == expected as u64 || (!self.counts_every_row && written < expected as u64)
+    }
+}
+
 impl PostgresApplier {
     /// An applier for a lane, over a connection of its own.
-    pub(crate) async fn new(connector: Connector, lane: Lane) -> Result<Self> {
-        Self::open(connector, Stand::Lane(lane)).await
+    pub(crate) async fn new(connector: Connector, dialect: Dialect, lane: Lane) -> Result<Self> {
+        Self::open(connector, dialect, Stand::Lane(lane)).await
     }
 
     /// One for rows that were set aside.
-    pub(crate) async fn of_no_lane(connector: Connector, claim: Claim) -> Result<Self> {
-        Self::open(connector, Stand::Still(claim)).await
+    pub(crate) async fn of_no_lane(connector: Connector, dialect: Dialect, claim: Claim) -> Result<Self> {
+        Self::open(connector, dialect, Stand::Still(claim)).await
     }
 
-    async fn open(connector: Connector, stand: Stand) -> Result<Self> {
+    async fn open(connector: Connector, dialect: Dialect, stand: Stand) -> Result<Self> {
         let client = connector.connect().await?;
-        set_up(&client).await?;
-        Ok(Self { connector, client, stand, tables: HashMap::new(), in_transaction: false, failed: false })
+        set_up(&client, dialect).await?;
+        Ok(Self {
+            connector,
+            dialect,
+            client,
+            stand,
+            tables: HashMap::new(),
+            in_transaction: false,
+            failed: false,
+        })
     }
 
     async fn prepared(&mut self, table: &Arc<TargetTable>) -> Result<Arc<Prepared>> {
@@ -96,7 +125,7 @@ impl PostgresApplier {
         {
             return Ok(Arc::clone(prepared));
         }
-        let layout = TableLayout::resolve(&self.client, table).await?;
+        let layout = TableLayout::resolve(&self.client, self.dialect, table).await?;
         let client = &self.client;
         let prepare = async |sql: String| {
             client
@@ -108,7 +137,10 @@ impl PostgresApplier {
         let by = match &layout.key {
             Some(key) => By::Key {
                 key: key.clone(),
-                upsert: prepare(apply_sql::insert_rows(&layout, Some(key))).await?,
+                upsert: Upsert {
+                    statement: prepare(apply_sql::insert_rows(&layout, Some(key))).await?,
+                    counts_every_row: apply_sql::counts_every_row(&layout, key),
+                },
                 update: match apply_sql::update_rows(&layout, key) {
                     Some(sql) => Some(prepare(sql).await?),
                     None => None,
@@ -155,12 +187,12 @@ impl PostgresApplier {
         layout: &TableLayout,
         statement: &Statement,
         batch: &Batch,
-        rows: std::ops::Range<usize>,
+        (rows, explains): (std::ops::Range<usize>, impl Fn(u64, usize) -> bool + Send),
     ) -> Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
-        let expected = rows.len() as u64;
+        let expected = rows.len();
         let arrays = array::columns(layout, batch, &layout.all(), rows.clone())?;
         let written = match execute(&self.client, statement, &arrays).await {
             Ok(written) => written,
@@ -185,7 +217,7 @@ impl PostgresApplier {
                 });
             }
         };
-        if written == expected {
+        if explains(written, expected) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Divergence, "the target kept a different number of rows than were written")
@@ -296,6 +328,11 @@ impl PostgresApplier {
     }
 }
 
+/// That every row was written.
+fn all_of_them(written: u64, expected: usize) -> bool {
+    written == expected as u64
+}
+
 /// The error of a row whose key or other unique value a row of the target has.
 fn place_taken(error: tokio_postgres::Error) -> Error {
     let translated = translate(error, "the target has a row in the place of one that the source wrote");
@@ -309,12 +346,12 @@ fn place_taken(error: tokio_postgres::Error) -> Error {
     )
 }
 
-async fn set_up(client: &Client) -> Result<()> {
+async fn set_up(client: &Client, dialect: Dialect) -> Result<()> {
     let failed = |error| translate(error, "the session of an applier can't be set up");
-    client.batch_execute(SESSION).await.map_err(failed)?;
+    client.batch_execute(&dialect::settings(SESSION)).await.map_err(failed)?;
     // Silences foreign keys and triggers. An account that may not do so goes on without: `check`
     // has refused it where that matters.
-    if check::may_silence_triggers(client).await? {
+    if check::may_silence_triggers(client, dialect).await? {
         client.batch_execute("SET session_replication_role = replica").await.map_err(failed)?;
     }
     Ok(())
@@ -360,7 +397,8 @@ impl Applier for PostgresApplier {
                 if upserts.rows > 0 && table.on_row_error == RowErrorPolicy::DeadLetter {
                     refusals = careful::upsert(&self.client, layout, key, (upsert, delete), upserts).await?;
                 } else {
-                    self.write(layout, upsert, upserts, 0..upserts.rows).await?;
+                    let explains = |written, expected| upsert.explains(written, expected);
+                    self.write(layout, &upsert.statement, upserts, (0..upserts.rows, explains)).await?;
                 }
             }
             NetChanges::Strict { deletes, updates, inserts } => {
@@ -385,7 +423,7 @@ impl Applier for PostgresApplier {
                 }
                 if inserts.rows > 0 {
                     check(inserts, &all)?;
-                    self.write(layout, &prepared.insert, inserts, 0..inserts.rows).await?;
+                    self.write(layout, &prepared.insert, inserts, (0..inserts.rows, all_of_them)).await?;
                 }
             }
         }
@@ -420,7 +458,8 @@ impl Applier for PostgresApplier {
                 Op::Insert => {
                     let run = changes.ops.iter().skip(change).take(INSERTED_AT_ONCE);
                     let length = run.take_while(|&&op| op == Op::Insert).count();
-                    self.write(layout, &prepared.insert, &changes.after, new..new + length).await?;
+                    let rows = (new..new + length, all_of_them);
+                    self.write(layout, &prepared.insert, &changes.after, rows).await?;
                     change += length;
                     new += length;
                 }
@@ -458,7 +497,7 @@ impl Applier for PostgresApplier {
             }
             self.tables.clear();
             self.client = self.connector.connect().await?;
-            set_up(&self.client).await?;
+            set_up(&self.client, self.dialect).await?;
             if !lane.stands(&self.client).await? {
                 return Err(broken);
             }
@@ -486,7 +525,7 @@ impl Mender for PostgresApplier {
         let held = self
             .client
             .query_opt(
-                "SELECT FROM _migration.task WHERE name = $1 AND epoch = $2 FOR SHARE",
+                "SELECT 1 FROM _migration.task WHERE name = $1 AND epoch = $2 FOR SHARE",
                 &[&claim.task, &claim.epoch],
             )
             .await

@@ -1,5 +1,6 @@
 //! The statements that apply changes.
 
+use crate::dialect::Dialect;
 use crate::identifier;
 use crate::layout::{TableLayout, WrittenColumn};
 use crate::pg_type::PgType;
@@ -7,20 +8,46 @@ use crate::pg_type::PgType;
 /// `unnest($1::int8[], …) AS n(c0, …)` over the columns at `positions`.
 fn unnest(layout: &TableLayout, positions: &[usize], alias: &str) -> String {
     let names: Vec<_> = (0..positions.len()).map(|index| format!("c{index}")).collect();
-    format!("{} AS {alias}({})", arrays(layout, positions), names.join(", "))
+    let arrays = arrays(layout, positions);
+    match layout.dialect {
+        Dialect::Postgres => format!("unnest({}) AS {alias}({})", arrays.join(", "), names.join(", ")),
+        Dialect::OpenGauss(_) => format!("(SELECT {}) AS {alias}", side_by_side(&arrays)),
+    }
 }
 
-/// `unnest($1::int8[], …)` over the columns at `positions`.
-fn arrays(layout: &TableLayout, positions: &[usize]) -> String {
+/// The same with the place in the arrays, from one, as `place`.
+fn unnest_in_order(layout: &TableLayout, positions: &[usize], alias: &str) -> String {
+    let names: Vec<_> = (0..positions.len()).map(|index| format!("c{index}")).collect();
+    let arrays = arrays(layout, positions);
+    match layout.dialect {
+        Dialect::Postgres => {
+            format!("unnest({}) WITH ORDINALITY AS {alias}({}, place)", arrays.join(", "), names.join(", "))
+        }
+        Dialect::OpenGauss(_) => {
+            let first = arrays.first().map_or("NULL", String::as_str);
+            let place = format!("generate_subscripts({first}, 1)::bigint AS place");
+            format!("(SELECT {}, {place}) AS {alias}", side_by_side(&arrays))
+        }
+    }
+}
+
+/// `unnest($1::int8[]) AS c0, …`: functions of sets that are as long as each other go side by side in a list of what is
+/// selected, also where `unnest` takes one array at a time.
+fn side_by_side(arrays: &[String]) -> String {
+    let columns = arrays.iter().enumerate().map(|(index, array)| format!("unnest({array}) AS c{index}"));
+    columns.collect::<Vec<_>>().join(", ")
+}
+
+/// `$1::int8[]` for each of the columns at `positions`.
+fn arrays(layout: &TableLayout, positions: &[usize]) -> Vec<String> {
     let columns = positions.iter().filter_map(|&position| layout.columns.get(position));
-    let arrays: Vec<_> = columns
+    columns
         .enumerate()
         .map(|(index, column)| {
             let element = column.pg_type.array_element().unwrap_or("pg_catalog.text");
             format!("${}::{element}[]", index + 1)
         })
-        .collect();
-    format!("unnest({})", arrays.join(", "))
+        .collect()
 }
 
 /// A value of `unnest`, cast where it came as text.
@@ -105,12 +132,9 @@ pub(crate) fn select_keys(layout: &TableLayout, key: &[usize]) -> String {
 
 /// The place, from one, of a key that no row has, one array per column of the key.
 pub(crate) fn missing_key(layout: &TableLayout, key: &[usize]) -> String {
-    let names: Vec<_> = (0..key.len()).map(|index| format!("c{index}")).collect();
     format!(
-        "SELECT k.place FROM {} WITH ORDINALITY AS k({}, place) \
-         WHERE NOT EXISTS (SELECT FROM {} AS t WHERE {}) ORDER BY k.place LIMIT 1",
-        arrays(layout, key),
-        names.join(", "),
+        "SELECT k.place FROM {} WHERE NOT EXISTS (SELECT 1 FROM {} AS t WHERE {}) ORDER BY k.place LIMIT 1",
+        unnest_in_order(layout, key, "k"),
         identifier::qualified(&layout.table.name),
         same_key(layout, key, "k", |index, _| index)
     )
@@ -120,13 +144,17 @@ pub(crate) fn missing_key(layout: &TableLayout, key: &[usize]) -> String {
 /// takes the new values.
 pub(crate) fn insert_rows(layout: &TableLayout, key: Option<&[usize]>) -> String {
     let all = layout.all();
+    if let (Dialect::OpenGauss(_), Some(key)) = (layout.dialect, key) {
+        return merge_rows(layout, key);
+    }
     let names: Vec<_> = layout.columns.iter().map(|column| column.name.as_str()).collect();
     let values: Vec<_> =
         layout.columns.iter().enumerate().map(|(index, column)| unnested(column, "n", index)).collect();
     let sql = format!(
-        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}",
+        "INSERT INTO {} ({}){} SELECT {} FROM {}",
         identifier::qualified(&layout.table.name),
         names.join(", "),
+        layout.dialect.overriding(),
         values.join(", "),
         unnest(layout, &all, "n"),
     );
@@ -150,6 +178,45 @@ pub(crate) fn insert_rows(layout: &TableLayout, key: Option<&[usize]>) -> String
         return format!("{sql} ON CONFLICT ({target}) DO UPDATE SET {assignments}");
     }
     sql
+}
+
+/// Whether [`insert_rows`] by key counts every row: merged ones that are nothing but their key, and that are there
+/// already, are left as they are.
+pub(crate) fn counts_every_row(layout: &TableLayout, key: &[usize]) -> bool {
+    layout.dialect == Dialect::Postgres || layout.columns.len() > key.len()
+}
+
+/// [`insert_rows`] by key in the words of a server without `ON CONFLICT`. Unlike openGauss's `ON DUPLICATE KEY UPDATE`,
+/// which goes by any unique value that a row has in common with another, this goes by the row key alone.
+fn merge_rows(layout: &TableLayout, key: &[usize]) -> String {
+    let values: Vec<_> =
+        layout.columns.iter().enumerate().map(|(index, column)| unnested(column, "n", index)).collect();
+    let rows = unnest(layout, &layout.all(), "n");
+    merge(layout, key, &rows, &same_key(layout, key, "n", |_, position| position), &values)
+}
+
+/// A `MERGE` of `rows`, an item of a `FROM`, into the table. `values` are the written columns.
+fn merge(layout: &TableLayout, key: &[usize], rows: &str, same_key: &str, values: &[String]) -> String {
+    let names: Vec<_> = layout.columns.iter().map(|column| column.name.as_str()).collect();
+    let others: Vec<_> = names
+        .iter()
+        .zip(values)
+        .enumerate()
+        .filter(|(place, _)| !key.contains(place))
+        .map(|(_, (name, value))| format!("{name} = {value}"))
+        .collect();
+    let update = if others.is_empty() {
+        String::new()
+    } else {
+        format!("WHEN MATCHED THEN UPDATE SET {} ", others.join(", "))
+    };
+    format!(
+        "MERGE INTO {} AS t USING {rows} ON ({same_key}) \
+         {update}WHEN NOT MATCHED THEN INSERT ({}) VALUES ({})",
+        identifier::qualified(&layout.table.name),
+        names.join(", "),
+        values.join(", "),
+    )
 }
 
 /// One row of those that are alike in every column to the image that parameters `$first` and on hold.
@@ -184,7 +251,7 @@ fn alike(layout: &TableLayout, first: usize) -> String {
 /// Counts the rows of a whole image, and locks them unless somebody else has one.
 pub(crate) fn count_rows(layout: &TableLayout) -> String {
     let table = identifier::qualified(&layout.table.name);
-    let found = format!("SELECT FROM {table} AS t WHERE {} FOR UPDATE NOWAIT", alike(layout, 1));
+    let found = format!("SELECT 1 FROM {table} AS t WHERE {} FOR UPDATE NOWAIT", alike(layout, 1));
     format!("SELECT pg_catalog.count(*) FROM ({found}) AS found")
 }
 
@@ -222,4 +289,58 @@ pub(crate) fn update_row(layout: &TableLayout) -> String {
         values.join(", "),
         same_row(layout, layout.columns.len() + 1)
     )
+}
+
+/// Locks the rows that have one of the keys, unless somebody else has one.
+pub(crate) fn lock_keys(layout: &TableLayout, key: &[usize]) -> String {
+    format!(
+        "SELECT 1 FROM {} AS t, {} WHERE {} FOR UPDATE OF t NOWAIT",
+        identifier::qualified(&layout.table.name),
+        unnest(layout, key, "k"),
+        same_key(layout, key, "k", |index, _| index)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn layout(dialect: Dialect, columns: usize) -> TableLayout {
+        let mut table = crate::ddl::tests::orders();
+        table.columns.truncate(columns);
+        let types = table.columns.iter().map(|column| PgType::parse(&column.target_type)).collect();
+        TableLayout::new(dialect, &Arc::new(table), types).expect("a table that can be written")
+    }
+
+    #[test]
+    fn opengauss_merges() {
+        let dialect = crate::dialect::tests::opengauss("PG", "");
+        insta::assert_snapshot!(
+            insert_rows(&layout(dialect, 2), Some(&[0])),
+            @r#"MERGE INTO "shop"."orders" AS t USING (SELECT unnest($1::pg_catalog.int8[]) AS c0, unnest($2::pg_catalog.int4[]) AS c1) AS n ON (t."id" = n.c0) WHEN MATCHED THEN UPDATE SET "customer" = n.c1 WHEN NOT MATCHED THEN INSERT ("id", "customer") VALUES (n.c0, n.c1)"#
+        );
+        insta::assert_snapshot!(
+            insert_rows(&layout(dialect, 1), Some(&[0])),
+            @r#"MERGE INTO "shop"."orders" AS t USING (SELECT unnest($1::pg_catalog.int8[]) AS c0) AS n ON (t."id" = n.c0) WHEN NOT MATCHED THEN INSERT ("id") VALUES (n.c0)"#
+        );
+        assert!(!counts_every_row(&layout(dialect, 1), &[0]));
+        assert!(counts_every_row(&layout(Dialect::Postgres, 1), &[0]));
+        insta::assert_snapshot!(
+            missing_key(&layout(dialect, 1), &[0]),
+            @r#"SELECT k.place FROM (SELECT unnest($1::pg_catalog.int8[]) AS c0, generate_subscripts($1::pg_catalog.int8[], 1)::bigint AS place) AS k WHERE NOT EXISTS (SELECT 1 FROM "shop"."orders" AS t WHERE t."id" = k.c0) ORDER BY k.place LIMIT 1"#
+        );
+    }
+
+    #[test]
+    fn postgres_inserts_on_conflict() {
+        insta::assert_snapshot!(
+            insert_rows(&layout(Dialect::Postgres, 2), Some(&[0])),
+            @r#"INSERT INTO "shop"."orders" ("id", "customer") OVERRIDING SYSTEM VALUE SELECT n.c0, n.c1 FROM unnest($1::pg_catalog.int8[], $2::pg_catalog.int4[]) AS n(c0, c1) ON CONFLICT ("id") DO UPDATE SET "customer" = EXCLUDED."customer""#
+        );
+        insta::assert_snapshot!(
+            missing_key(&layout(Dialect::Postgres, 1), &[0]),
+            @r#"SELECT k.place FROM unnest($1::pg_catalog.int8[]) WITH ORDINALITY AS k(c0, place) WHERE NOT EXISTS (SELECT 1 FROM "shop"."orders" AS t WHERE t."id" = k.c0) ORDER BY k.place LIMIT 1"#
+        );
+    }
 }

@@ -9,10 +9,11 @@ use futures_util::SinkExt;
 use std::ops::Range;
 use tokio_postgres::{Client, Statement};
 
+use crate::applier::{self, Upsert};
 use crate::array::{self, Encoded};
+use crate::copy;
 use crate::failure::{copy_place, is_about_values, translate};
 use crate::layout::{self, TableLayout};
-use crate::{applier, copy};
 
 const BEGIN: &str = "SAVEPOINT careful";
 const KEEP: &str = "RELEASE SAVEPOINT careful";
@@ -89,7 +90,7 @@ pub(crate) async fn upsert(
     client: &Client,
     layout: &TableLayout,
     key: &[usize],
-    (upsert, delete): (&Statement, &Statement),
+    (upsert, delete): (&Upsert, &Statement),
     batch: &Batch,
 ) -> Result<Vec<Refusal>> {
     let mut refusals = Vec::new();
@@ -97,8 +98,8 @@ pub(crate) async fn upsert(
     while let Some(rows) = parts.pop() {
         let arrays = array::columns(layout, batch, &layout.all(), rows.clone())?;
         step(client, BEGIN, layout).await?;
-        match applier::execute(client, upsert, &arrays).await {
-            Ok(written) if written == rows.len() as u64 => step(client, KEEP, layout).await?,
+        match applier::execute(client, &upsert.statement, &arrays).await {
+            Ok(written) if upsert.explains(written, rows.len()) => step(client, KEEP, layout).await?,
             Ok(written) => return Err(kept_others(layout, written, rows.len())),
             Err(error) if error.code().is_some_and(is_about_values) => {
                 step(client, UNDO, layout).await?;

@@ -31,6 +31,8 @@ pub(crate) enum CellFault {
     TooLong,
     /// Text with U+0000.
     Nul,
+    /// Text of no characters, which the database can't tell from NULL.
+    Empty,
     /// NULL in a column that allows none.
     Null,
     /// Not in the form that its logical type has.
@@ -46,6 +48,7 @@ impl CellFault {
             Self::Inexact => "inexact",
             Self::TooLong => "too-long",
             Self::Nul => "nul",
+            Self::Empty => "empty",
             Self::Null => "null",
             Self::Malformed => "malformed",
         }
@@ -59,6 +62,7 @@ impl CellFault {
             Self::Inexact => "the column's type would round the value",
             Self::TooLong => "the value is longer than the column allows",
             Self::Nul => "PostgreSQL's text types can't hold the character U+0000",
+            Self::Empty => "an empty string is NULL in a database of compatibility A",
             Self::Null => "the column is NOT NULL",
             Self::Malformed => "the value does not have the form of its logical type",
         }
@@ -72,6 +76,10 @@ impl CellFault {
             }
             Self::Nul => {
                 "decide in the plugin's configuration: strip_nul = true removes the character; or map the column to bytea"
+            }
+            Self::Empty => {
+                "decide in the plugin's configuration: empty_strings = \"null\" makes them NULL; or migrate to a database of \
+                 compatibility B or PG, which keeps them"
             }
             Self::OutOfRange | Self::Inexact | Self::TooLong => {
                 "give the column a wider target type in the plugin's configuration"
@@ -128,6 +136,8 @@ pub(crate) struct Encoder {
     nullable: bool,
     /// Text must be searched for U+0000.
     is_text: bool,
+    /// Text of no characters is refused.
+    refuses_empty: bool,
 }
 
 impl Encoder {
@@ -181,7 +191,14 @@ impl Encoder {
             _ => return None,
         };
         let is_text = matches!(rule, Rule::Text(_) | Rule::Blank(_) | Rule::Jsonb);
-        Some(Self { rule, nullable, is_text })
+        Some(Self { rule, nullable, is_text, refuses_empty: false })
+    }
+
+    /// One that refuses text of no characters, for a database that can't tell it from NULL. `char(n)` has none: there
+    /// it is a text of spaces.
+    pub(crate) fn without_empty_text(self) -> Self {
+        let refuses_empty = matches!(self.rule, Rule::Text(_));
+        Self { refuses_empty, ..self }
     }
 
     /// The first row at fault, for what is cheaper to look for in the whole column: U+0000, and
@@ -345,6 +362,9 @@ impl Encoder {
     fn encode_bytes(&self, value: &[u8], out: &mut Vec<u8>) -> Result<(), CellFault> {
         if value.len() > MAX_VALUE {
             return Err(CellFault::TooLong);
+        }
+        if self.refuses_empty && value.is_empty() {
+            return Err(CellFault::Empty);
         }
         match self.rule {
             Rule::Text(length) => {

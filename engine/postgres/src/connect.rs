@@ -8,8 +8,9 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::dialect::Dialect;
 use crate::failure;
-use crate::opengauss::compatibility::SQL_COMPATIBILITY;
+use crate::opengauss::compatibility::{EMPTY_STRINGS, SQL_COMPATIBILITY, empty_strings};
 use crate::opengauss::shim;
 
 /// Opens connections to one server, all alike.
@@ -52,17 +53,21 @@ const APPLICATION: &str = "migration engine";
 /// setting by which a server may lose in a crash what it said was committed: the engine goes by
 /// what it was told. And a server drops an engine that it does not hear of for a minute, as the engine
 /// drops it, so that the locks of a connection that broke unheard do not stay for hours.
+/// In openGauss's dolphin, names are quoted as everywhere and a number that is given is the one that is stored.
 const SESSION: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; \
     SET extra_float_digits = 3; SET standard_conforming_strings = on; \
     SELECT pg_catalog.set_config(name, value, false) FROM pg_catalog.pg_settings JOIN (VALUES \
     ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), \
     ('idle_session_timeout', '0'), ('session_timeout', '0'), ('transaction_timeout', '0'), ('tcp_keepalives_idle', '30'), \
-    ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '60s')) AS wanted (name, value) USING (name); \
+    ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'), ('tcp_user_timeout', '60s'), \
+    ('dolphin.sql_mode', 'sql_mode_strict,sql_mode_full_group,pipes_as_concat,ansi_quotes,no_auto_value_on_zero'), \
+    ('dolphin.b_compatibility_mode', 'off')) AS wanted (name, value) USING (name); \
     SELECT pg_catalog.set_config('synchronous_commit', 'on', false) \
     WHERE pg_catalog.current_setting('synchronous_commit') = 'off'";
 
-/// What the session of a source has besides: every value has one text, the same as in its stream.
-const READING: &str = "; SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET search_path = ''";
+/// What the session of a source has besides: every value has one text, the same as in its stream. No schema is searched but
+/// the server's own; it is named, since openGauss can take an empty literal for NULL.
+const READING: &str = "; SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET search_path = pg_catalog";
 
 impl Connector {
     /// Reads what the URL asks for; connects to nothing.
@@ -120,8 +125,9 @@ impl Connector {
 
     /// Logs in by openGauss's own ways, then goes on as with PostgreSQL.
     async fn connect_opengauss(&self) -> Result<Client> {
+        let role = self.role.name();
         let stream =
-            shim::connect(&self.url, APPLICATION).await.map_err(|error| error.at("target", &self.url))?;
+            shim::connect(&self.url, APPLICATION, role).await.map_err(|error| error.at(role, &self.url))?;
         // Whether to encrypt has been settled.
         let mut config = self.config.clone();
         config.ssl_mode(SslMode::Disable);
@@ -221,13 +227,8 @@ pub(crate) struct Server {
     pub(crate) endpoint: Endpoint,
     /// `server_version_num`, e.g. 150018.
     pub(crate) version: u32,
-}
-
-impl Server {
-    /// Whether it is openGauss (or another of its family) rather than PostgreSQL.
-    pub(crate) fn is_opengauss(&self) -> bool {
-        self.endpoint.engine == "opengauss"
-    }
+    /// Its SQL.
+    pub(crate) dialect: Dialect,
 }
 
 /// Asks the server what it is.
@@ -262,16 +263,19 @@ async fn describe(client: &Client) -> Result<Server> {
         ("database".to_owned(), setting(6)),
     ];
     if is_opengauss {
-        let sql = "SELECT pg_catalog.current_setting('sql_compatibility')";
-        let mode: String = client.query_one(sql, &[]).await.map_err(failed)?.get(0);
+        let sql = "SELECT pg_catalog.current_setting('sql_compatibility'), \
+                   pg_catalog.current_setting('behavior_compat_options')";
+        let row = client.query_one(sql, &[]).await.map_err(failed)?;
+        let (mode, options): (String, Option<String>) = (row.get(0), row.get(1));
+        let empty = empty_strings(&mode, &options.unwrap_or_default());
+        attributes.push((EMPTY_STRINGS.to_owned(), empty.to_owned()));
         attributes.push((SQL_COMPATIBILITY.to_owned(), mode));
     }
-    Ok(Server {
-        endpoint: Endpoint {
-            engine: if is_opengauss { "opengauss" } else { "postgres" }.to_owned(),
-            version,
-            attributes,
-        },
-        version: setting(2).parse().unwrap_or(0),
-    })
+    let endpoint = Endpoint {
+        engine: if is_opengauss { "opengauss" } else { "postgres" }.to_owned(),
+        version,
+        attributes,
+    };
+    let dialect = Dialect::of(&endpoint);
+    Ok(Server { endpoint, version: setting(2).parse().unwrap_or(0), dialect })
 }

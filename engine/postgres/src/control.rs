@@ -26,6 +26,8 @@ use sha2::{Digest, Sha256};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Transaction};
 
+use crate::dialect::Dialect;
+use crate::existing::has_record;
 use crate::failure::translate;
 use crate::lanes;
 
@@ -35,6 +37,8 @@ const FORMAT: i32 = 5;
 /// Serialises engines that create the tables at the same time; an arbitrary number.
 const SETUP_LOCK: i64 = 0x6d69_6772_6174_696f;
 
+/// The tables; `{numbered}` and `{applied}` are what a number that counts by itself, and bytes that are none at
+/// first, are declared as.
 const TABLES: &str = "
 CREATE SCHEMA IF NOT EXISTS _migration;
 COMMENT ON SCHEMA _migration IS 'State of migration tasks. Drop it when no task goes on any more.';
@@ -57,7 +61,7 @@ CREATE TABLE IF NOT EXISTS _migration.lane (
     commits bigint NOT NULL DEFAULT 0,
     sequence bigint NOT NULL DEFAULT 0,
     position text,
-    applied bytea NOT NULL DEFAULT '',
+    applied {applied},
     moved_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (task, number)
 ) WITH (fillfactor = 10);
@@ -85,7 +89,7 @@ CREATE TABLE IF NOT EXISTS _migration.source_table (
 CREATE TABLE IF NOT EXISTS _migration.dead_letter (
     task text NOT NULL,
     identity bytea NOT NULL,
-    number bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    number {numbered},
     content text NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (task, identity)
@@ -97,6 +101,15 @@ CREATE TABLE IF NOT EXISTS _migration.owned_table (
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (namespace, name)
 );";
+
+fn tables(dialect: Dialect) -> String {
+    let (numbered, applied) = match dialect {
+        Dialect::Postgres => ("bigint NOT NULL GENERATED ALWAYS AS IDENTITY", "bytea NOT NULL DEFAULT ''"),
+        // The default would be NULL where an empty string is.
+        Dialect::OpenGauss(_) => ("bigserial NOT NULL", "bytea"),
+    };
+    TABLES.replace("{numbered}", numbered).replace("{applied}", applied)
+}
 
 /// The right to write for a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +136,7 @@ impl Claim {
 /// Creates the tables, and registers the task or takes it over.
 pub(crate) async fn claim(
     client: &mut Client,
+    dialect: Dialect,
     name: &str,
     plan_digest: &str,
     start: Option<&Position>,
@@ -134,7 +148,7 @@ pub(crate) async fn claim(
         .await
         .map_err(failed)?;
     if !exists(&transaction).await? {
-        transaction.batch_execute(TABLES).await.map_err(|error| {
+        transaction.batch_execute(&tables(dialect)).await.map_err(|error| {
             translate(error, "the schema _migration can't be created in the target")
                 .help("GRANT CREATE ON DATABASE to the account")
         })?;
@@ -142,16 +156,26 @@ pub(crate) async fn claim(
     }
     check_format(&transaction).await?;
     let start = start.map(|position| position.0.as_str());
-    let row = transaction
-        .query_one(
-            "INSERT INTO _migration.task AS t (name, epoch, plan_digest, start_position) VALUES ($1, 1, $2, $3) \
-             ON CONFLICT (name) DO UPDATE SET epoch = t.epoch + 1, \
-             start_position = COALESCE(t.start_position, EXCLUDED.start_position), claimed_at = now() \
-             RETURNING epoch, plan_digest",
-            &[&name, &plan_digest, &start],
+    // The lock above is held, so that no other claim comes between.
+    let taken_over = transaction
+        .query_opt(
+            "UPDATE _migration.task SET epoch = epoch + 1, start_position = COALESCE(start_position, $2::text), \
+             claimed_at = now() WHERE name = $1 RETURNING epoch, plan_digest",
+            &[&name, &start],
         )
         .await
         .map_err(failed)?;
+    let row = match taken_over {
+        Some(row) => row,
+        None => transaction
+            .query_one(
+                "INSERT INTO _migration.task (name, epoch, plan_digest, start_position) VALUES ($1, 1, $2, $3) \
+                 RETURNING epoch, plan_digest",
+                &[&name, &plan_digest, &start],
+            )
+            .await
+            .map_err(failed)?,
+    };
     let epoch: i64 = row.get(0);
     if row.get::<_, &str>(1) != plan_digest {
         // Dropping the transaction leaves the task with whoever has it.
@@ -178,11 +202,9 @@ pub(crate) async fn knows_tasks(client: &mut Client) -> Result<bool> {
 }
 
 async fn exists(transaction: &Transaction<'_>) -> Result<bool> {
-    let row = transaction
-        .query_one("SELECT pg_catalog.to_regclass('_migration.format') IS NOT NULL", &[])
+    has_record(transaction, "format")
         .await
-        .map_err(|error| translate(error, "the target's record of tasks can't be read"))?;
-    Ok(row.get(0))
+        .map_err(|error| translate(error, "the target's record of tasks can't be read"))
 }
 
 async fn check_format(transaction: &Transaction<'_>) -> Result<()> {
@@ -277,8 +299,8 @@ pub(crate) async fn insert_chunk(client: &Client, claim: &Claim, record: &ChunkR
             "WITH claim AS (SELECT name FROM _migration.task WHERE name = $1 AND epoch = $2 FOR SHARE) \
              INSERT INTO _migration.chunk \
              (task, namespace, name, number, range_after, range_to, row_count, low, high) \
-             SELECT name, $3, $4, $5, $6, $7, $8, $9, $10 \
-             FROM claim, pg_catalog.pg_advisory_xact_lock($11)",
+             SELECT name, $3::text, $4::text, $5::bigint, $6::bytea, $7::bytea, $8::bigint, $9::text, $10::text \
+             FROM claim, pg_catalog.pg_advisory_xact_lock($11::bigint)",
             &parameters,
         )
         .await

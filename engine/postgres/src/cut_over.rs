@@ -7,9 +7,10 @@ use engine_core::plan::TargetTable;
 use engine_core::position::Position;
 use engine_core::{Error, ErrorKind};
 use std::sync::Arc;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, GenericClient};
 
 use crate::control::Claim;
+use crate::existing::has_record;
 use crate::failure::translate;
 use crate::identifier::{fit, qualified};
 
@@ -24,7 +25,20 @@ CREATE TABLE IF NOT EXISTS _migration.cut_over (
 )";
 
 /// Of tables made before there was a way back.
-const WAY_BACK: &str = "ALTER TABLE _migration.cut_over ADD COLUMN IF NOT EXISTS way_back text";
+const WAY_BACK: &str = "ALTER TABLE _migration.cut_over ADD COLUMN way_back text";
+
+/// Whether the table has the column of [`WAY_BACK`].
+async fn knows_ways_back(client: &impl GenericClient) -> Result<bool, tokio_postgres::Error> {
+    let row = client
+        .query_opt(
+            "SELECT 1 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = '_migration' \
+             AND c.relname = 'cut_over' AND a.attname = 'way_back' AND NOT a.attisdropped",
+            &[],
+        )
+        .await?;
+    Ok(row.is_some())
+}
 
 /// Serialises engines that make the table at the same time; an arbitrary number.
 const SETUP_LOCK: i64 = 0x6d69_6772_6375_7431;
@@ -46,7 +60,7 @@ pub(crate) async fn ready_for_use(client: &Client, tables: &[Arc<TargetTable>]) 
         .query_one(
             "WITH own AS (SELECT c.oid FROM pg_catalog.pg_class c \
                  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-                 JOIN unnest($1::text[], $2::text[]) AS w(namespace, name) \
+                 JOIN (SELECT unnest($1::text[]) AS namespace, unnest($2::text[]) AS name) AS w \
                    ON w.namespace = n.nspname AND w.name = c.relname) \
              SELECT (SELECT count(*) FROM pg_catalog.pg_constraint k JOIN own ON own.oid = k.conrelid \
                      WHERE k.contype = 'f'), \
@@ -110,7 +124,9 @@ pub(crate) async fn mark(client: &mut Client, claim: &Claim, mark: &CutOver) -> 
         .await
         .map_err(failed)?;
     transaction.batch_execute(TABLE).await.map_err(failed)?;
-    transaction.batch_execute(WAY_BACK).await.map_err(failed)?;
+    if !knows_ways_back(&transaction).await.map_err(failed)? {
+        transaction.batch_execute(WAY_BACK).await.map_err(failed)?;
+    }
     let fenced = transaction
         .execute(
             "UPDATE _migration.task SET epoch = epoch + 1 WHERE name = $1 AND epoch = $2",
@@ -141,17 +157,15 @@ pub(crate) async fn mark(client: &mut Client, claim: &Claim, mark: &CutOver) -> 
 /// The record, if there is one.
 pub(crate) async fn read(client: &Client, task: &str) -> Result<Option<CutOver>> {
     let failed = |error| translate(error, "the target's record of cut-overs can't be read").at("task", task);
-    let there = client
-        .query_one("SELECT pg_catalog.to_regclass('_migration.cut_over') IS NOT NULL", &[])
-        .await
-        .map_err(failed)?;
-    if !there.get::<_, bool>(0) {
+    if !has_record(client, "cut_over").await.map_err(failed)? {
         return Ok(None);
     }
+    let way_back = if knows_ways_back(client).await.map_err(failed)? { "way_back" } else { "NULL::text" };
     let row = client
         .query_opt(
-            "SELECT position, source_before, at_ms, pg_catalog.to_jsonb(c) ->> 'way_back' \
-             FROM _migration.cut_over c WHERE task = $1",
+            &format!(
+                "SELECT position, source_before, at_ms, {way_back} FROM _migration.cut_over WHERE task = $1"
+            ),
             &[&task],
         )
         .await

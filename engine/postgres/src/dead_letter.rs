@@ -2,6 +2,7 @@
 
 use engine_core::target::DeadLetterRecord;
 use engine_core::{Error, Result};
+use std::collections::HashSet;
 use tokio_postgres::{Client, Error as DriverFailure};
 
 use crate::control::{self, Claim};
@@ -58,13 +59,23 @@ pub(crate) async fn record(
             .map_err(failed)?;
     }
     if !new.is_empty() {
-        let identities: Vec<&[u8]> = new.iter().map(|record| record.identity.as_slice()).collect();
-        let contents: Vec<&str> = new.iter().map(|record| record.content.as_str()).collect();
+        // Others that record wait, so that none can come between looking and inserting.
+        transaction
+            .batch_execute("LOCK TABLE _migration.dead_letter IN SHARE ROW EXCLUSIVE MODE")
+            .await
+            .map_err(failed)?;
+        let mut seen = HashSet::new();
+        let first: Vec<&DeadLetterRecord> =
+            new.iter().filter(|record| seen.insert(record.identity)).collect();
+        let identities: Vec<&[u8]> = first.iter().map(|record| record.identity.as_slice()).collect();
+        let contents: Vec<&str> = first.iter().map(|record| record.content.as_str()).collect();
         transaction
             .execute(
-                "INSERT INTO _migration.dead_letter (task, identity, content) SELECT $1, identity, content \
-                 FROM unnest($2::bytea[], $3::text[]) WITH ORDINALITY AS new (identity, content, place) \
-                 ORDER BY place ON CONFLICT DO NOTHING",
+                "INSERT INTO _migration.dead_letter (task, identity, content) \
+                 SELECT $1::text, n.identity, n.content FROM (SELECT unnest($2::bytea[]) AS identity, \
+                     unnest($3::text[]) AS content, generate_subscripts($3::text[], 1) AS place) AS n \
+                 WHERE NOT EXISTS (SELECT 1 FROM _migration.dead_letter d \
+                     WHERE d.task = $1::text AND d.identity = n.identity) ORDER BY n.place",
                 &[&claim.task, &identities, &contents],
             )
             .await

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use tokio_postgres::Client;
 
 use crate::copy;
+use crate::dialect::{self, Dialect};
 use crate::failure::translate;
 use crate::identifier;
 use crate::key_reader::KeyReader;
@@ -28,6 +29,7 @@ const HANDED_OVER: usize = 256 << 10;
 /// A connection that reads in snapshots.
 pub(crate) struct PostgresExaminer {
     client: Client,
+    dialect: Dialect,
     tables: HashMap<TableName, Arc<CanonicalForm>>,
     keys: KeyReader,
     in_snapshot: bool,
@@ -35,12 +37,12 @@ pub(crate) struct PostgresExaminer {
 
 impl PostgresExaminer {
     /// An examiner over an open connection.
-    pub(crate) async fn new(client: Client) -> Result<Self> {
+    pub(crate) async fn new(client: Client, dialect: Dialect) -> Result<Self> {
         client
-            .batch_execute("SET jit = off")
+            .batch_execute(&dialect::settings(&[("jit", "off")]))
             .await
             .map_err(|error| translate(error, "the session of an examiner can't be set up"))?;
-        Ok(Self { client, tables: HashMap::new(), keys: KeyReader::default(), in_snapshot: false })
+        Ok(Self { client, dialect, tables: HashMap::new(), keys: KeyReader::default(), in_snapshot: false })
     }
 
     async fn form(&mut self, table: &Arc<TargetTable>) -> Result<Arc<CanonicalForm>> {
@@ -49,7 +51,8 @@ impl PostgresExaminer {
         {
             return Ok(Arc::clone(form));
         }
-        let form = Arc::new(CanonicalForm::new(TableLayout::resolve(&self.client, table).await?));
+        let form =
+            Arc::new(CanonicalForm::new(TableLayout::resolve(&self.client, self.dialect, table).await?));
         self.tables.insert(table.name.clone(), Arc::clone(&form));
         Ok(form)
     }
@@ -288,7 +291,9 @@ mod tests {
     fn form() -> CanonicalForm {
         let table = Arc::new(crate::ddl::tests::orders());
         let types = table.columns.iter().map(|column| PgType::parse(&column.target_type)).collect();
-        CanonicalForm::new(TableLayout::new(&table, types).expect("a table that can be written"))
+        CanonicalForm::new(
+            TableLayout::new(Dialect::Postgres, &table, types).expect("a table that can be written"),
+        )
     }
 
     fn batch() -> Batch {

@@ -5,14 +5,13 @@ use tokio_postgres::error::{DbError, SqlState};
 
 /// Sorts an SQLSTATE into a class of error.
 ///
-/// Class 08 and 57P0x, 40001, 40P01 and 53300 pass by themselves; classes 22 and 23 are about
+/// YY003 and YY004 are openGauss's own: a lock or a connection that was waited for too long. Class 08 and 57P0x, 40001, 40P01 and 53300 pass by themselves; classes 22 and 23 are about
 /// values, and so is 21000 of an upsert; 42501, class 53, 54, 55 and 25 are about the account or the server.
 pub(crate) fn kind_of(state: &SqlState) -> ErrorKind {
     let code = state.code();
     match code {
-        "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "57P05" | "57014" | "53300" | "55P03" | "25P03" => {
-            ErrorKind::Transient
-        }
+        "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "57P05" | "57014" | "53300" | "55P03" | "25P03"
+        | "YY001" | "YY002" | "YY003" | "YY004" => ErrorKind::Transient,
         "28P01" | "28000" | "3D000" => ErrorKind::Connection,
         _ => match code.get(..2) {
             Some("08") => ErrorKind::Transient,
@@ -67,8 +66,7 @@ impl<'a> ServerReport<'a> {
             detail: server.detail(),
             schema: server.schema(),
             table: server.table(),
-            // openGauss, which sends no severity but the one for people, has a number of its own in that place.
-            column: server.column().filter(|_| server.parsed_severity().is_some()),
+            column: column_of(server),
             constraint: server.constraint(),
         }
     }
@@ -101,6 +99,12 @@ impl<'a> ServerReport<'a> {
         }
         error
     }
+}
+
+/// The column that an error names.
+pub(crate) fn column_of(server: &DbError) -> Option<&str> {
+    // openGauss, which sends no severity but the one for people, has a number of its own in that place.
+    server.column().filter(|_| server.parsed_severity().is_some())
 }
 
 /// Whether a failed `COMMIT` may have happened all the same: the connection broke, or the server

@@ -34,16 +34,18 @@ pub(crate) async fn take_over(transaction: &Transaction<'_>, task: &str) -> Resu
     let failed = |error| translate(error, "the task can't be registered in the target").at("task", task);
     transaction
         .execute(
-            "INSERT INTO _migration.lane AS l (task, number, epoch, session, position) \
-             SELECT name, 0, epoch, session, start_position FROM _migration.task WHERE name = $1 \
-             ON CONFLICT (task, number) DO UPDATE SET position = COALESCE(l.position, EXCLUDED.position)",
-            &[&task],
+            "INSERT INTO _migration.lane (task, number, epoch, session, position, applied) \
+             SELECT name, 0, epoch, session, start_position, $2::bytea FROM _migration.task WHERE name = $1 \
+             AND NOT EXISTS (SELECT 1 FROM _migration.lane WHERE task = $1 AND number = 0)",
+            &[&task, &TransactionSet::default().encode()],
         )
         .await
         .map_err(failed)?;
     transaction
         .execute(
-            "UPDATE _migration.lane SET epoch = t.epoch FROM _migration.task t WHERE t.name = task AND task = $1",
+            "UPDATE _migration.lane SET epoch = t.epoch, \
+             position = CASE WHEN number = 0 THEN COALESCE(position, t.start_position) ELSE position END \
+             FROM _migration.task t WHERE t.name = task AND task = $1",
             &[&task],
         )
         .await
@@ -153,10 +155,11 @@ fn join(rows: &[Row]) -> Result<(Position, TransactionSet)> {
     let position = latest.get::<_, Option<String>>(1).ok_or_else(missing)?;
     let mut applied = TransactionSet::default();
     for row in rows {
-        let set = TransactionSet::decode(row.get(2)).ok_or_else(|| {
-            Error::new(ErrorKind::State, "the target's record of applied transactions can't be read")
-                .help("restore schema _migration of the target, or begin a new task with another --name")
-        })?;
+        let set =
+            TransactionSet::decode(row.get::<_, Option<&[u8]>>(2).unwrap_or_default()).ok_or_else(|| {
+                Error::new(ErrorKind::State, "the target's record of applied transactions can't be read")
+                    .help("restore schema _migration of the target, or begin a new task with another --name")
+            })?;
         applied.extend(&set);
     }
     Ok((Position(position), applied))
@@ -207,7 +210,7 @@ impl Lane {
     pub(crate) async fn taken_over(&self, client: &Client) -> Option<Error> {
         let row = client
             .query_opt(
-                "SELECT FROM _migration.lane WHERE task = $1 AND number = $2 AND epoch = $3 AND session = $4",
+                "SELECT 1 FROM _migration.lane WHERE task = $1 AND number = $2 AND epoch = $3 AND session = $4",
                 &[&self.claim.task, &self.number, &self.claim.epoch, &self.session],
             )
             .await

@@ -12,6 +12,7 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use crate::cell::{CellFault, Encoder};
+use crate::dialect::Dialect;
 use crate::pg_type::PgType;
 use crate::{failure, identifier};
 
@@ -35,6 +36,8 @@ pub(crate) struct WrittenColumn {
 /// How rows of a table are written.
 #[derive(Debug, Clone)]
 pub(crate) struct TableLayout {
+    /// The SQL that writes it.
+    pub(crate) dialect: Dialect,
     /// The table.
     pub(crate) table: Arc<TargetTable>,
     /// The columns of a batch, in order.
@@ -45,7 +48,7 @@ pub(crate) struct TableLayout {
 
 impl TableLayout {
     /// Resolves the columns' types, asking the server about names that only it knows.
-    pub(crate) async fn resolve(client: &Client, table: &Arc<TargetTable>) -> Result<Self> {
+    pub(crate) async fn resolve(client: &Client, dialect: Dialect, table: &Arc<TargetTable>) -> Result<Self> {
         let mut types = Vec::with_capacity(table.columns.len());
         for column in &table.columns {
             types.push(match PgType::parse(&column.target_type) {
@@ -55,11 +58,11 @@ impl TableLayout {
                 known => known,
             });
         }
-        Self::new(table, types)
+        Self::new(dialect, table, types)
     }
 
     /// The layout for `types`, one per column of the table.
-    pub(crate) fn new(table: &Arc<TargetTable>, types: Vec<PgType>) -> Result<Self> {
+    pub(crate) fn new(dialect: Dialect, table: &Arc<TargetTable>, types: Vec<PgType>) -> Result<Self> {
         let in_primary_key = |ordinal| {
             table
                 .indexes
@@ -73,13 +76,15 @@ impl TableLayout {
                 continue;
             }
             let nullable = column.nullable && !column.identity && !in_primary_key(ordinal);
+            let pg_type = dialect.stored(pg_type);
             let Some(encoder) = Encoder::new(&column.logical, &pg_type, nullable) else {
                 return Err(no_encoder(table, ordinal));
             };
+            let encoder = if dialect.empty_is_null() { encoder.without_empty_text() } else { encoder };
             columns.push(WrittenColumn {
                 ordinal,
                 name: identifier::column(&column.name),
-                type_text: column.target_type.clone(),
+                type_text: dialect.declaration(&column.target_type),
                 pg_type,
                 nullable,
                 encoder,
@@ -99,7 +104,7 @@ impl TableLayout {
                 }
             },
         };
-        Ok(Self { table: Arc::clone(table), columns, key })
+        Ok(Self { dialect, table: Arc::clone(table), columns, key })
     }
 
     /// The columns of a batch of whole rows, in order.
@@ -205,7 +210,7 @@ impl RowCheck for TableLayout {
 pub(crate) fn refusal(table: &TargetTable, row: usize, error: &tokio_postgres::Error) -> Refusal {
     let place = failure::copy_place(error).and_then(|place| place.column);
     let server = error.as_db_error();
-    let column = place.as_deref().or_else(|| server?.column());
+    let column = place.as_deref().or_else(|| failure::column_of(server?));
     let column = column.map(|name| {
         let known = table.columns.iter().find(|column| column.name == name);
         known.map_or_else(|| name.to_owned(), |column| column.source_name.clone())
@@ -275,7 +280,7 @@ mod tests {
     fn every_row_that_can_not_be_written_is_named_once() {
         let table = Arc::new(crate::ddl::tests::orders());
         let types = table.columns.iter().map(|column| PgType::parse(&column.target_type)).collect();
-        let layout = TableLayout::new(&table, types).expect("a table that can be written");
+        let layout = TableLayout::new(Dialect::Postgres, &table, types).expect("a table that can be written");
         let texts = |values: &[&str]| {
             let mut column = Varlen::default();
             values.iter().for_each(|value| column.push(value.as_bytes()));

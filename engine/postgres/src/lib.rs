@@ -39,8 +39,7 @@
 //!
 //! # openGauss
 //! [`opengauss`] speaks what is openGauss's own: its ways of logging in, its slots and what
-//! `mppdb_decoding` sends. As a target it is recognised, described and planned for; running against one is
-//! refused. All of it is tested against a double of the protocol (`test_kit::opengauss`), and runs
+//! `mppdb_decoding` sends. It is a target as PostgreSQL is; [`dialect`](dialect) has what differs in SQL. All of it is tested against a double of the protocol (`test_kit::opengauss`), and runs
 //! unchanged against a real server that `OPENGAUSS_URL` names.
 
 mod alter;
@@ -56,10 +55,12 @@ mod copy;
 mod cut_over;
 mod ddl;
 mod dead_letter;
+mod dialect;
 mod exact;
 mod examiner;
 mod existing;
 mod failure;
+mod family;
 mod identifier;
 mod index;
 mod inspect;

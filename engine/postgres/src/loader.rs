@@ -18,6 +18,7 @@ use tokio_postgres::{Client, CopyInSink};
 
 use crate::connect::Connector;
 use crate::control::{self, Claim};
+use crate::dialect::Dialect;
 use crate::failure::{copy_place, is_ambiguous, kind_of, translate};
 use crate::layout::TableLayout;
 use crate::{careful, copy};
@@ -31,6 +32,7 @@ const KEY_MEMORY: usize = 8 << 20;
 /// A connection that loads one chunk after the other.
 pub(crate) struct PostgresLoader {
     connector: Connector,
+    dialect: Dialect,
     client: Client,
     claim: Claim,
     layouts: HashMap<TableName, Arc<TableLayout>>,
@@ -51,8 +53,16 @@ struct Chunk {
 
 impl PostgresLoader {
     /// A loader over an open connection.
-    pub(crate) fn new(connector: Connector, client: Client, claim: Claim) -> Self {
-        Self { connector, client, claim, layouts: HashMap::new(), in_transaction: false, chunk: None }
+    pub(crate) fn new(connector: Connector, dialect: Dialect, client: Client, claim: Claim) -> Self {
+        Self {
+            connector,
+            dialect,
+            client,
+            claim,
+            layouts: HashMap::new(),
+            in_transaction: false,
+            chunk: None,
+        }
     }
 
     async fn layout(&mut self, table: &Arc<TargetTable>) -> Result<Arc<TableLayout>> {
@@ -61,7 +71,7 @@ impl PostgresLoader {
         {
             return Ok(Arc::clone(layout));
         }
-        let layout = Arc::new(TableLayout::resolve(&self.client, table).await?);
+        let layout = Arc::new(TableLayout::resolve(&self.client, self.dialect, table).await?);
         self.layouts.insert(table.name.clone(), Arc::clone(&layout));
         Ok(layout)
     }

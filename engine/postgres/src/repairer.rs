@@ -15,10 +15,10 @@ use engine_core::target::NetChanges;
 use engine_core::{Error, ErrorKind, Result};
 use std::sync::Arc;
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use crate::array::{self, Encoded};
+use crate::dialect::Dialect;
 use crate::failure::translate;
 use crate::identifier::{self, fit, literal, qualified};
 use crate::layout::TableLayout;
@@ -28,10 +28,14 @@ use crate::{applier, apply_sql, check, lanes, value_text};
 const LANES_WAIT: &str = "2s";
 /// How long a row's lock is waited for.
 const ROW_WAIT: &str = "50ms";
+/// How long a statement that mends rows may take where only that can be limited. The rows that are there are locked
+/// before, without waiting; one that a lane is about to insert can be waited for.
+const WRITE_WAIT: &str = "10s";
 
 /// A connection that mends rows.
 pub(crate) struct PostgresRepairer {
     client: Client,
+    dialect: Dialect,
     /// Whether foreign keys and triggers can be silenced.
     is_silent: bool,
     in_transaction: bool,
@@ -39,9 +43,9 @@ pub(crate) struct PostgresRepairer {
 
 impl PostgresRepairer {
     /// A repairer over an open connection.
-    pub(crate) async fn new(client: Client) -> Result<Self> {
+    pub(crate) async fn new(client: Client, dialect: Dialect) -> Result<Self> {
         let failed = |error| translate(error, "the session of a repairer can't be set up");
-        let is_silent = check::may_silence_triggers(&client).await?;
+        let is_silent = check::may_silence_triggers(&client, dialect).await?;
         client
             .batch_execute(
                 "SELECT pg_catalog.set_config('synchronous_commit', 'on', false) \
@@ -52,7 +56,7 @@ impl PostgresRepairer {
         if is_silent {
             client.batch_execute("SET session_replication_role = replica").await.map_err(failed)?;
         }
-        Ok(Self { client, is_silent, in_transaction: false })
+        Ok(Self { client, dialect, is_silent, in_transaction: false })
     }
 
     /// Refuses a table whose triggers would run: a cascade takes other rows along.
@@ -79,6 +83,10 @@ impl PostgresRepairer {
             .help("GRANT SET ON PARAMETER session_replication_role TO the account (PostgreSQL 15), or use a superuser"))
     }
 
+    fn is_busy(&self, error: &tokio_postgres::Error) -> bool {
+        error.code().is_some_and(|state| self.dialect.is_busy(state))
+    }
+
     async fn execute(&self, layout: &TableLayout, sql: &str, arrays: &[Encoded]) -> Result<Attempt> {
         let outcome = async {
             let statement = self.client.prepare(sql).await?;
@@ -86,9 +94,24 @@ impl PostgresRepairer {
         };
         match outcome.await {
             Ok(_) => Ok(Attempt::Done),
-            Err(error) if is_busy(&error) => Ok(Attempt::Busy),
+            Err(error) if self.is_busy(&error) => Ok(Attempt::Busy),
             Err(error) => Err(translate(error, "rows can't be mended").at("table", &layout.table.name)),
         }
+    }
+
+    /// Locks the rows that are to be mended, as far as they are there.
+    async fn lock(&self, layout: &TableLayout, key: &[usize], changes: &NetChanges) -> Result<Attempt> {
+        let NetChanges::Idempotent { deletes, upserts } = changes else { return Ok(Attempt::Done) };
+        let keys = key.iter().filter_map(|&place| upserts.columns.get(place).cloned()).collect();
+        let upserts = Batch { rows: upserts.rows, columns: keys };
+        for keys in [deletes, &upserts].into_iter().filter(|keys| keys.rows > 0) {
+            layout.check_shape(keys, key)?;
+            let arrays = array::columns(layout, keys, key, 0..keys.rows)?;
+            if self.execute(layout, &apply_sql::lock_keys(layout, key), &arrays).await? == Attempt::Busy {
+                return Ok(Attempt::Busy);
+            }
+        }
+        Ok(Attempt::Done)
     }
 
     async fn changes(&self, layout: &TableLayout, changes: &NetChanges) -> Result<Attempt> {
@@ -101,6 +124,9 @@ impl PostgresRepairer {
             return Err(internal("the changes expect something of the rows that are there"));
         };
         let key = layout.key.as_ref().ok_or_else(|| internal("the table has no row key"))?;
+        if self.dialect.is_opengauss() && self.lock(layout, key, changes).await? == Attempt::Busy {
+            return Ok(Attempt::Busy);
+        }
         if deletes.rows > 0 {
             layout.check_shape(deletes, key)?;
             let arrays = array::columns(layout, deletes, key, 0..deletes.rows)?;
@@ -123,14 +149,6 @@ fn miscounted(layout: &TableLayout) -> Error {
     Error::new(ErrorKind::Internal, "rows that were counted are not there").at("table", &layout.table.name)
 }
 
-fn is_busy(error: &tokio_postgres::Error) -> bool {
-    error.code().is_some_and(|state| {
-        *state == SqlState::LOCK_NOT_AVAILABLE
-            || *state == SqlState::T_R_DEADLOCK_DETECTED
-            || *state == SqlState::T_R_SERIALIZATION_FAILURE
-    })
-}
-
 #[async_trait]
 impl Repairer for PostgresRepairer {
     async fn hold(&mut self, task: &str) -> Result<Option<Stand>> {
@@ -139,33 +157,38 @@ impl Repairer for PostgresRepairer {
         self.in_transaction = true;
         self.client
             .batch_execute(&format!(
-                "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '{LANES_WAIT}'"
+                "BEGIN ISOLATION LEVEL READ COMMITTED; {}",
+                self.dialect.limit_waits(LANES_WAIT)
             ))
             .await
             .map_err(failed)?;
         for sql in [
-            "SELECT FROM _migration.task WHERE name = $1 FOR SHARE",
-            "SELECT FROM _migration.lane WHERE task = $1 ORDER BY number FOR UPDATE",
+            "SELECT 1 FROM _migration.task WHERE name = $1 FOR SHARE",
+            "SELECT 1 FROM _migration.lane WHERE task = $1 ORDER BY number FOR UPDATE",
         ] {
             match self.client.query(sql, &[&task]).await {
                 Ok(_) => {}
-                Err(error) if is_busy(&error) => {
+                Err(error) if self.is_busy(&error) => {
                     self.give_up().await?;
                     return Ok(None);
                 }
                 Err(error) => return Err(failed(error)),
             }
         }
-        self.client.batch_execute(&format!("SET LOCAL lock_timeout = '{ROW_WAIT}'")).await.map_err(failed)?;
+        let wait = if self.dialect.is_opengauss() { WRITE_WAIT } else { ROW_WAIT };
+        self.client.batch_execute(&self.dialect.limit_waits(wait)).await.map_err(failed)?;
         // Lanes that were opened while the locks were waited for are not among the locked ones; the
         // task's row keeps others from being opened.
         match self
             .client
-            .query("SELECT FROM _migration.lane WHERE task = $1 ORDER BY number FOR UPDATE NOWAIT", &[&task])
+            .query(
+                "SELECT 1 FROM _migration.lane WHERE task = $1 ORDER BY number FOR UPDATE NOWAIT",
+                &[&task],
+            )
             .await
         {
             Ok(_) => {}
-            Err(error) if is_busy(&error) => {
+            Err(error) if self.is_busy(&error) => {
                 self.give_up().await?;
                 return Ok(None);
             }
@@ -179,7 +202,7 @@ impl Repairer for PostgresRepairer {
             return Err(Error::new(ErrorKind::Internal, "rows are mended while nothing holds the lanes"));
         }
         self.require_silence(table).await?;
-        let layout = TableLayout::resolve(&self.client, table).await?;
+        let layout = TableLayout::resolve(&self.client, self.dialect, table).await?;
         let attempt = self.changes(&layout, changes).await?;
         if attempt == Attempt::Busy {
             self.give_up().await?;
@@ -188,7 +211,7 @@ impl Repairer for PostgresRepairer {
     }
 
     async fn count(&mut self, table: &Arc<TargetTable>, rows: &[Batch]) -> Result<Option<Vec<u64>>> {
-        let layout = TableLayout::resolve(&self.client, table).await?;
+        let layout = TableLayout::resolve(&self.client, self.dialect, table).await?;
         let failed = |error| translate(error, "rows can't be counted").at("table", &table.name);
         let statement = self.client.prepare(&apply_sql::count_rows(&layout)).await.map_err(failed)?;
         let mut counts = Vec::with_capacity(rows.len());
@@ -199,7 +222,7 @@ impl Repairer for PostgresRepairer {
                 image.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
             match self.client.query_one(&statement, &parameters).await {
                 Ok(found) => counts.push(found.get::<_, i64>(0).unsigned_abs()),
-                Err(error) if is_busy(&error) => {
+                Err(error) if self.is_busy(&error) => {
                     self.give_up().await?;
                     return Ok(None);
                 }
@@ -211,7 +234,7 @@ impl Repairer for PostgresRepairer {
 
     async fn write_times(&mut self, table: &Arc<TargetTable>, rows: &[(Batch, i64)]) -> Result<Attempt> {
         self.require_silence(table).await?;
-        let layout = TableLayout::resolve(&self.client, table).await?;
+        let layout = TableLayout::resolve(&self.client, self.dialect, table).await?;
         let all = layout.all();
         for (row, times) in rows {
             let (sql, parameters) = match *times {
@@ -234,7 +257,7 @@ impl Repairer for PostgresRepairer {
             match outcome.await {
                 Ok(found) if found == times.unsigned_abs() => {}
                 Ok(_) => return Err(miscounted(&layout)),
-                Err(error) if is_busy(&error) => {
+                Err(error) if self.is_busy(&error) => {
                     self.give_up().await?;
                     return Ok(Attempt::Busy);
                 }
@@ -266,16 +289,16 @@ impl Repairer for PostgresRepairer {
     }
 
     fn render(&self, table: &TargetTable, changes: &NetChanges) -> Vec<String> {
-        render(table, changes)
+        render(self.dialect, table, changes)
     }
 
     fn render_times(&self, table: &TargetTable, rows: &[(Batch, i64)]) -> Vec<String> {
-        rows.iter().filter_map(|(row, times)| render_times(table, row, *times)).collect()
+        rows.iter().filter_map(|(row, times)| render_times(self.dialect, table, row, *times)).collect()
     }
 }
 
 /// The statement that inserts a row so many times, or deletes so many.
-fn render_times(table: &TargetTable, row: &Batch, times: i64) -> Option<String> {
+fn render_times(dialect: Dialect, table: &TargetTable, row: &Batch, times: i64) -> Option<String> {
     let name = qualified(&table.name);
     let columns: Vec<(String, String)> = table
         .written_columns()
@@ -290,8 +313,9 @@ fn render_times(table: &TargetTable, row: &Batch, times: i64) -> Option<String> 
         1.. => {
             let (names, values): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
             Some(format!(
-                "INSERT INTO {name} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM generate_series(1, {times});",
+                "INSERT INTO {name} ({}){} SELECT {} FROM generate_series(1, {times});",
                 names.join(", "),
+                dialect.overriding(),
                 values.join(", ")
             ))
         }
@@ -308,7 +332,7 @@ fn render_times(table: &TargetTable, row: &Batch, times: i64) -> Option<String> 
 }
 
 /// The statements of [`Repairer::render`].
-fn render(table: &TargetTable, changes: &NetChanges) -> Vec<String> {
+fn render(dialect: Dialect, table: &TargetTable, changes: &NetChanges) -> Vec<String> {
     let NetChanges::Idempotent { deletes, upserts } = changes else { return Vec::new() };
     let name = qualified(&table.name);
     let key: Vec<usize> = table.row_key.clone().unwrap_or_default();
@@ -340,6 +364,10 @@ fn render(table: &TargetTable, changes: &NetChanges) -> Vec<String> {
             .zip(&upserts.columns)
             .map(|(&ordinal, values)| value(table, ordinal, values, row))
             .collect();
+        if dialect.is_opengauss() {
+            statements.push(merge(&name, &names, &keys, &values));
+            continue;
+        }
         statements.push(format!(
             "INSERT INTO {name} ({}) OVERRIDING SYSTEM VALUE VALUES ({}) ON CONFLICT ({}) DO {action};",
             names.join(", "),
@@ -348,6 +376,28 @@ fn render(table: &TargetTable, changes: &NetChanges) -> Vec<String> {
         ));
     }
     statements
+}
+
+/// The statement that writes a row, whether it is there or not, where there is no `ON CONFLICT`.
+fn merge(table: &str, names: &[String], keys: &[String], values: &[String]) -> String {
+    let row: Vec<String> =
+        names.iter().zip(values).map(|(name, value)| format!("{value} AS {name}")).collect();
+    let same: Vec<String> = keys.iter().map(|name| format!("t.{name} = n.{name}")).collect();
+    let others: Vec<String> =
+        names.iter().filter(|name| !keys.contains(name)).map(|name| format!("{name} = n.{name}")).collect();
+    let update = if others.is_empty() {
+        String::new()
+    } else {
+        format!("WHEN MATCHED THEN UPDATE SET {} ", others.join(", "))
+    };
+    let new: Vec<String> = names.iter().map(|name| format!("n.{name}")).collect();
+    format!(
+        "MERGE INTO {table} AS t USING (SELECT {}) AS n ON ({}) {update}WHEN NOT MATCHED THEN INSERT ({}) VALUES ({});",
+        row.join(", "),
+        same.join(" AND "),
+        names.join(", "),
+        new.join(", ")
+    )
 }
 
 /// A value with its type, as the encoder would write it.
@@ -401,7 +451,7 @@ mod tests {
             deletes: Batch { rows: 2, columns: vec![ids(&[7, 8])] },
             upserts: Batch { rows: 1, columns: vec![ids(&[9]), customer, texts(b"it's"), texts(&[0, 255])] },
         };
-        insta::assert_snapshot!(render(&table, &changes).join("\n"), @r#"
+        insta::assert_snapshot!(render(Dialect::Postgres, &table, &changes).join("\n"), @r#"
         DELETE FROM "shop"."orders" WHERE "id" = '7'::bigint;
         DELETE FROM "shop"."orders" WHERE "id" = '8'::bigint;
         INSERT INTO "shop"."orders" ("id", "customer", "Note ""x""", "hash") OVERRIDING SYSTEM VALUE VALUES ('9'::bigint, NULL, 'it''s'::varchar(200), E'\\x00ff'::bytea) ON CONFLICT ("id") DO UPDATE SET "customer" = EXCLUDED."customer", "Note ""x""" = EXCLUDED."Note ""x""", "hash" = EXCLUDED."hash";

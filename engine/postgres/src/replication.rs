@@ -22,7 +22,7 @@ pub(crate) mod lsn;
 pub(crate) mod pgoutput;
 mod refusal;
 pub(crate) mod socket;
-mod startup;
+pub(crate) mod startup;
 pub(crate) mod stream;
 #[cfg(test)]
 mod test_server;

@@ -5,21 +5,19 @@ mod defects;
 use async_trait::async_trait;
 use engine_core::examine::{CanonicalRows, Examiner, KeyRange, RowSink, Stand};
 use engine_core::plan::TargetTable;
-use engine_core::shadow::{Defect, Effect, Planted, Shadow};
+use engine_core::shadow::{Defect, Ground, OtherKey, Planted, Planting, Shadow};
 use engine_core::{Error, ErrorKind, Result};
-use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio_postgres::Client;
 
+use crate::dialect::{self, Dialect};
 use crate::examiner::{conditions, copy_out};
 use crate::failure::translate;
 use crate::identifier;
 use crate::key_reader::wire_form;
 use crate::lanes;
-use crate::layout::TableLayout;
+use crate::layout::{TableLayout, WrittenColumn};
 use crate::row_form::CanonicalForm;
-
-use defects::Spoiling;
 
 /// The copy.
 const COPY: &str = "pg_temp._migration_shadow";
@@ -29,6 +27,7 @@ const ROW: &str = "_migration_row";
 /// A connection with a copy of rows.
 pub(crate) struct PostgresShadow {
     client: Client,
+    dialect: Dialect,
     stand: Option<Stand>,
     copied: Option<Copied>,
     is_spoiled: bool,
@@ -36,45 +35,13 @@ pub(crate) struct PostgresShadow {
 
 struct Copied {
     form: CanonicalForm,
-    /// What is still to be planted.
-    queue: VecDeque<Task>,
-    not_planted: Vec<(Defect, Option<String>)>,
-}
-
-/// A defect that is to be planted.
-#[derive(Debug, Clone)]
-enum Task {
-    Spoil(Spoiling),
-    /// The first or last row of the part in that order.
-    Edge {
-        condition: String,
-        order: String,
-    },
-    Missing,
-    Extra {
-        fits: String,
-        value: String,
-        place: usize,
-    },
-    Doubled,
-}
-
-impl Task {
-    fn defect(&self) -> Defect {
-        match self {
-            Self::Spoil(spoiling) => spoiling.defect,
-            Self::Edge { .. } => Defect::MissingEdge,
-            Self::Missing => Defect::MissingRow,
-            Self::Extra { .. } => Defect::ExtraRow,
-            Self::Doubled => Defect::DoubledRow,
-        }
-    }
+    planting: Planting,
 }
 
 impl PostgresShadow {
     /// One over an open connection, which nothing else uses.
-    pub(crate) fn new(client: Client) -> Self {
-        Self { client, stand: None, copied: None, is_spoiled: false }
+    pub(crate) fn new(client: Client, dialect: Dialect) -> Self {
+        Self { client, dialect, stand: None, copied: None, is_spoiled: false }
     }
 
     async fn run(&self, sql: &str) -> Result<()> {
@@ -83,30 +50,42 @@ impl PostgresShadow {
             .await
             .map_err(|error| translate(error, "rows can't be copied aside for the self-test"))
     }
+}
 
-    /// The numbers of rows that fit and have no defect yet.
-    async fn rows(&self, used: &[i64], fits: &str, order: &str, count: u32) -> Result<Vec<i64>> {
+/// The copy while it is spoiled.
+struct Spoiled<'a> {
+    shadow: &'a PostgresShadow,
+    form: &'a CanonicalForm,
+}
+
+impl Spoiled<'_> {
+    fn column(&self, place: usize) -> &str {
+        column(self.form.layout(), place)
+    }
+}
+
+#[async_trait]
+impl Ground for Spoiled<'_> {
+    async fn find(&mut self, used: &[i64], fits: &str, order: Option<&str>) -> Result<Option<i64>> {
+        let order = order.unwrap_or(ROW);
         let sql = format!(
-            "SELECT t.{ROW} FROM {COPY} AS t WHERE NOT t.{ROW} = ANY ($1) AND ({fits}) ORDER BY {order} LIMIT {count}"
+            "SELECT t.{ROW} FROM {COPY} AS t WHERE NOT t.{ROW} = ANY ($1) AND ({fits}) ORDER BY {order} LIMIT 1"
         );
-        let rows = self
-            .client
-            .query(&sql, &[&used])
-            .await
-            .map_err(|error| translate(error, "the copy of the self-test can't be read"))?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        let found = self.shadow.client.query_opt(&sql, &[&used]).await.map_err(not_read)?;
+        Ok(found.map(|row| row.get(0)))
     }
 
-    /// A row in canonical form.
-    async fn canonical(&self, form: &CanonicalForm, row: i64) -> Result<Vec<u8>> {
-        let sql = format!("SELECT {} FROM {COPY} WHERE {ROW} = $1", names(form.layout()));
-        let found = self
-            .client
-            .query_one(&sql, &[&row])
-            .await
-            .map_err(|error| translate(error, "the copy of the self-test can't be read"))?;
+    fn differs(&self, place: usize, row: i64) -> String {
+        let name = self.column(place);
+        format!("t.{name} <> (SELECT {name} FROM {COPY} WHERE {ROW} = {row})")
+    }
+
+    async fn canonical(&mut self, row: i64) -> Result<Vec<u8>> {
+        let sql = format!("SELECT {} FROM {COPY} WHERE {ROW} = $1", names(self.form.layout()));
+        let found = self.shadow.client.query_one(&sql, &[&row]).await.map_err(not_read)?;
         let (mut rows, mut bytes) = (CanonicalRows::default(), Vec::new());
-        wire_form(&found, &mut bytes).and_then(|()| form.take_row(&bytes, &mut rows)).ok_or_else(|| {
+        let taken = wire_form(&found, &mut bytes).and_then(|()| self.form.take_row(&bytes, &mut rows));
+        taken.ok_or_else(|| {
             Error::new(
                 ErrorKind::Internal,
                 "a row of the self-test's copy is not in the form that it was asked for in",
@@ -115,94 +94,47 @@ impl PostgresShadow {
         Ok(rows.iter().next().unwrap_or_default().to_vec())
     }
 
-    /// Plants a defect; `None` when there is no row for it.
-    async fn plant_one(
-        &self,
-        form: &CanonicalForm,
-        task: &Task,
-        used: &mut Vec<i64>,
-    ) -> Result<Option<Vec<(Vec<u8>, Effect)>>> {
-        let layout = form.layout();
-        let has_key = layout.key.is_some();
-        let any = "true".to_owned();
-        let (fits, order) = match task {
-            Task::Spoil(spoiling) => (&spoiling.fits, ROW),
-            Task::Edge { condition, order } => (condition, order.as_str()),
-            Task::Extra { fits, .. } => (fits, ROW),
-            Task::Missing | Task::Doubled => (&any, ROW),
-        };
-        let Some(row) = self.rows(used, fits, order, 1).await?.first().copied() else { return Ok(None) };
-        let before = self.canonical(form, row).await?;
-        let mut touched = vec![row];
-        let effects = match task {
-            Task::Spoil(Spoiling { defect: Defect::SwappedValues, place, .. }) => {
-                let name = column(layout, *place);
-                let fits = format!("t.{name} <> (SELECT {name} FROM {COPY} WHERE {ROW} = {row})");
-                let Some(other) = self.rows(used, &fits, ROW, 1).await?.first().copied() else {
-                    return Ok(None);
-                };
-                touched.push(other);
-                let second = self.canonical(form, other).await?;
-                self.run(&format!(
-                    "UPDATE {COPY} AS t SET {name} = other.{name} FROM {COPY} AS other \
-                     WHERE (t.{ROW}, other.{ROW}) IN (({row}, {other}), ({other}, {row}))"
-                ))
-                .await?;
-                let mut effects = self.spoiled(form, has_key, row, before).await?;
-                effects.extend(self.spoiled(form, has_key, other, second).await?);
-                effects
-            }
-            Task::Spoil(spoiling) => {
-                let name = column(layout, spoiling.place);
-                self.run(&format!("UPDATE {COPY} SET {name} = {} WHERE {ROW} = {row}", spoiling.value))
-                    .await?;
-                self.spoiled(form, has_key, row, before).await?
-            }
-            Task::Edge { .. } | Task::Missing => {
-                self.run(&format!("DELETE FROM {COPY} WHERE {ROW} = {row}")).await?;
-                vec![(before, Effect::Missing)]
-            }
-            Task::Doubled => {
-                let names = names(layout);
-                self.run(&format!(
-                    "INSERT INTO {COPY} ({ROW}, {names}) SELECT -{ROW}, {names} FROM {COPY} WHERE {ROW} = {row}"
-                ))
-                .await?;
-                touched.push(-row);
-                vec![(before, Effect::Extra)]
-            }
-            Task::Extra { value, place, .. } => {
-                let names = names(layout);
-                let values: Vec<&str> = (0..layout.columns.len())
-                    .map(|other| if other == *place { value.as_str() } else { column(layout, other) })
-                    .collect();
-                self.run(&format!(
-                    "INSERT INTO {COPY} ({ROW}, {names}) SELECT -{ROW}, {} FROM {COPY} AS t WHERE {ROW} = {row}",
-                    values.join(", ")
-                ))
-                .await?;
-                touched.push(-row);
-                vec![(self.canonical(form, -row).await?, Effect::Extra)]
-            }
-        };
-        used.extend(touched);
-        Ok(Some(effects))
+    async fn set(&mut self, place: usize, value: &str, row: i64) -> Result<()> {
+        let name = self.column(place);
+        self.shadow.run(&format!("UPDATE {COPY} AS t SET {name} = {value} WHERE t.{ROW} = {row}")).await
     }
 
-    /// What a check must say of a row that has other values than before.
-    async fn spoiled(
-        &self,
-        form: &CanonicalForm,
-        has_key: bool,
-        row: i64,
-        before: Vec<u8>,
-    ) -> Result<Vec<(Vec<u8>, Effect)>> {
-        if has_key {
-            return Ok(vec![(before, Effect::Different)]);
-        }
-        let after = self.canonical(form, row).await?;
-        Ok(vec![(before, Effect::Missing), (after, Effect::Extra)])
+    async fn swap(&mut self, place: usize, one: i64, other: i64) -> Result<()> {
+        let name = self.column(place);
+        let sql = format!(
+            "UPDATE {COPY} AS t SET {name} = other.{name} FROM {COPY} AS other \
+             WHERE (t.{ROW}, other.{ROW}) IN (({one}, {other}), ({other}, {one}))"
+        );
+        self.shadow.run(&sql).await
     }
+
+    async fn remove(&mut self, row: i64) -> Result<()> {
+        self.shadow.run(&format!("DELETE FROM {COPY} WHERE {ROW} = {row}")).await
+    }
+
+    async fn double(&mut self, row: i64) -> Result<()> {
+        let names = names(self.form.layout());
+        let sql = format!(
+            "INSERT INTO {COPY} ({ROW}, {names}) SELECT -{ROW}, {names} FROM {COPY} WHERE {ROW} = {row}"
+        );
+        self.shadow.run(&sql).await
+    }
+
+    async fn mark(&mut self) -> Result<()> {
+        self.shadow.run("SAVEPOINT one").await
+    }
+
+    async fn back_to_mark(&mut self) -> Result<()> {
+        self.shadow.run("ROLLBACK TO SAVEPOINT one").await
+    }
+
+    async fn unmark(&mut self) -> Result<()> {
+        self.shadow.run("RELEASE SAVEPOINT one").await
+    }
+}
+
+fn not_read(error: tokio_postgres::Error) -> Error {
+    translate(error, "the copy of the self-test can't be read")
 }
 
 fn column(layout: &TableLayout, place: usize) -> &str {
@@ -215,28 +147,21 @@ fn names(layout: &TableLayout) -> String {
 }
 
 /// All that is to be planted in a table.
-fn tasks(layout: &TableLayout, parts: &[String]) -> VecDeque<Task> {
-    let mut tasks = VecDeque::new();
+fn planting(layout: &TableLayout, parts: &[String]) -> Planting {
+    let key: Vec<&str> = layout.key.iter().flatten().map(|&place| column(layout, place)).collect();
     let first = layout.key.as_ref().and_then(|key| key.first().copied());
-    // Before any row is taken away, whose key it might get.
-    if let Some((place, first)) = first.and_then(|place| Some((place, layout.columns.get(place)?)))
-        && let Some((fits, value)) = defects::other_key(&first.pg_type, &first.name, COPY)
-    {
-        tasks.push_back(Task::Extra { fits, value, place });
-    }
-    // These need certain rows, which nothing else may have touched.
-    for condition in parts {
-        for direction in ["ASC", "DESC"] {
-            let key = layout.key.iter().flatten();
-            let columns: Vec<String> =
-                key.map(|&place| format!("{} {direction}", column(layout, place))).collect();
-            tasks.push_back(Task::Edge { condition: condition.clone(), order: columns.join(", ") });
-        }
-    }
-    tasks.push_back(Task::Missing);
-    tasks.push_back(Task::Doubled);
-    tasks.extend(defects::of(layout).into_iter().map(Task::Spoil));
-    tasks
+    let other_key = first.and_then(|place| {
+        let first = layout.columns.get(place)?;
+        let (fits, value) = defects::other_key(&first.pg_type, &first.name, COPY)?;
+        Some(OtherKey { place, fits, value })
+    });
+    let source_name = |written: &WrittenColumn| {
+        let column = layout.table.columns.get(written.ordinal);
+        column.map_or_else(String::new, |column| column.source_name.clone())
+    };
+    let columns = layout.columns.iter().map(source_name).collect();
+    let parts = if parts.len() > 1 { parts } else { &[] };
+    Planting::new(columns, &key, other_key, parts, defects::of(layout))
 }
 
 #[async_trait]
@@ -245,7 +170,8 @@ impl Examiner for PostgresShadow {
         if let Some(stand) = &self.stand {
             return Ok(stand.clone());
         }
-        self.run("SET jit = off; BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+        self.run(&dialect::settings(&[("jit", "off")])).await?;
+        self.run("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
         let stand = lanes::stand(&self.client, task).await?;
         Ok(self.stand.insert(stand).clone())
     }
@@ -274,11 +200,11 @@ impl Examiner for PostgresShadow {
 impl Shadow for PostgresShadow {
     async fn copy(&mut self, table: &Arc<TargetTable>, parts: &[KeyRange]) -> Result<u64> {
         self.undo().await?;
-        let form = CanonicalForm::new(TableLayout::resolve(&self.client, table).await?);
+        let form = CanonicalForm::new(TableLayout::resolve(&self.client, self.dialect, table).await?);
         let layout = form.layout();
         let conditions: Vec<String> =
             parts.iter().map(|part| conditions(layout, part)).collect::<Result<_>>()?;
-        let queue = tasks(layout, if conditions.len() > 1 { &conditions } else { &[] });
+        let planting = planting(layout, &conditions);
         let wanted: Vec<String> = conditions.iter().map(|condition| format!("({condition})")).collect();
         self.run(&format!(
             "DROP TABLE IF EXISTS {COPY}; CREATE TEMPORARY TABLE _migration_shadow AS \
@@ -289,53 +215,24 @@ impl Shadow for PostgresShadow {
         ))
         .await
         .map_err(|error| error.at("table", &table.name))?;
-        let count = self
-            .client
-            .query_one(&format!("SELECT count(*) FROM {COPY}"), &[])
-            .await
-            .map_err(|error| translate(error, "the copy of the self-test can't be read"))?;
-        self.copied = Some(Copied { form, queue, not_planted: Vec::new() });
+        let count =
+            self.client.query_one(&format!("SELECT count(*) FROM {COPY}"), &[]).await.map_err(not_read)?;
+        self.copied = Some(Copied { form, planting });
         Ok(count.get::<_, i64>(0).unsigned_abs())
     }
 
     async fn plant(&mut self) -> Result<Vec<Planted>> {
         self.undo().await?;
         let Some(mut copied) = self.copied.take() else { return Ok(Vec::new()) };
-        if copied.queue.is_empty() {
-            self.copied = Some(copied);
-            return Ok(Vec::new());
-        }
-        self.run("SAVEPOINT as_copied").await?;
-        self.is_spoiled = true;
-        let (mut planted, mut used, mut later) = (Vec::new(), Vec::new(), VecDeque::new());
-        while let Some(task) = copied.queue.pop_front() {
-            let column = match &task {
-                Task::Spoil(Spoiling { place, .. }) => {
-                    let layout = copied.form.layout();
-                    let ordinal = layout.columns.get(*place).map(|column| column.ordinal);
-                    let column = ordinal.and_then(|ordinal| layout.table.columns.get(ordinal));
-                    column.map(|column| column.source_name.clone())
-                }
-                _ => None,
-            };
-            self.run("SAVEPOINT one").await?;
-            match self.plant_one(&copied.form, &task, &mut used).await {
-                Ok(Some(effects)) => {
-                    planted.push(Planted { defect: task.defect(), column, effects });
-                }
-                // There may be one when no row is taken yet.
-                Ok(None) if !used.is_empty() => later.push_back(task),
-                Ok(None) => copied.not_planted.push((task.defect(), column)),
-                // A value that the type does not have.
-                Err(error) if !matches!(error.kind(), ErrorKind::Transient | ErrorKind::Connection) => {
-                    self.run("ROLLBACK TO SAVEPOINT one").await?;
-                    copied.not_planted.push((task.defect(), column));
-                }
-                Err(error) => return Err(error.at("table", &copied.form.layout().table.name)),
-            }
-            self.run("RELEASE SAVEPOINT one").await?;
-        }
-        copied.queue = later;
+        let planted = if copied.planting.is_done() {
+            Ok(Vec::new())
+        } else {
+            self.run("SAVEPOINT as_copied").await?;
+            self.is_spoiled = true;
+            let Copied { form, planting } = &mut copied;
+            planting.plant(&mut Spoiled { shadow: self, form }).await
+        };
+        let planted = planted.map_err(|error| error.at("table", &copied.form.layout().table.name))?;
         self.copied = Some(copied);
         Ok(planted)
     }
@@ -348,6 +245,6 @@ impl Shadow for PostgresShadow {
     }
 
     fn not_planted(&self) -> Vec<(Defect, Option<String>)> {
-        self.copied.as_ref().map(|copied| copied.not_planted.clone()).unwrap_or_default()
+        self.copied.as_ref().map(|copied| copied.planting.not_planted().to_vec()).unwrap_or_default()
     }
 }

@@ -1,10 +1,11 @@
-//! PostgreSQL 13–18 as a source.
+//! PostgreSQL 13–18 as a source, and openGauss, which differs by its [`dialect`].
 //!
 //! # Following
 //! A task has a replication slot and a publication on the server ([`slot`]), from which `pgoutput`'s
 //! messages come ([`stream`]). A transaction is named after the place of its commit record in the log: unique,
 //! and the same each time the log is read. The server keeps its log until it hears that the target has what
-//! is in it, for good.
+//! is in it, for good. Large transactions are sent before they are committed, and kept until they are
+//! (`stream::in_progress`).
 //!
 //! # What a read has seen
 //! Each chunk is read in a transaction whose snapshot is known ([`position`]), and the stream says of each
@@ -21,15 +22,23 @@
 //! # Values
 //! are text, as the server writes them, in chunks (`COPY`) and in the stream alike ([`value`]).
 
+mod ahead;
+mod alteration;
+mod beside;
 mod catalog;
 mod check;
 mod chunk;
+mod commits;
 mod copy_text;
+mod dialect;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod identity;
 mod keyed;
 mod logical;
+mod partition;
 mod position;
+mod publication;
 mod reader;
 mod slot;
 mod stream;
@@ -53,20 +62,24 @@ use engine_core::structure::TableEvolution;
 use engine_core::survey::Needs;
 use engine_core::transaction::TransactionSet;
 use engine_core::{Error, ErrorKind, Result};
-use std::collections::HashSet;
-use std::sync::{Arc, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
+use self::ahead::Ahead;
+use self::beside::Beside;
+use self::commits::Commits;
 use self::position::LogPosition;
 use self::reader::ChunkReader;
-use self::stream::SlotChanges;
+use self::stream::{Expected, Guard, Pump, Relations, SlotChanges};
 use self::timeline::Timelines;
 use self::watermark::Visibility;
 use crate::connect::{Connector, Role, Server};
 use crate::failure::translate;
-use crate::identifier::{literal, quote};
+use crate::family::Family;
 use crate::replication::connection::ReplicationConnection;
 use crate::replication::lsn::Lsn;
 
@@ -78,12 +91,21 @@ pub struct PostgresSource {
     url: EndpointUrl,
     connector: Connector,
     server: Server,
+    family: Family,
     system: Arc<str>,
     /// Of the slot and the publication.
     slot: String,
     visibility: Arc<Visibility>,
     /// Of the server that was followed last.
     timelines: std::sync::Mutex<Option<Timelines>>,
+    /// Of transactions that are read more than once.
+    ahead: Arc<Ahead>,
+    /// Of the transactions of a check's stream.
+    commits: Arc<Commits>,
+    /// The publication decides what was sent.
+    is_followed: AtomicBool,
+    /// Where large transactions may be kept until they are committed.
+    files: OnceLock<PathBuf>,
     /// For everything but chunks and the stream. Taken while in use; not put back after a failure.
     control: Mutex<Option<Client>>,
 }
@@ -111,42 +133,57 @@ impl PostgresSource {
     pub async fn connect(url: EndpointUrl, task: &str, target: &str) -> Result<Self> {
         let connector = Connector::new(&url, Role::Source)?;
         let server = connector.describe().await?;
-        if server.is_opengauss() {
-            return Err(Error::new(ErrorKind::Usage, "openGauss can't be a source yet").at("source", &url));
+        let family = Family::of(&server);
+        if family.is_opengauss() != (url.scheme == "opengauss") {
+            return Err(Error::new(ErrorKind::Usage, "the URL is for another kind of server than this")
+                .at("source", &url)
+                .because(format!("it is {} {}", server.endpoint.engine, server.endpoint.version))
+                .help("a URL begins with opengauss:// for openGauss, and with postgres:// for PostgreSQL"));
         }
         let client = connector.connect().await?;
-        let row = client
-            .query_one("SELECT system_identifier::text FROM pg_catalog.pg_control_system()", &[])
-            .await
-            .map_err(|error| translate(error, "the source can't be asked for its identity"))?;
+        let system = identity::of(&client, family, &url).await?;
         Ok(Self {
             connector,
             server,
-            system: row.get::<_, String>(0).into(),
+            family,
+            system,
             slot: slot::name(task, target),
             url,
-            visibility: Arc::new(Visibility::default()),
+            visibility: Arc::new(Visibility::of(family)),
             timelines: std::sync::Mutex::new(None),
+            ahead: Arc::new(Ahead::default()),
+            commits: Arc::default(),
+            is_followed: AtomicBool::new(false),
+            files: OnceLock::new(),
             control: Mutex::new(Some(client)),
         })
     }
 
     fn position(&self, timeline: u32, lsn: Lsn) -> Position {
         let (system, timeline) = (Arc::clone(&self.system), Some(timeline));
-        Position::from(&LogPosition { system, timeline, slot: None, lsn, snapshot: None })
+        Position::from(&LogPosition { system, timeline, slot: None, lsn, snapshot: None, is_begun: false })
     }
 
     /// Follows the task's slot, or a copy of it that goes with the connection.
-    async fn follow(&self, request: StreamRequest, is_beside: bool) -> Result<SlotChanges> {
+    async fn follow(&self, request: StreamRequest, is_beside: bool) -> Result<Box<dyn ChangeStream>> {
         let mut from = LogPosition::parse(&request.from)?;
         from.same_system(&self.system)?;
         let slot = from.slot.clone().ok_or_else(|| {
             Error::new(ErrorKind::State, "the task's position names no replication slot")
                 .at("position", &request.from)
         })?;
-        on_control!(self, client => async {
-            slot::state(client, &slot).await?;
-            compare(client, &slot, &request).await
+        let expected = Expected {
+            publication: slot.to_string(),
+            family: self.family,
+            tables: request.tables.iter().map(|table| table.schema.name.clone()).collect(),
+            skipped: request.skipped.iter().cloned().collect(),
+            selection: request.selection.clone(),
+        };
+        // Before the catalog is read, in which they are or are not.
+        let looked_up = self.ahead.asked();
+        let published = on_control!(self, client => async {
+            slot::state(client, self.family, &slot).await?;
+            expected.require(client).await
         })?;
         let mut connection = ReplicationConnection::open(&self.url).await?;
         let timelines = Timelines::read(&mut connection).await?;
@@ -154,29 +191,55 @@ impl PostgresSource {
         from.timeline = Some(timelines.current());
         self.visibility.keep_to(timelines.current());
         *self.timelines.lock().unwrap_or_else(PoisonError::into_inner) = Some(timelines);
-        let followed: Arc<str> = if is_beside {
-            let copy = format!("engine_check_{}", connection.process());
-            slot::copy(&mut connection, &slot, &copy).await?;
-            copy.into()
-        } else {
-            Arc::clone(&slot)
+        let followed: Arc<str> = match (is_beside, self.family) {
+            (false, _) => Arc::clone(&slot),
+            (true, Family::PostgreSql) => {
+                let copy = format!("engine_check_{}", connection.process());
+                slot::copy(&mut connection, &slot, &copy).await?;
+                copy.into()
+            }
+            (true, Family::OpenGauss) => {
+                let copy = beside::copy_of(&slot);
+                on_control!(self, client => beside::copy(client, &slot, &copy))?;
+                copy.into()
+            }
         };
         on_control!(self, client => async {
-            let confirmed = slot::state(client, &followed).await?.confirmed;
+            let confirmed = slot::state(client, self.family, &followed).await?.confirmed;
             if confirmed > from.lsn {
                 return Err(given_up(&slot, confirmed, from.lsn));
             }
-            if is_beside { Ok(()) } else { slot::take_over(client, &slot).await }
+            if is_beside {
+                return Ok(());
+            }
+            if self.family.is_opengauss() {
+                beside::sweep(client, &slot).await;
+            }
+            slot::take_over(client, self.family, &slot).await
         })?;
-        let options = format!("proto_version '1', publication_names {}", literal(&quote(&slot)));
-        let command = format!("START_REPLICATION SLOT {} LOGICAL {} ({options})", quote(&followed), from.lsn);
+        let files =
+            self.files.get().filter(|_| self.family.sends_in_progress(connection.major_version())).cloned();
+        let command = self.family.start_stream(&followed, &slot, from.lsn, files.is_some());
         let stream = connection.start(&command).await.map_err(|error| error.at("slot", &followed))?;
-        Ok(SlotChanges::new(stream, &from, slot, request))
+        self.is_followed.store(true, Ordering::Relaxed);
+        let guard = Guard::start(self.connector.clone(), expected);
+        let relations = Relations::new(request, published, looked_up);
+        let ahead = Arc::clone(&self.ahead);
+        let pump = Pump::start(stream, files, from.lsn);
+        let mut stream = SlotChanges::new(pump, self.family, guard, relations, ahead, &from, slot);
+        if is_beside {
+            stream.note_commits(Arc::clone(&self.commits));
+        }
+        Ok(if is_beside && self.family.is_opengauss() {
+            Box::new(Beside::new(stream, self.connector.clone(), followed.to_string()))
+        } else {
+            Box::new(stream)
+        })
     }
 
     async fn opened(&self, request: StreamRequest, is_beside: bool) -> Result<Box<dyn ChangeStream>> {
         match tokio::time::timeout(OPENING, self.follow(request, is_beside)).await {
-            Ok(stream) => Ok(Box::new(stream?)),
+            Ok(stream) => stream.map_err(lasting),
             Err(_) => {
                 Err(Error::new(ErrorKind::Transient, "the source takes too long to open its change stream")
                     .at("server", &self.url)
@@ -186,61 +249,32 @@ impl PostgresSource {
     }
 }
 
-/// Fails for tables that the publication lacks, and for those that came into being since the task began.
-async fn compare(client: &Client, publication: &str, request: &StreamRequest) -> Result<()> {
-    let failed = |error| translate(error, "the publication can't be looked at");
-    let rows = client
-        .query(
-            "SELECT schemaname::text, tablename::text FROM pg_catalog.pg_publication_tables WHERE pubname = $1",
-            &[&publication],
-        )
-        .await
-        .map_err(failed)?;
-    let published: HashSet<TableName> =
-        rows.iter().map(|row| TableName::new(row.get::<_, &str>(0), row.get::<_, &str>(1))).collect();
-    if let Some(missing) = request.tables.iter().find(|table| !published.contains(&table.schema.name)) {
-        return Err(Error::new(ErrorKind::Divergence, "a table of the task is not published any more")
-            .at("table", &missing.schema.name)
-            .at("publication", publication)
-            .because("it was dropped or renamed, or the publication was altered: its changes are not in the stream")
-            .help("begin a new task with another --name"));
-    }
-    let known: HashSet<&TableName> =
-        request.tables.iter().map(|table| &table.schema.name).chain(&request.skipped).collect();
-    let names = catalog::names(client, &request.selection).await?;
-    if let Some(new) = names.iter().find(|name| !known.contains(name)) {
-        return Err(Error::new(
-            ErrorKind::Divergence,
-            "a table of the selection came into being after the task began",
-        )
-        .at("table", new)
-        .help("leave it out with --exclude, or begin a new task with another --name"));
-    }
-    Ok(())
-}
-
 #[async_trait]
 impl Source for PostgresSource {
     fn endpoint(&self) -> &Endpoint {
         &self.server.endpoint
     }
 
+    fn keep_files_in(&self, directory: &Path) {
+        self.files.get_or_init(|| directory.to_owned());
+    }
+
     async fn check(&self, selection: &Selection, online: bool) -> Result<Vec<Finding>> {
-        on_control!(self, client => check::check(client, &self.url, selection, online, &self.slot))
+        on_control!(self, client => check::check(client, &self.server, &self.url, selection, online, &self.slot))
     }
 
     async fn survey(&self, selection: &Selection, needs: &Needs) -> Result<Vec<Finding>> {
-        on_control!(self, client => check::survey::survey(client, selection, needs))
+        on_control!(self, client => check::survey::survey(client, self.family, selection, needs))
     }
 
     async fn catalog(&self, selection: &Selection) -> Result<Vec<TableSchema>> {
-        on_control!(self, client => catalog::read(client, selection))
+        on_control!(self, client => catalog::read(client, self.family, selection))
     }
 
     async fn begin_following(&self, selection: &Selection) -> Result<Position> {
         on_control!(self, client => async {
-            let tables = catalog::names(client, selection).await?;
-            slot::publish(client, &self.slot, &tables).await?;
+            let tables = catalog::names(client, self.family, selection).await?;
+            slot::publish(client, self.family, &self.slot, &tables).await?;
             let mut connection = ReplicationConnection::open(&self.url).await?;
             slot::create(&mut connection, client, &self.visibility, &self.slot, &self.system).await
         })
@@ -255,7 +289,16 @@ impl Source for PostgresSource {
 
     async fn log_whole_rows(&self, tables: &[TableName]) -> Result<()> {
         on_control!(self, client => async {
-            for table in tables {
+            // Each partition has a replica identity of its own.
+            let partitions = match self.family {
+                Family::PostgreSql => partition::read(client).await?,
+                Family::OpenGauss => Vec::new(),
+            };
+            let partitions = partitions
+                .iter()
+                .filter(|partition| partition.kind == partition::Kind::Leaf && tables.contains(&partition.table))
+                .map(|partition| &partition.name);
+            for table in tables.iter().chain(partitions) {
                 client
                     .batch_execute(&catalog::full_identity(table))
                     .await
@@ -267,6 +310,9 @@ impl Source for PostgresSource {
 
     async fn let_go(&self) -> Result<()> {
         on_control!(self, client => async {
+            if self.family.is_opengauss() {
+                slot::drop_when_idle(client, &beside::copy_of(&self.slot)).await?;
+            }
             slot::drop_when_idle(client, &self.slot).await?;
             slot::unpublish(client, &self.slot).await
         })
@@ -275,16 +321,20 @@ impl Source for PostgresSource {
     async fn low_watermark(&self) -> Result<Position> {
         on_control!(self, client => async {
             self.visibility.note(client).await?;
-            let lsn = self.visibility.low(&watermark::snapshot(client).await?);
-            Ok(self.position(watermark::timeline(client).await?, lsn))
+            let lsn = self.visibility.low(&watermark::snapshot(client, self.family).await?);
+            Ok(self.position(watermark::timeline(client, self.family).await?, lsn))
         })
     }
 
     async fn high_watermark(&self) -> Result<Position> {
         on_control!(self, client => async {
-            let lsn = watermark::end_of_log(client).await?;
-            watermark::flushed(client, lsn).await?;
-            Ok(self.position(watermark::timeline(client).await?, lsn))
+            let lsn = watermark::end_of_log(client, self.family).await?;
+            watermark::flushed(client, self.family, lsn).await?;
+            // Whoever has followed up to here must have been sent everything.
+            if self.is_followed.load(Ordering::Relaxed) {
+                publication::require_intact(client, self.family, &self.slot).await?;
+            }
+            Ok(self.position(watermark::timeline(client, self.family).await?, lsn))
         })
     }
 
@@ -307,8 +357,17 @@ impl Source for PostgresSource {
 
     fn beyond(&self, position: &Position, transactions: &TransactionSet) -> Result<TransactionSet> {
         let position = LogPosition::parse(position)?;
-        let beyond: Vec<_> = transactions.iter().filter(|transaction| !position.holds(transaction)).collect();
-        Ok(beyond.iter().collect())
+        let mut beyond = TransactionSet::default();
+        for transaction in transactions.iter() {
+            let holds = match &position.snapshot {
+                Some(snapshot) => self.commits.has(position.lsn, snapshot, Lsn(transaction.number))?,
+                None => position.holds(&transaction),
+            };
+            if !holds {
+                beyond.insert(&transaction);
+            }
+        }
+        Ok(beyond)
     }
 
     fn can_chunk(&self, table: &TableSchema) -> bool {
@@ -334,17 +393,22 @@ impl Source for PostgresSource {
         known: &[TableSchema],
         _selection: &Selection,
     ) -> Result<Vec<TableEvolution>> {
-        truncate::evolve(change, known)
+        let altered = on_control!(self, client => alteration::evolve(client, self.family, change, known))?;
+        altered.map_or_else(|| truncate::evolve(change, known), Ok)
+    }
+
+    async fn structure_after(
+        &self,
+        change: &SchemaChange,
+        known: &[TableSchema],
+    ) -> Result<Option<TableSchema>> {
+        on_control!(self, client => alteration::structure(client, self.family, change, known))
     }
 
     async fn load(&self) -> Result<Option<u64>> {
         on_control!(self, client => async {
             let row = client
-                .query_one(
-                    "SELECT count(*) FROM pg_catalog.pg_stat_activity \
-                     WHERE state = 'active' AND backend_type = 'client backend'",
-                    &[],
-                )
+                .query_one(self.family.load(), &[])
                 .await
                 .map_err(|error| translate(error, "the source can't be asked for its load"))?;
             Ok(Some(row.get::<_, i64>(0).unsigned_abs()))
@@ -366,7 +430,8 @@ impl Source for PostgresSource {
 
     async fn open_reader(&self) -> Result<Box<dyn Reader>> {
         let (connector, system) = (self.connector.clone(), Arc::clone(&self.system));
-        Ok(Box::new(ChunkReader::open(connector, system, Arc::clone(&self.visibility)).await?))
+        let (visibility, commits) = (Arc::clone(&self.visibility), Arc::clone(&self.commits));
+        Ok(Box::new(ChunkReader::open(connector, self.family, system, visibility, commits).await?))
     }
 
     async fn open_stream(&self, request: StreamRequest) -> Result<Box<dyn ChangeStream>> {
@@ -375,6 +440,27 @@ impl Source for PostgresSource {
 
     async fn open_stream_beside(&self, request: StreamRequest) -> Result<Box<dyn ChangeStream>> {
         self.opened(request, true).await
+    }
+}
+
+/// A login that the server of a running task refuses does not pass by itself, other than a server that can't be
+/// reached.
+fn lasting(error: Error) -> Error {
+    let refused = ["28000", "28P01", "3D000"].map(|code| format!("(SQLSTATE {code})"));
+    let is_refused = error.why().is_some_and(|why| refused.iter().any(|code| why.contains(code)));
+    if error.kind() != ErrorKind::Connection || !is_refused {
+        return error;
+    }
+    let mut lasting = Error::new(ErrorKind::Precondition, error.what());
+    for (name, place) in error.place() {
+        lasting = lasting.at(name, place);
+    }
+    if let Some(why) = error.why() {
+        lasting = lasting.because(why);
+    }
+    match error.remedy() {
+        Some(help) => lasting.help(help),
+        None => lasting,
     }
 }
 

@@ -15,11 +15,12 @@ use engine_core::structure::{ColumnOrigin, Evolution, Fill, RecordedTable, Targe
 use engine_core::target::ChunkRecord;
 use engine_core::{Error, ErrorKind, Result};
 use std::sync::Arc;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, GenericClient};
 
 use crate::alter::{self, Fills, NULL, Step};
 use crate::connect::Connector;
 use crate::control::{self, Claim};
+use crate::dialect::Dialect;
 use crate::failure::{is_ambiguous, translate};
 use crate::identifier::{fit, literal, qualified};
 use crate::layout::TableLayout;
@@ -39,11 +40,7 @@ fn unwritable(error: tokio_postgres::Error) -> Error {
 
 /// The recorded tables of a task, by name.
 pub(crate) async fn recorded(client: &Client, task: &str) -> Result<Vec<RecordedTable>> {
-    let there = client
-        .query_one("SELECT pg_catalog.to_regclass('_migration.source_table') IS NOT NULL", &[])
-        .await
-        .map_err(unreadable)?;
-    if !there.get::<_, bool>(0) {
+    if !existing::has_record(client, "source_table").await.map_err(unreadable)? {
         return Ok(Vec::new());
     }
     let rows = client
@@ -93,10 +90,17 @@ async fn put(client: &Client, claim: &Claim, tables: &[RecordedTable]) -> Result
             tables.iter().map(|table| table.as_of.as_ref().map(|position| position.0.as_str())).collect();
         client
             .execute(
+                "DELETE FROM _migration.source_table AS t \
+                 USING (SELECT unnest($2::text[]) AS namespace, unnest($3::text[]) AS name) AS n \
+                 WHERE t.task = $1 AND t.namespace = n.namespace AND t.name = n.name",
+                &[&claim.task, &namespaces, &names],
+            )
+            .await
+            .map_err(unwritable)?;
+        client
+            .execute(
                 "INSERT INTO _migration.source_table (task, namespace, name, definition, as_of) \
-                 SELECT $1, t.* FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS t \
-                 ON CONFLICT (task, namespace, name) \
-                 DO UPDATE SET definition = EXCLUDED.definition, as_of = EXCLUDED.as_of",
+                 SELECT $1::text, unnest($2::text[]), unnest($3::text[]), unnest($4::text[]), unnest($5::text[])",
                 &[&claim.task, &namespaces, &names, &definitions, &as_of],
             )
             .await
@@ -111,7 +115,7 @@ async fn begin(client: &Client, claim: &Claim) -> Result<()> {
     client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await.map_err(failed)?;
     let held = client
         .query_opt(
-            "SELECT FROM _migration.task WHERE name = $1 AND epoch = $2 FOR NO KEY UPDATE",
+            "SELECT 1 FROM _migration.task WHERE name = $1 AND epoch = $2 FOR NO KEY UPDATE",
             &[&claim.task, &claim.epoch],
         )
         .await
@@ -120,12 +124,17 @@ async fn begin(client: &Client, claim: &Claim) -> Result<()> {
 }
 
 /// Carries out a change of structure in one transaction.
-pub(crate) async fn evolve(connector: &Connector, claim: &Claim, evolution: &Evolution) -> Result<()> {
+pub(crate) async fn evolve(
+    connector: &Connector,
+    dialect: Dialect,
+    claim: &Claim,
+    evolution: &Evolution,
+) -> Result<()> {
     let client = connector.connect().await?;
     begin(&client, claim).await?;
     require_own(&client, claim, evolution).await?;
-    let fills = fills(&client, evolution).await?;
-    for step in alter::steps(evolution, &fills)? {
+    let fills = fills(&client, dialect, evolution).await?;
+    for step in alter::steps(dialect, evolution, &fills)? {
         run(&client, step).await?;
     }
     for change in &evolution.changes {
@@ -137,7 +146,7 @@ pub(crate) async fn evolve(connector: &Connector, claim: &Claim, evolution: &Evo
     }
     for change in &evolution.changes {
         if let Some(after) = &change.after {
-            verify(&client, after).await?;
+            verify(&client, dialect, after).await?;
         }
     }
     keep_records(&client, claim, evolution).await?;
@@ -175,7 +184,7 @@ async fn run(client: &Client, step: Step) -> Result<()> {
         }),
         Step::RequireEmpty(table, why) => {
             let row = client
-                .query_one(&format!("SELECT EXISTS (SELECT FROM {})", qualified(&table)), &[])
+                .query_one(&format!("SELECT EXISTS (SELECT 1 FROM {})", qualified(&table)), &[])
                 .await
                 .map_err(|error| translate(error, "the target's rows can't be read").at("table", &table))?;
             if row.get(0) {
@@ -214,7 +223,7 @@ async fn require_own(client: &Client, claim: &Claim, evolution: &Evolution) -> R
 }
 
 /// The values of added columns, as the server writes them.
-async fn fills(client: &Client, evolution: &Evolution) -> Result<Fills> {
+async fn fills(client: &Client, dialect: Dialect, evolution: &Evolution) -> Result<Fills> {
     let mut fills = Fills::new();
     for (number, change) in evolution.changes.iter().enumerate() {
         let (Some(_), Some(after), TargetAction::Translate) = (&change.before, &change.after, &change.action)
@@ -229,7 +238,7 @@ async fn fills(client: &Client, evolution: &Evolution) -> Result<Fills> {
             }
             let text = match fill {
                 Fill::Unknown(why) => Err(why.clone()),
-                Fill::Value(value) => as_text(client, after, ordinal, value).await?,
+                Fill::Value(value) => as_text(client, dialect, after, ordinal, value).await?,
             };
             fills.insert((number, ordinal), text);
         }
@@ -240,6 +249,7 @@ async fn fills(client: &Client, evolution: &Evolution) -> Result<Fills> {
 /// A value of a column as an expression; `Err` says why the column can't hold it.
 async fn as_text(
     client: &Client,
+    dialect: Dialect,
     table: &Arc<TargetTable>,
     ordinal: usize,
     value: &Column,
@@ -247,7 +257,7 @@ async fn as_text(
     if value.is_null(0) {
         return Ok(Ok(NULL.to_owned()));
     }
-    let layout = TableLayout::resolve(client, table).await?;
+    let layout = TableLayout::resolve(client, dialect, table).await?;
     let position = layout.columns.iter().position(|column| column.ordinal == ordinal);
     let written = position.and_then(|position| Some((position, layout.columns.get(position)?)));
     let Some((position, column)) = written else {
@@ -270,7 +280,7 @@ async fn as_text(
 }
 
 /// Fails unless a table has the columns that rows are written to.
-async fn verify(client: &Client, table: &TargetTable) -> Result<()> {
+pub(crate) async fn verify(client: &impl GenericClient, dialect: Dialect, table: &TargetTable) -> Result<()> {
     let rows = client
         .query(
             "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod) \
@@ -286,17 +296,15 @@ async fn verify(client: &Client, table: &TargetTable) -> Result<()> {
         let name = fit(&column.name);
         let found = rows.iter().find(|row| row.get::<_, &str>(0) == name);
         let differs = |why: String| {
-            Error::new(
-                ErrorKind::Divergence,
-                "after a change of structure the target's table is not as planned",
-            )
-            .at("table", &table.name)
-            .at("column", &column.name)
-            .because(why)
-            .help("let the statements of the plugin make what its plan for the table says")
+            Error::new(ErrorKind::Divergence, "the target's table is not as planned")
+                .at("table", &table.name)
+                .at("column", &column.name)
+                .because(why)
+                .help("let the plugin, and statements of its own, make what its plan for the table says")
         };
         let Some(row) = found else { return Err(differs("there is no such column".to_owned())) };
-        let (planned, there) = (PgType::parse(&column.target_type), PgType::parse(row.get(1)));
+        let planned = dialect.stored(PgType::parse(&column.target_type));
+        let there = PgType::parse(row.get(1));
         let comparable = !matches!(planned, PgType::Named(_)) && !matches!(there, PgType::Named(_));
         if comparable && planned != there {
             return Err(differs(format!(
@@ -394,12 +402,7 @@ async fn begin_records(
     table: &TargetTable,
     position: &Position,
 ) -> Result<()> {
-    client
-        .execute(
-            "INSERT INTO _migration.owned_table (namespace, name, task) VALUES ($1, $2, $3) \
-             ON CONFLICT (namespace, name) DO UPDATE SET task = EXCLUDED.task, created_at = now()",
-            &[&fit(&table.name.namespace), &fit(&table.name.name), &claim.task],
-        )
+    existing::record_own(client, claim, table)
         .await
         .map_err(|error| translate(error, "the target's record of the task can't be written"))?;
     if !table.with_rows {

@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio_postgres::Client;
 
+use crate::dialect::Dialect;
+use crate::existing::has_record;
 use crate::failure::translate;
 use crate::identifier::fit;
 
@@ -26,11 +28,12 @@ fn finding(severity: Severity, subject: &str, message: impl Into<String>, fix: O
 /// Looks around.
 pub(crate) async fn run(
     client: &Client,
+    dialect: Dialect,
     task: &str,
     tables: &[Arc<TargetTable>],
     needs: &Needs,
 ) -> Result<Vec<Finding>> {
-    let mut findings = vec![contents(client, task, needs).await?, connections(client, needs).await?];
+    let mut findings = vec![contents(client, task, needs).await?, connections(client, dialect, needs).await?];
     findings.push(locale(client).await?);
     findings.extend(event_triggers(client).await?);
     findings.extend(table_triggers(client, tables).await?);
@@ -38,15 +41,14 @@ pub(crate) async fn run(
     Ok(findings)
 }
 
+/// The least object identifier that a server does not give out when it is set up (`FirstNormalObjectId`).
+const FIRST_OF_USERS: u32 = 16_384;
+
 /// What is in the database, and what will come.
 async fn contents(client: &Client, task: &str, needs: &Needs) -> Result<Finding> {
     let failed = |error| translate(error, "the target's tables can't be counted");
-    let owned = client
-        .query_one("SELECT pg_catalog.to_regclass('_migration.owned_table') IS NOT NULL", &[])
-        .await
-        .map_err(failed)?;
-    let others = if owned.get(0) {
-        "NOT EXISTS (SELECT FROM _migration.owned_table o \
+    let others = if has_record(client, "owned_table").await.map_err(failed)? {
+        "NOT EXISTS (SELECT 1 FROM _migration.owned_table o \
          WHERE o.namespace = n.nspname AND o.name = c.relname AND o.task = $1)"
     } else {
         // The task's name, unused, keeps the parameters the same.
@@ -58,7 +60,9 @@ async fn contents(client: &Client, task: &str, needs: &Needs) -> Result<Finding>
                 "SELECT count(*), pg_catalog.pg_size_pretty(pg_catalog.pg_database_size(pg_catalog.current_database())) \
                  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
                  WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'information_schema' AND n.nspname <> '_migration' \
-                 AND n.nspname NOT LIKE 'pg\\_%' AND {others}"
+                 AND n.nspname NOT LIKE 'pg\\_%' AND {others} \
+                 AND c.oid >= {FIRST_OF_USERS} AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend e \
+                     WHERE e.classid = 'pg_catalog.pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')"
             ),
             &[&task],
         )
@@ -81,22 +85,31 @@ async fn contents(client: &Client, task: &str, needs: &Needs) -> Result<Finding>
     Ok(finding(if tables == 0 { Severity::Pass } else { Severity::Note }, "contents", message, None))
 }
 
-async fn connections(client: &Client, needs: &Needs) -> Result<Finding> {
+async fn connections(client: &Client, dialect: Dialect, needs: &Needs) -> Result<Finding> {
+    // openGauss does not say which of its threads serve clients; only those have a port on the other side.
+    let (of_clients, reserved) = match dialect {
+        Dialect::Postgres => ("backend_type = 'client backend'", "superuser_reserved_connections"),
+        Dialect::OpenGauss(_) => ("client_port IS NOT NULL", "sysadmin_reserved_connections"),
+    };
     let row = client
         .query_one(
-            "SELECT pg_catalog.current_setting('max_connections')::int8 \
-                    - CASE WHEN r.rolsuper THEN 0 \
-                      ELSE pg_catalog.current_setting('superuser_reserved_connections')::int8 END, \
-                    (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend'), \
-                    LEAST(NULLIF(r.rolconnlimit, -1), NULLIF(d.datconnlimit, -1))::int8 \
-             FROM pg_catalog.pg_roles r, pg_catalog.pg_database d \
-             WHERE r.rolname = current_user AND d.datname = pg_catalog.current_database()",
+            &format!(
+                "SELECT pg_catalog.current_setting('max_connections')::int8 - CASE WHEN r.rolsuper THEN 0 ELSE \
+                        COALESCE((SELECT s.setting::int8 FROM pg_catalog.pg_settings s \
+                                  WHERE s.name = '{reserved}'), 0) END, \
+                        (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE {of_clients}), \
+                        NULLIF(r.rolconnlimit, -1)::int8, NULLIF(d.datconnlimit, -1)::int8 \
+                 FROM pg_catalog.pg_roles r, pg_catalog.pg_database d \
+                 WHERE r.rolname = current_user AND d.datname = pg_catalog.current_database()"
+            ),
             &[],
         )
         .await
         .map_err(|error| translate(error, "the target's limits can't be read"))?;
-    let (most, used, limit): (i64, i64, Option<i64>) = (row.get(0), row.get(1), row.get(2));
-    let free = (most - used).min(limit.unwrap_or(i64::MAX)).max(0) as u64;
+    let (most, used): (i64, i64) = (row.get(0), row.get(1));
+    let limits: [Option<i64>; 2] = [row.get(2), row.get(3)];
+    let limit = limits.into_iter().flatten().min().unwrap_or(i64::MAX);
+    let free = (most - used).min(limit).max(0) as u64;
     let message = format!("{used} of {most} are in use, the task takes up to {}", needs.connections);
     Ok(if free < needs.connections {
         let fix = "raise max_connections (or the limit of the role or database), or run with a smaller --parallelism";
@@ -123,6 +136,17 @@ async fn locale(client: &Client) -> Result<Finding> {
 }
 
 async fn event_triggers(client: &Client) -> Result<Option<Finding>> {
+    // openGauss has them since version 6.
+    let catalog = client
+        .query_opt(
+            "SELECT 1 FROM pg_catalog.pg_class WHERE relname = 'pg_event_trigger' AND relkind = 'r'",
+            &[],
+        )
+        .await
+        .map_err(|error| translate(error, "the target's event triggers can't be read"))?;
+    if catalog.is_none() {
+        return Ok(None);
+    }
     let row = client
         .query_one(
             "SELECT pg_catalog.string_agg(evtname::text, ', ' ORDER BY evtname) FROM pg_catalog.pg_event_trigger \
@@ -150,7 +174,7 @@ async fn table_triggers(client: &Client, tables: &[Arc<TargetTable>]) -> Result<
         .query(
             "SELECT n.nspname || '.' || c.relname || ' ' || t.tgname FROM pg_catalog.pg_trigger t \
              JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-             JOIN unnest($1::text[], $2::text[]) AS w(namespace, name) \
+             JOIN (SELECT unnest($1::text[]) AS namespace, unnest($2::text[]) AS name) AS w \
                ON w.namespace = n.nspname AND w.name = c.relname \
              WHERE NOT t.tgisinternal ORDER BY 1",
             &[&namespaces, &names],

@@ -25,6 +25,7 @@ use crate::applier::PostgresApplier;
 use crate::connect::{Connector, Role, Server};
 use crate::control::{self, Claim};
 use crate::dead_letter;
+use crate::dialect::Dialect;
 use crate::examiner::PostgresExaminer;
 use crate::failure::translate;
 use crate::identifier::{fit, literal, qualified};
@@ -40,7 +41,7 @@ use crate::{check, cut_over, ddl, existing, inspect, lanes, structure, survey};
 /// How often a job is begun again that lost against another in a deadlock.
 const BUILD_ATTEMPTS: usize = 10;
 
-/// A PostgreSQL server (or an openGauss one, to plan for).
+/// A PostgreSQL server or an openGauss one.
 pub struct PostgresTarget {
     connector: Connector,
     server: Server,
@@ -58,14 +59,6 @@ impl PostgresTarget {
     }
 
     async fn client(&self) -> Result<Client> {
-        if self.server.is_opengauss() {
-            return Err(Error::new(
-                ErrorKind::Precondition,
-                "openGauss as a running target is not supported yet, only planning for it",
-            )
-            .at("target", self.connector.url())
-            .help("use `engine plan` for openGauss, or run against PostgreSQL 12 to 18"));
-        }
         self.connector.connect().await
     }
 
@@ -96,7 +89,7 @@ impl PostgresTarget {
             None => Ok(false),
             Some(Made::Constraint(name)) => client
                 .query_opt(
-                    "SELECT FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid \
+                    "SELECT 1 FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid \
                      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
                      WHERE n.nspname = $1 AND c.relname = $2 AND k.conname = $3",
                     &[&schema, &table, &name],
@@ -140,23 +133,16 @@ impl Target for PostgresTarget {
     }
 
     async fn check(&self, task: &str, tables: &[Arc<TargetTable>], online: bool) -> Result<Vec<Finding>> {
-        if self.server.is_opengauss() {
-            return Ok(check::opengauss(&self.server, tables));
-        }
         let client = self.client().await?;
         check::check(&client, &self.server, task, tables, online).await
     }
 
     async fn survey(&self, task: &str, tables: &[Arc<TargetTable>], needs: &Needs) -> Result<Vec<Finding>> {
-        // Nothing is tried on a server that is not written to.
-        if self.server.is_opengauss() {
-            return Ok(Vec::new());
-        }
-        survey::run(&self.client().await?, task, tables, needs).await
+        survey::run(&self.client().await?, self.server.dialect, task, tables, needs).await
     }
 
     fn render_table(&self, table: &TargetTable) -> Result<Vec<String>> {
-        Ok(ddl::table(table))
+        Ok(ddl::table(self.server.dialect, table))
     }
 
     fn render_step(&self, step: BuildStep, tables: &[Arc<TargetTable>]) -> Result<Vec<BuildJob>> {
@@ -168,7 +154,8 @@ impl Target for PostgresTarget {
     }
 
     async fn claim(&self, name: &str, plan_digest: &str, start: Option<&Position>) -> Result<()> {
-        let claim = control::claim(&mut self.client().await?, name, plan_digest, start).await?;
+        let mut client = self.client().await?;
+        let claim = control::claim(&mut client, self.server.dialect, name, plan_digest, start).await?;
         *self.claim.write().unwrap_or_else(PoisonError::into_inner) = Some(claim);
         Ok(())
     }
@@ -197,13 +184,13 @@ impl Target for PostgresTarget {
     }
 
     async fn evolve(&self, evolution: &Evolution) -> Result<()> {
-        structure::evolve(&self.connector, &self.claimed()?, evolution).await
+        structure::evolve(&self.connector, self.server.dialect, &self.claimed()?, evolution).await
     }
 
     async fn create_tables(&self, tables: &[Arc<TargetTable>]) -> Result<()> {
         let claim = self.claimed()?;
         let mut client = self.client().await?;
-        create_tables(&mut client, &claim, tables).await
+        create_tables(&mut client, self.server.dialect, &claim, tables).await
     }
 
     async fn build(&self, job: &BuildJob) -> Result<()> {
@@ -269,12 +256,17 @@ impl Target for PostgresTarget {
     }
 
     async fn row_check(&self, table: &Arc<TargetTable>) -> Result<Arc<dyn RowCheck>> {
-        Ok(Arc::new(TableLayout::resolve(&self.client().await?, table).await?))
+        Ok(Arc::new(TableLayout::resolve(&self.client().await?, self.server.dialect, table).await?))
     }
 
     async fn open_loader(&self) -> Result<Box<dyn Loader>> {
         let claim = self.claimed()?;
-        Ok(Box::new(PostgresLoader::new(self.connector.clone(), self.client().await?, claim)))
+        Ok(Box::new(PostgresLoader::new(
+            self.connector.clone(),
+            self.server.dialect,
+            self.client().await?,
+            claim,
+        )))
     }
 
     async fn open_lanes(&self, count: usize) -> Result<Lanes> {
@@ -282,7 +274,9 @@ impl Target for PostgresTarget {
         let claim = self.claimed()?;
         let (position, applied, lanes) = lanes::open(&mut self.client().await?, &claim, count).await?;
         // In order: what earlier sessions applied is in the row of the first lane, for it to keep.
-        let opening = lanes.into_iter().map(|lane| PostgresApplier::new(self.connector.clone(), lane));
+        let opening = lanes
+            .into_iter()
+            .map(|lane| PostgresApplier::new(self.connector.clone(), self.server.dialect, lane));
         let appliers = try_join_all(opening).await?;
         let appliers = appliers.into_iter().map(|applier| Box::new(applier) as Box<dyn Applier>).collect();
         Ok(Lanes { position, applied, appliers })
@@ -310,23 +304,25 @@ impl Target for PostgresTarget {
 
     async fn open_mender(&self) -> Result<Box<dyn Mender>> {
         let claim = self.claimed()?;
-        Ok(Box::new(PostgresApplier::of_no_lane(self.connector.clone(), claim).await?))
+        Ok(Box::new(PostgresApplier::of_no_lane(self.connector.clone(), self.server.dialect, claim).await?))
     }
 
     async fn row_form(&self, table: &Arc<TargetTable>) -> Result<Arc<dyn RowForm>> {
-        Ok(Arc::new(CanonicalForm::new(TableLayout::resolve(&self.client().await?, table).await?)))
+        Ok(Arc::new(CanonicalForm::new(
+            TableLayout::resolve(&self.client().await?, self.server.dialect, table).await?,
+        )))
     }
 
     async fn open_examiner(&self) -> Result<Box<dyn Examiner>> {
-        Ok(Box::new(PostgresExaminer::new(self.client().await?).await?))
+        Ok(Box::new(PostgresExaminer::new(self.client().await?, self.server.dialect).await?))
     }
 
     async fn open_shadow(&self) -> Result<Box<dyn Shadow>> {
-        Ok(Box::new(PostgresShadow::new(self.client().await?)))
+        Ok(Box::new(PostgresShadow::new(self.client().await?, self.server.dialect)))
     }
 
     async fn open_repairer(&self) -> Result<Box<dyn Repairer>> {
-        Ok(Box::new(PostgresRepairer::new(self.client().await?).await?))
+        Ok(Box::new(PostgresRepairer::new(self.client().await?, self.server.dialect).await?))
     }
 
     async fn inspect(&self, tables: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
@@ -360,7 +356,12 @@ const CREATED_AT_ONCE: usize = 200;
 
 /// Creates what isn't there, unless something is that isn't the task's own: then nothing at all. A
 /// table and the record that it is the task's are committed together.
-async fn create_tables(client: &mut Client, claim: &Claim, tables: &[Arc<TargetTable>]) -> Result<()> {
+async fn create_tables(
+    client: &mut Client,
+    dialect: Dialect,
+    claim: &Claim,
+    tables: &[Arc<TargetTable>],
+) -> Result<()> {
     let transaction = begin_claimed(client, claim).await?;
     let (there, mut foreign): (Vec<_>, Vec<_>) = existing::tables(&transaction, &claim.task, tables)
         .await?
@@ -382,7 +383,7 @@ async fn create_tables(client: &mut Client, claim: &Claim, tables: &[Arc<TargetT
     for some in missing.chunks(CREATED_AT_ONCE) {
         let transaction = begin_claimed(client, claim).await?;
         for table in some {
-            create_table(&transaction, claim, table).await?;
+            create_table(&transaction, dialect, claim, table).await?;
         }
         transaction
             .commit()
@@ -399,7 +400,7 @@ pub(crate) async fn begin_claimed<'a>(client: &'a mut Client, claim: &Claim) -> 
     let transaction = client.transaction().await.map_err(failed)?;
     let held = transaction
         .query_opt(
-            "SELECT FROM _migration.task WHERE name = $1 AND epoch = $2 FOR SHARE",
+            "SELECT 1 FROM _migration.task WHERE name = $1 AND epoch = $2 FOR SHARE",
             &[&claim.task, &claim.epoch],
         )
         .await
@@ -410,22 +411,25 @@ pub(crate) async fn begin_claimed<'a>(client: &'a mut Client, claim: &Claim) -> 
     Ok(transaction)
 }
 
-async fn create_table(transaction: &Transaction<'_>, claim: &Claim, table: &TargetTable) -> Result<()> {
+async fn create_table(
+    transaction: &Transaction<'_>,
+    dialect: Dialect,
+    claim: &Claim,
+    table: &TargetTable,
+) -> Result<()> {
     refuse_lost_rows(transaction, claim, table).await?;
-    for statement in ddl::table(table) {
+    for statement in ddl::table(dialect, table) {
         transaction.batch_execute(&statement).await.map_err(|error| {
             translate(error, "a table can't be created in the target").at("table", &table.name)
         })?;
     }
-    transaction
-        .execute(
-            "INSERT INTO _migration.owned_table (namespace, name, task) VALUES ($1, $2, $3) \
-             ON CONFLICT (namespace, name) DO UPDATE SET task = EXCLUDED.task, created_at = now()",
-            &[&fit(&table.name.namespace), &fit(&table.name.name), &claim.task],
-        )
+    if dialect.is_opengauss() {
+        // A word for a type means one type in a database of one compatibility and another in the next.
+        structure::verify(transaction, dialect, table).await?;
+    }
+    existing::record_own(transaction, claim, table)
         .await
-        .map_err(|error| translate(error, "the target's tables can't be created"))?;
-    Ok(())
+        .map_err(|error| translate(error, "the target's tables can't be created"))
 }
 
 /// Refuses to create a table anew whose rows the target is on record as having: they would be
@@ -433,7 +437,7 @@ async fn create_table(transaction: &Transaction<'_>, claim: &Claim, table: &Targ
 async fn refuse_lost_rows(transaction: &Transaction<'_>, claim: &Claim, table: &TargetTable) -> Result<()> {
     let chunk = transaction
         .query_opt(
-            "SELECT FROM _migration.chunk WHERE task = $1 AND namespace = $2 AND name = $3 LIMIT 1",
+            "SELECT 1 FROM _migration.chunk WHERE task = $1 AND namespace = $2 AND name = $3 LIMIT 1",
             &[&claim.task, &table.source.namespace, &table.source.name],
         )
         .await

@@ -1,6 +1,6 @@
 //! Collations of one server by the names of the other.
 
-use crate::flavor::Flavor;
+use migration_sdk::mysql::Flavor;
 
 /// Character set and collation in the target, and what differs, if anything does.
 #[derive(Debug, Clone, PartialEq, Eq)]

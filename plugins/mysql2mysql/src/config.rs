@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use migration_sdk::settings::OnRowError;
 use migration_sdk::temporal::Fields;
 use serde::Deserialize;
 
@@ -30,7 +31,8 @@ pub(crate) struct Config {
     /// What becomes of a row that can't be carried over: "fail" stops the task, "dead-letter" sets the
     /// row aside and goes on.
     pub(crate) on_row_error: OnRowError,
-    /// Whether other tasks write to the same tables of the target, each the rows of another shard.
+    /// Whether other tables, of this task or of others, become the same ones of the target, each with the rows
+    /// of another shard.
     pub(crate) merge: bool,
     /// Tables to take, as "database.table" with * for any characters; empty = all.
     pub(crate) include: Vec<String>,
@@ -38,7 +40,8 @@ pub(crate) struct Config {
     pub(crate) exclude: Vec<String>,
     /// Views, triggers, functions, procedures and events.
     pub(crate) objects: Objects,
-    /// Exceptions per table, by "database.table".
+    /// Exceptions per table, by "database.table", where * stands for any characters; a table's own name is
+    /// stronger.
     pub(crate) tables: BTreeMap<String, TableOverride>,
 }
 
@@ -117,18 +120,6 @@ pub(crate) struct ColumnOverride {
     /// As the setting of the same name, for this column.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub(crate) zero_dates: Option<ZeroDates>,
-}
-
-/// What becomes of a row that can't be carried over.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum OnRowError {
-    /// It stops the task.
-    #[default]
-    Fail,
-    /// It is set aside: missing in the target, and listed.
-    DeadLetter,
 }
 
 /// What becomes of dates that no calendar has.

@@ -2,7 +2,7 @@
 
 use migration_sdk::LogicalType;
 
-use crate::flavor::Flavor;
+use migration_sdk::mysql::Flavor;
 
 /// The default in the target's SQL.
 pub(crate) fn translate(default: &str, logical: &LogicalType, target_type: &str, target: Flavor) -> String {
@@ -21,6 +21,13 @@ pub(crate) fn translate(default: &str, logical: &LogicalType, target_type: &str,
         return text.to_owned();
     }
     format!("({text})")
+}
+
+/// Whether `MariaDB` makes the value with a sequence, in either of its spellings; `information_schema` shows the first.
+pub(crate) fn takes_from_sequence(default: &str) -> bool {
+    let text = default.trim().trim_start_matches('(').to_ascii_lowercase();
+    !is_literal(&text)
+        && ["nextval(", "next value for ", "lastval(", "setval("].iter().any(|call| text.contains(call))
 }
 
 fn is_literal(text: &str) -> bool {
@@ -50,6 +57,14 @@ fn is_long(logical: &LogicalType, target_type: &str) -> bool {
 mod tests {
     use super::*;
     use migration_sdk::testing;
+
+    #[test]
+    fn sequences() {
+        assert!(takes_from_sequence("nextval(`shop`.`s`)"));
+        assert!(takes_from_sequence("(NEXT VALUE FOR `s`)"));
+        assert!(!takes_from_sequence("'nextval(`s`)'"));
+        assert!(!takes_from_sequence("uuid()"));
+    }
 
     #[test]
     fn literals_and_expressions() {

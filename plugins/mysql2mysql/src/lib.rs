@@ -4,7 +4,6 @@
 mod charset;
 mod config;
 mod default;
-mod flavor;
 mod naming;
 mod object;
 mod table;

@@ -4,8 +4,8 @@ use migration_sdk::{DatabaseObject, Endpoint, ObjectAction, ObjectDefiner, Objec
 
 use crate::charset;
 use crate::config::{Config, Definer};
-use crate::flavor::Flavor;
 use crate::naming;
+use migration_sdk::mysql::Flavor;
 
 /// Modes that change nothing of what a stored program means: they are about statements for accounts, and
 /// about what a server shows.
@@ -43,7 +43,7 @@ pub(crate) fn map(
     target: &Endpoint,
 ) -> ObjectAction {
     let full_name = format!("{}.{}", object.namespace, object.name);
-    if !config.objects.copy || naming::is_one_of(&config.objects.exclude, &full_name) {
+    if !config.objects.copy || migration_sdk::selection::is_one_of(&config.objects.exclude, &full_name) {
         return ObjectAction::LeaveOut("as configured".to_owned());
     }
     let (from, to) = (Flavor::of(source), Flavor::of(target));

@@ -2,11 +2,10 @@
 
 use migration_sdk::{
     ColumnMapping, ColumnRule, ColumnSchema, Disposition, Endpoint, Finding, LogicalType, NativeOp,
-    PluginError, RowErrorPolicy, TablePlan, TableSchema, types::IndexKind,
+    PluginError, TablePlan, TableSchema, mysql::Flavor, selection, settings,
 };
 
-use crate::config::{ColumnOverride, Config, OnRowError, ZeroDates};
-use crate::flavor::Flavor;
+use crate::config::{ColumnOverride, Config, ZeroDates};
 use crate::types::Mapped;
 use crate::{default, naming, types};
 
@@ -17,29 +16,17 @@ pub(crate) fn plan(
     source: &Endpoint,
     target: &Endpoint,
 ) -> Result<TablePlan, PluginError> {
-    let full_name = format!("{}.{}", table.namespace, table.name);
-    let exception = config.tables.get(&full_name).cloned().unwrap_or_default();
-    if exception.skip || !naming::selected(config, table) {
+    let exception = settings::of_table(&config.tables, table).cloned().unwrap_or_default();
+    if exception.skip || !selection::takes(&config.include, &config.exclude, table) {
         return Ok(TablePlan::skip(table));
     }
-    if let Some(name) = exception.columns.keys().find(|name| table.column_index(name).is_none()) {
-        return Err(PluginError::InvalidConfig((
-            format!("/tables/{}/columns/{}", pointer(&full_name), pointer(name)),
-            format!("the table {full_name} has no column {name}"),
-        )));
-    }
+    settings::known_columns(table, exception.columns.keys())?;
     let mut plan = TablePlan::unchanged(table);
     plan.target = naming::target(config, table, &exception, target);
     if exception.schema_only {
         plan.disposition = Disposition::SchemaOnly;
     }
-    if exception.on_row_error.unwrap_or(config.on_row_error) == OnRowError::DeadLetter {
-        plan.on_row_error = RowErrorPolicy::DeadLetter;
-        plan.findings.push(Finding::note(
-            None,
-            "rows that can't be carried over are set aside: see them with 'engine dead-letter list'",
-        ));
-    }
+    exception.on_row_error.unwrap_or(config.on_row_error).apply(&mut plan);
     if exception.merge.unwrap_or(config.merge) {
         plan.attributes.push(("merge".to_owned(), "true".to_owned()));
     }
@@ -73,7 +60,7 @@ struct PlannedColumn<'a> {
 impl PlannedColumn<'_> {
     fn rule(&self, findings: &mut Vec<Finding>) -> Result<ColumnRule, PluginError> {
         if self.exception.drop {
-            if self.in_primary_key() {
+            if self.table.in_primary_key(self.ordinal) {
                 return Err(self.unsupported("it is part of the primary key and can't be dropped"));
             }
             findings.push(Finding::warning(Some(self.ordinal), "left out, as configured"));
@@ -120,7 +107,7 @@ impl PlannedColumn<'_> {
                 ops.push(NativeOp::IrregularDateTo(value));
             }
             ZeroDates::Null => {
-                if self.in_primary_key() {
+                if self.table.in_primary_key(self.ordinal) {
                     return Err(self.unsupported(
                         "it is part of the primary key, where a zero date can't become NULL: give it a date instead",
                     ));
@@ -158,21 +145,28 @@ impl PlannedColumn<'_> {
                 .with_fix("set the column's default"),
             );
         }
+        if default::takes_from_sequence(default) {
+            let keeps = self.target.is_mariadb;
+            let (message, fix) = if keeps {
+                (
+                    format!("the default {default} takes numbers from a sequence, which is not copied"),
+                    "create the sequence in the target before the run, or set the column's default",
+                )
+            } else {
+                (
+                    format!("the default {default} is left out: MySQL has no sequences"),
+                    "have the applications give the number, or alter the column to AUTO_INCREMENT after the cut-over",
+                )
+            };
+            findings.push(Finding::warning(Some(self.ordinal), message).with_fix(fix));
+            if !keeps {
+                return None;
+            }
+        }
         Some(default::translate(default, &self.column.logical, target_type, self.target))
     }
 
-    fn in_primary_key(&self) -> bool {
-        let primary = self.table.indexes.iter().filter(|index| index.kind == IndexKind::Primary);
-        primary.flat_map(|index| &index.parts).any(|part| part.column == Some(self.ordinal))
-    }
-
     fn unsupported(&self, reason: &str) -> PluginError {
-        let Self { table, column, .. } = self;
-        PluginError::Unsupported(format!("{}.{}.{}: {reason}", table.namespace, table.name, column.name))
+        PluginError::of_column(self.table, self.ordinal, reason)
     }
-}
-
-/// A name as a part of a JSON pointer.
-fn pointer(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
 }

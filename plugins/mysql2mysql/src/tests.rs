@@ -105,6 +105,18 @@ fn what_they_have_not_in_common_is_decided_in_plain_sight() {
 }
 
 #[test]
+fn numbers_of_a_sequence_are_told() {
+    let column = || ColumnSchema {
+        default_expr: Some("nextval(`shop`.`s`)".to_owned()),
+        ..native("int", testing::integer(32))
+    };
+    let (_, kept, findings) = mapped(column(), &mariadb(), &mariadb());
+    assert_eq!((kept.as_deref(), findings), (Some("(nextval(`shop`.`s`))"), 1));
+    let (_, kept, findings) = mapped(column(), &mariadb(), &mysql());
+    assert_eq!((kept, findings), (None, 1));
+}
+
+#[test]
 fn tables_go_to_the_database_of_the_url_unless_told() {
     let number = || native("int", testing::integer(32));
     let of = |config: &Config, target: &Endpoint| plan(config, number(), &mysql(), target).target.namespace;
@@ -118,11 +130,9 @@ fn tables_go_to_the_database_of_the_url_unless_told() {
 #[test]
 fn describes_its_configuration() {
     let current = serde_json::to_string_pretty(schemars::schema_for!(Config).as_value()).expect("JSON");
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config.schema.json");
-    if std::env::var_os("UPDATE_SCHEMA").is_some() {
-        std::fs::write(path, format!("{current}\n")).expect("the file is writable");
-    }
-    let stored = std::fs::read_to_string(path).expect("the file is there");
-    assert_eq!(stored.trim_end(), current, "run the test with UPDATE_SCHEMA=1 and commit the file");
+    testing::assert_schema_is_stored(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/src/config.schema.json"),
+        &current,
+    );
     assert_eq!(Mysql2mysql::describe().config_schema, config::SCHEMA);
 }

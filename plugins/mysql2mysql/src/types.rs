@@ -4,7 +4,7 @@ use migration_sdk::{ColumnSchema, Finding, LogicalType};
 
 use crate::charset;
 use crate::config::{Config, Json, Uuid};
-use crate::flavor::Flavor;
+use migration_sdk::mysql::Flavor;
 
 /// Type and attributes, and what the user should know.
 pub(crate) struct Mapped {

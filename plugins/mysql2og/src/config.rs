@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use migration_sdk::settings::OnRowError;
 use migration_sdk::temporal::Fields;
 use serde::Deserialize;
 
@@ -36,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) geometry: Geometry,
     /// Type of vectors: `real[]`, or the type of the pgvector extension.
     pub(crate) vector: VectorType,
+    /// What becomes of empty strings where the target can't tell them from NULL, an openGauss database of compatibility A.
+    pub(crate) empty_strings: EmptyStrings,
     /// Removes U+0000 from text, which PostgreSQL can't hold. Otherwise such a value stops the task.
     pub(crate) strip_nul: bool,
     /// What becomes of a row that can't be carried over: "fail" stops the task, "dead-letter" sets the
@@ -45,7 +48,8 @@ pub(crate) struct Config {
     pub(crate) include: Vec<String>,
     /// Tables to leave out, likewise; stronger than `include`.
     pub(crate) exclude: Vec<String>,
-    /// Exceptions per table, by "database.table".
+    /// Exceptions per table, by "database.table", where * stands for any characters; a table's own name is
+    /// stronger.
     pub(crate) tables: BTreeMap<String, TableOverride>,
 }
 
@@ -94,21 +98,11 @@ pub(crate) struct ColumnOverride {
     /// As the setting of the same name, for this column.
     pub(crate) json: Option<Json>,
     /// As the setting of the same name, for this column.
+    pub(crate) empty_strings: Option<EmptyStrings>,
+    /// As the setting of the same name, for this column.
     pub(crate) strip_nul: Option<bool>,
     /// Conversions of the values, in order, after those the other settings ask for.
     pub(crate) ops: Vec<Operation>,
-}
-
-/// What becomes of a row that can't be carried over.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum OnRowError {
-    /// It stops the task.
-    #[default]
-    Fail,
-    /// It is set aside: missing in the target, and listed.
-    DeadLetter,
 }
 
 /// What becomes of dates that no calendar has.
@@ -136,6 +130,18 @@ impl TryFrom<String> for ZeroDates {
             }),
         }
     }
+}
+
+/// What becomes of empty strings where the target can't tell them from NULL.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EmptyStrings {
+    /// They stop the task.
+    #[default]
+    Fail,
+    /// They become NULL.
+    Null,
 }
 
 /// Type of tinyint(1).

@@ -3,6 +3,7 @@
 
 mod config;
 mod defaults;
+mod empty;
 mod literal;
 mod naming;
 mod table;

@@ -2,12 +2,12 @@
 
 use migration_sdk::{
     ColumnMapping, ColumnRule, ColumnSchema, Disposition, Endpoint, Finding, LogicalType, NativeOp,
-    PluginError, RowErrorPolicy, TablePlan, TableSchema, types::IndexKind,
+    PluginError, TablePlan, TableSchema, selection, settings, types::IndexKind,
 };
 
-use crate::config::{ColumnOverride, Config, OnRowError, Operation, ZeroDates};
+use crate::config::{ColumnOverride, Config, EmptyStrings, Operation, ZeroDates};
 use crate::types::{Mapped, TypeSettings};
-use crate::{defaults, naming, types};
+use crate::{defaults, empty, naming, types};
 
 /// Plans `table`.
 pub(crate) fn plan(
@@ -16,36 +16,19 @@ pub(crate) fn plan(
     source: &Endpoint,
     target: &Endpoint,
 ) -> Result<TablePlan, PluginError> {
-    let exception =
-        config.tables.get(&format!("{}.{}", table.namespace, table.name)).cloned().unwrap_or_default();
-    if exception.skip || !naming::selected(config, table) {
+    let exception = settings::of_table(&config.tables, table).cloned().unwrap_or_default();
+    if exception.skip || !selection::takes(&config.include, &config.exclude, table) {
         return Ok(TablePlan::skip(table));
     }
-    for name in exception.columns.keys() {
-        if table.column_index(name).is_none() {
-            return Err(PluginError::InvalidConfig((
-                format!(
-                    "/tables/{}/columns/{}",
-                    pointer(&format!("{}.{}", table.namespace, table.name)),
-                    pointer(name)
-                ),
-                format!("the table {}.{} has no column {name}", table.namespace, table.name),
-            )));
-        }
-    }
+    settings::known_columns(table, exception.columns.keys())?;
     let mut plan = TablePlan::unchanged(table);
     plan.target = naming::target(config, table, &exception);
     if exception.schema_only {
         plan.disposition = Disposition::SchemaOnly;
     }
-    if exception.on_row_error.unwrap_or(config.on_row_error) == OnRowError::DeadLetter {
-        plan.on_row_error = RowErrorPolicy::DeadLetter;
-        plan.findings.push(Finding::note(
-            None,
-            "rows that can't be carried over are set aside: see them with 'engine dead-letter list'",
-        ));
-    }
+    exception.on_row_error.unwrap_or(config.on_row_error).apply(&mut plan);
     let default_exception = ColumnOverride::default();
+    let mut stopping = 0;
     for (ordinal, column) in table.columns.iter().enumerate() {
         let planned = PlannedColumn {
             config,
@@ -57,8 +40,12 @@ pub(crate) fn plan(
             target,
         };
         let rule = planned.rule(&mut plan.findings)?;
+        if planned.empty_strings_stop_the_task(&rule) {
+            stopping += 1;
+        }
         plan.columns.push(rule);
     }
+    plan.findings.extend(empty::stopping(stopping));
     Ok(plan)
 }
 
@@ -75,7 +62,7 @@ struct PlannedColumn<'a> {
 impl PlannedColumn<'_> {
     fn rule(&self, findings: &mut Vec<Finding>) -> Result<ColumnRule, PluginError> {
         if self.exception.drop {
-            if self.in_primary_key() {
+            if self.table.in_primary_key(self.ordinal) {
                 return Err(self.unsupported("it is part of the primary key and can't be dropped"));
             }
             findings.push(self.warning("left out, as configured"));
@@ -90,6 +77,19 @@ impl PlannedColumn<'_> {
             ops.push(NativeOp::StripNul);
         }
         ops.extend(self.exception.ops.iter().copied().map(native_op));
+        if empty::matters(self.column, &target_type, self.target)
+            && self.empty_strings() == EmptyStrings::Null
+            && !self.may_tell_rows_apart()
+        {
+            ops.push(NativeOp::EmptyToNull);
+            if !self.column.nullable && nullable.is_none() {
+                nullable = Some(true);
+                findings.push(
+                    self.warning("NOT NULL is given up, since empty strings become NULL")
+                        .with_fix(empty::WAY_OUT),
+                );
+            }
+        }
         findings.append(&mut notes);
         let default_expr = self.default(&target_type, findings);
         if self.column.generated.is_some() {
@@ -160,7 +160,7 @@ impl PlannedColumn<'_> {
                 ops.push(NativeOp::IrregularDateTo(value));
             }
             ZeroDates::Null => {
-                if self.in_primary_key() {
+                if self.table.in_primary_key(self.ordinal) {
                     return Err(self.unsupported(
                         "it is part of the primary key, where a zero date can't become NULL: give it a date instead",
                     ));
@@ -193,6 +193,13 @@ impl PlannedColumn<'_> {
             self.zero_date_policy(),
             self.target,
         ) {
+            Ok(Some(default)) if default == "''" && empty::matters(self.column, target_type, self.target) => {
+                findings.push(
+                    self.warning("the default '' is left out: in a database of compatibility A it is NULL")
+                        .with_fix(empty::WAY_OUT),
+                );
+                None
+            }
             Ok(default) => default,
             Err(reason) => {
                 findings.push(
@@ -204,13 +211,28 @@ impl PlannedColumn<'_> {
         }
     }
 
+    fn empty_strings(&self) -> EmptyStrings {
+        self.exception.empty_strings.unwrap_or(self.config.empty_strings)
+    }
+
+    /// Whether a value of the planned column can be one that the target has no place for.
+    fn empty_strings_stop_the_task(&self, rule: &ColumnRule) -> bool {
+        let ColumnRule::Remap(ColumnMapping { target_type: Some(target_type), ops, .. }) = rule else {
+            return false;
+        };
+        empty::matters(self.column, target_type, self.target) && !ops.contains(&NativeOp::EmptyToNull)
+    }
+
     fn zero_date_policy(&self) -> ZeroDates {
         self.exception.zero_dates.unwrap_or(self.config.zero_dates)
     }
 
-    fn in_primary_key(&self) -> bool {
-        let primary = self.table.indexes.iter().filter(|index| index.kind == IndexKind::Primary);
-        primary.flat_map(|index| &index.parts).any(|part| part.column == Some(self.ordinal))
+    /// Whether the column may be one of those by which rows are found, and so has no NULL.
+    fn may_tell_rows_apart(&self) -> bool {
+        let has_primary = self.table.indexes.iter().any(|index| index.kind == IndexKind::Primary);
+        let unique = self.table.indexes.iter().filter(|index| index.kind == IndexKind::Unique);
+        let is_unique = unique.flat_map(|index| &index.parts).any(|part| part.column == Some(self.ordinal));
+        self.table.in_primary_key(self.ordinal) || (!has_primary && is_unique && !self.column.nullable)
     }
 
     fn warning(&self, message: &str) -> Finding {
@@ -218,8 +240,7 @@ impl PlannedColumn<'_> {
     }
 
     fn unsupported(&self, reason: &str) -> PluginError {
-        let Self { table, column, .. } = self;
-        PluginError::Unsupported(format!("{}.{}.{}: {reason}", table.namespace, table.name, column.name))
+        PluginError::of_column(self.table, self.ordinal, reason)
     }
 }
 
@@ -235,9 +256,4 @@ fn native_op(operation: Operation) -> NativeOp {
         Operation::Hex => NativeOp::Hex,
         Operation::Base64 => NativeOp::Base64,
     }
-}
-
-/// A name as a part of a JSON pointer.
-fn pointer(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
 }

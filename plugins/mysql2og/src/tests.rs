@@ -184,6 +184,29 @@ fn lengths_are_kept_where_opengauss_counts_characters() {
 }
 
 #[test]
+fn empty_strings_in_a_database_of_compatibility_a() {
+    let not_null = ColumnSchema { nullable: false, ..defaulted("varchar(20)", testing::text(20), "''") };
+    let mut table = testing::table(
+        "shop",
+        "t",
+        [native("text", testing::text(100)), not_null, native("blob", testing::bytes(9))],
+    );
+    for (column, name) in table.columns.iter_mut().zip(["a", "b", "c"]) {
+        column.name = name.to_owned();
+    }
+    let planned = |mode: &str, config: &Value| {
+        let mut target = endpoint("opengauss", "7.0.0");
+        target.attributes.push(("sql_compatibility".to_owned(), mode.to_owned()));
+        let plugin = Harness::<Mysql2og>::configure(&config.to_string()).expect("a configuration");
+        render(&table, &plugin.plan_between(&table, &endpoint("mysql", "9.7.4"), &target).expect("a plan"))
+    };
+    insta::assert_snapshot!(planned("A", &json!({})));
+    insta::assert_snapshot!(planned("A", &json!({"empty_strings": "null"})));
+    let text = planned("PG", &json!({"empty_strings": "null"}));
+    assert!(text.contains("default ''") && !text.contains("EmptyToNull"), "{text}");
+}
+
+#[test]
 fn a_type_without_a_counterpart_is_refused_by_name() {
     let table = testing::table("shop", "t", [native("curve", LogicalType::Other("curve".to_owned()))]);
     let error = plan(&json!({}), &table).expect_err("no such type");
@@ -388,11 +411,9 @@ fn settings_that_do_not_exist_are_refused() {
 #[test]
 fn describes_its_configuration() {
     let current = serde_json::to_string_pretty(schemars::schema_for!(Config).as_value()).expect("JSON");
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config.schema.json");
-    if std::env::var_os("UPDATE_SCHEMA").is_some() {
-        std::fs::write(path, format!("{current}\n")).expect("the file is writable");
-    }
-    let stored = std::fs::read_to_string(path).expect("the file is there");
-    assert_eq!(stored.trim_end(), current, "run the test with UPDATE_SCHEMA=1 and commit the file");
+    testing::assert_schema_is_stored(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/src/config.schema.json"),
+        &current,
+    );
     assert_eq!(Mysql2og::describe().config_schema, config::SCHEMA);
 }

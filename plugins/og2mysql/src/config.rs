@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use migration_sdk::settings::OnRowError;
 use serde::Deserialize;
 
 /// The JSON Schema of [`Config`].
@@ -46,7 +47,8 @@ pub(crate) struct Config {
     pub(crate) include: Vec<String>,
     /// Tables to leave out, likewise; stronger than `include`.
     pub(crate) exclude: Vec<String>,
-    /// Exceptions per table, by "schema.table".
+    /// Exceptions per table, by "schema.table", where * stands for any characters; a table's own name is
+    /// stronger.
     pub(crate) tables: BTreeMap<String, TableOverride>,
 }
 
@@ -235,16 +237,4 @@ pub(crate) enum Enums {
     Enum,
     /// Their text.
     Text,
-}
-
-/// What becomes of a row that can't be carried over.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum OnRowError {
-    /// It stops the task.
-    #[default]
-    Fail,
-    /// It is set aside: missing in the target, and listed.
-    DeadLetter,
 }

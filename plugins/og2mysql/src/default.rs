@@ -2,8 +2,8 @@
 
 use migration_sdk::LogicalType;
 
-use crate::flavor::Flavor;
 use crate::literal::{cast, is_number, quote, unquote};
+use migration_sdk::mysql::Flavor;
 
 /// Translates a default for a column of the given target type; `Err` says why it can't be.
 pub(crate) fn translate(

@@ -3,7 +3,6 @@
 
 mod config;
 mod default;
-mod flavor;
 mod literal;
 mod naming;
 mod range;

@@ -2,11 +2,10 @@
 
 use migration_sdk::{
     ColumnMapping, ColumnRule, ColumnSchema, Disposition, Endpoint, Finding, LogicalType, NativeOp,
-    PluginError, RowErrorPolicy, TablePlan, TableSchema, types::IndexKind,
+    PluginError, TablePlan, TableSchema, mysql::Flavor, selection, settings,
 };
 
-use crate::config::{ColumnOverride, Config, FarDates, NotFinite, OnRowError, TableOverride};
-use crate::flavor::Flavor;
+use crate::config::{ColumnOverride, Config, FarDates, NotFinite, TableOverride};
 use crate::types::Type;
 use crate::{default, naming, range, size, types};
 
@@ -17,29 +16,17 @@ pub(crate) fn plan(
     source: &Endpoint,
     target: &Endpoint,
 ) -> Result<TablePlan, PluginError> {
-    let full_name = format!("{}.{}", table.namespace, table.name);
-    let exception = config.tables.get(&full_name).cloned().unwrap_or_default();
-    if exception.skip || !naming::selected(config, table) {
+    let exception = settings::of_table(&config.tables, table).cloned().unwrap_or_default();
+    if exception.skip || !selection::takes(&config.include, &config.exclude, table) {
         return Ok(TablePlan::skip(table));
     }
-    if let Some(name) = exception.columns.keys().find(|name| table.column_index(name).is_none()) {
-        return Err(PluginError::InvalidConfig((
-            format!("/tables/{}/columns/{}", pointer(&full_name), pointer(name)),
-            format!("the table {full_name} has no column {name}"),
-        )));
-    }
+    settings::known_columns(table, exception.columns.keys())?;
     let mut plan = TablePlan::unchanged(table);
     plan.target = naming::target(config, table, &exception, (source, target));
     if exception.schema_only {
         plan.disposition = Disposition::SchemaOnly;
     }
-    if exception.on_row_error.unwrap_or(config.on_row_error) == OnRowError::DeadLetter {
-        plan.on_row_error = RowErrorPolicy::DeadLetter;
-        plan.findings.push(Finding::note(
-            None,
-            "rows that can't be carried over are set aside: see them with 'engine dead-letter list'",
-        ));
-    }
+    exception.on_row_error.unwrap_or(config.on_row_error).apply(&mut plan);
     let planner = Planner { config, table, exception: &exception, target: Flavor::of(target) };
     planner.numbering()?;
     let mut types = Vec::with_capacity(table.columns.len());
@@ -104,7 +91,7 @@ impl Planner<'_> {
     ) -> Result<Option<Type>, PluginError> {
         let exception = self.exception(column);
         if exception.drop {
-            if self.in_primary_key(ordinal) {
+            if self.table.in_primary_key(ordinal) {
                 return Err(self.unsupported(ordinal, "it is part of the primary key and can't be dropped"));
             }
             findings.push(Finding::warning(Some(ordinal), "left out, as configured"));
@@ -162,7 +149,7 @@ impl Planner<'_> {
         if let Some(setting) = gives_nulls.into_iter().flatten().next()
             && !column.nullable
         {
-            if self.in_primary_key(ordinal) {
+            if self.table.in_primary_key(ordinal) {
                 let reason = format!(
                     "it is part of the primary key, where nothing can become NULL: set another {setting} for it"
                 );
@@ -255,11 +242,6 @@ impl Planner<'_> {
         }
     }
 
-    fn in_primary_key(&self, ordinal: u32) -> bool {
-        let primary = self.table.indexes.iter().filter(|index| index.kind == IndexKind::Primary);
-        primary.flat_map(|index| &index.parts).any(|part| part.column == Some(ordinal))
-    }
-
     /// An index that the column is part of.
     fn index_with(&self, ordinal: u32) -> Option<&str> {
         let has = |index: &&migration_sdk::types::IndexSchema| {
@@ -269,13 +251,6 @@ impl Planner<'_> {
     }
 
     fn unsupported(&self, ordinal: u32, reason: &str) -> PluginError {
-        let table = self.table;
-        let column = table.columns.get(ordinal as usize).map_or("", |column| column.name.as_str());
-        PluginError::Unsupported(format!("{}.{}.{column}: {reason}", table.namespace, table.name))
+        PluginError::of_column(self.table, ordinal, reason)
     }
-}
-
-/// A name as a part of a JSON pointer.
-fn pointer(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
 }

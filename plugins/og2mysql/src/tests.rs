@@ -434,11 +434,9 @@ fn settings_are_checked() {
 #[test]
 fn describes_its_configuration() {
     let current = serde_json::to_string_pretty(schemars::schema_for!(Config).as_value()).expect("JSON");
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config.schema.json");
-    if std::env::var_os("UPDATE_SCHEMA").is_some() {
-        std::fs::write(path, format!("{current}\n")).expect("the file is writable");
-    }
-    let stored = std::fs::read_to_string(path).expect("the file is there");
-    assert_eq!(stored.trim_end(), current, "run the test with UPDATE_SCHEMA=1 and commit the file");
+    testing::assert_schema_is_stored(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/src/config.schema.json"),
+        &current,
+    );
     assert_eq!(Og2mysql::describe().config_schema, config::SCHEMA);
 }

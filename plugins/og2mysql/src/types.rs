@@ -3,8 +3,8 @@
 use migration_sdk::{ColumnSchema, Finding, LogicalType, NativeOp};
 
 use crate::config::{Arrays, Config, Enums, Interval, Json, Numeric, Timestamptz, Uuid};
-use crate::flavor::Flavor;
 use crate::literal::quote;
+use migration_sdk::mysql::Flavor;
 
 /// How names of logical types begin whose values are text.
 const TEXT_FORM: &str = "text/";

@@ -164,11 +164,15 @@ mod failure;
 #[doc(hidden)]
 pub mod instance;
 pub mod log;
+pub mod mysql;
 pub mod output;
 mod plan;
 mod plugin;
+mod schema;
 #[doc(hidden)]
 pub mod section;
+pub mod selection;
+pub mod settings;
 pub mod temporal;
 pub mod testing;
 

@@ -57,10 +57,3 @@ impl Finding {
         self
     }
 }
-
-impl TableSchema {
-    /// Ordinal of the column called `name`.
-    pub fn column_index(&self, name: &str) -> Option<ColumnIndex> {
-        self.columns.iter().position(|column| column.name == name).map(|index| index as ColumnIndex)
-    }
-}

@@ -254,3 +254,18 @@ pub fn bytes(max_bytes: u32) -> LogicalType {
 pub fn timestamp(precision: u8, zoned: bool) -> LogicalType {
     LogicalType::Timestamp(TimestampType { precision, zoned })
 }
+
+/// Asserts that the file at `path`, a plugin's stored JSON Schema, is `current`; with the environment variable
+/// `UPDATE_SCHEMA` it is written.
+///
+/// A component that made its schema itself would carry the generator along.
+///
+/// # Panics
+/// When the two differ.
+pub fn assert_schema_is_stored(path: &str, current: &str) {
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        std::fs::write(path, format!("{current}\n")).expect("the file is writable");
+    }
+    let stored = std::fs::read_to_string(path).expect("the file is there");
+    assert_eq!(stored.trim_end(), current, "run the test with UPDATE_SCHEMA=1 and commit the file");
+}

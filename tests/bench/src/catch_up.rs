@@ -44,7 +44,7 @@ pub(crate) fn measure(
 }
 
 /// Half updates, a quarter inserts, a quarter deletes; answers the rows really changed.
-async fn change(sides: &Sides, rows: u64, changes: u64, seed: u64) -> Result<u64> {
+pub(crate) async fn change(sides: &Sides, rows: u64, changes: u64, seed: u64) -> Result<u64> {
     eprintln!("changing {changes} rows of the source");
     let mut connection = connect::mysql(sides.source.url()).await?;
     // Making the changes is not what is measured.

@@ -1,6 +1,7 @@
 //! Measures the engine against the physical floor, side by side in one run: `cargo xtask bench`.
 
 mod catch_up;
+mod chameleon;
 mod crossing;
 mod data;
 mod decoding;
@@ -14,6 +15,7 @@ mod reverse;
 mod sides;
 mod snapshot_mysql;
 mod verify;
+mod verify_mariadb;
 mod verify_mysql;
 
 use std::path::PathBuf;
@@ -35,8 +37,8 @@ use sides::Sides;
 /// streams of the servers' own clients; a snapshot with a plugin that rewrites 2 of 12 columns against the same without
 /// it; catching up with row changes; the way back after a cut-over; the time from commit to commit at a steady rate;
 /// a full check beside the copy and beside a plain comparer; between two MySQL servers a snapshot beside mysqldump and
-/// mydumper, and a full check beside checksums of chunks; and a snapshot from MariaDB beside pgloader, which is fetched where it is not
-/// installed. The servers keep their durable defaults. Prints a table in Markdown, fit for docs/benchmarks.md.
+/// mydumper, and a full check beside checksums of chunks; and a snapshot from MariaDB beside pgloader; and
+/// catching up from MariaDB beside `pg_chameleon`. Peers are fetched where they are not installed. The servers keep their durable defaults. Prints a table in Markdown, fit for docs/benchmarks.md.
 #[derive(Debug, Parser)]
 #[command(name = "bench", bin_name = "cargo xtask bench", max_term_width = 100)]
 struct Options {
@@ -50,7 +52,7 @@ struct Options {
     #[arg(long, default_value_t = 3, value_name = "N")]
     runs: usize,
     /// Parts to measure
-    #[arg(long, value_delimiter = ',', default_values_t = [Part::Crossing, Part::Decoding, Part::Snapshot, Part::Plugin, Part::CatchUp, Part::Reverse, Part::Latency, Part::Verify, Part::SnapshotMysql, Part::VerifyMysql, Part::Pgloader])]
+    #[arg(long, value_delimiter = ',', default_values_t = [Part::Crossing, Part::Decoding, Part::Snapshot, Part::Plugin, Part::CatchUp, Part::Reverse, Part::Latency, Part::Verify, Part::SnapshotMysql, Part::VerifyMysql, Part::VerifyMariadb, Part::Pgloader, Part::Chameleon])]
     parts: Vec<Part>,
     /// The plugin that maps types and names
     #[arg(long, default_value = "target/guests/mysql2og.wasm", value_name = "FILE")]
@@ -77,6 +79,8 @@ enum Part {
     Plugin,
     /// Catching up with changes, by 8 lanes
     CatchUp,
+    /// Catching up beside `pg_chameleon`, from MariaDB
+    Chameleon,
     /// The way back: inserts into PostgreSQL, into MySQL
     Reverse,
     /// From commit to commit at 2,000 changes a second
@@ -87,6 +91,8 @@ enum Part {
     SnapshotMysql,
     /// A full check between two MySQL servers, beside copying and beside checksums of chunks
     VerifyMysql,
+    /// A full check between a MariaDB server and its replica, beside pt-table-checksum
+    VerifyMariadb,
 }
 
 impl Part {
@@ -94,7 +100,13 @@ impl Part {
     fn is_to_postgres(self) -> bool {
         !matches!(
             self,
-            Self::Crossing | Self::Decoding | Self::SnapshotMysql | Self::VerifyMysql | Self::Pgloader
+            Self::Crossing
+                | Self::Decoding
+                | Self::SnapshotMysql
+                | Self::VerifyMysql
+                | Self::VerifyMariadb
+                | Self::Pgloader
+                | Self::Chameleon
         )
     }
 }
@@ -108,11 +120,13 @@ impl std::fmt::Display for Part {
             Self::Pgloader => "pgloader",
             Self::Plugin => "plugin",
             Self::CatchUp => "catch-up",
+            Self::Chameleon => "chameleon",
             Self::Reverse => "reverse",
             Self::Latency => "latency",
             Self::Verify => "verify",
             Self::SnapshotMysql => "snapshot-mysql",
             Self::VerifyMysql => "verify-mysql",
+            Self::VerifyMariadb => "verify-mariadb",
         })
     }
 }
@@ -140,6 +154,8 @@ fn bench(options: &Options) -> Result<()> {
     }
     // Fetched first: not to have it should not cost the other parts' time.
     let pgloader = options.parts.contains(&Part::Pgloader).then(Peer::pgloader).transpose()?;
+    let toolkit = options.parts.contains(&Part::VerifyMariadb).then(Peer::percona_toolkit).transpose()?;
+    let chameleon = options.parts.contains(&Part::Chameleon).then(Peer::chameleon).transpose()?;
     let mydumper = options.parts.contains(&Part::SnapshotMysql).then(Peer::mydumper).transpose()?;
     if options.parts.iter().any(|part| part.is_to_postgres()) {
         let sides = Sides::start(Product::MySql)?;
@@ -174,8 +190,16 @@ fn bench(options: &Options) -> Result<()> {
             cases.extend(verify_mysql::measure(&runtime, &sides, plugin, rows, runs)?);
         }
     }
+    if let Some(toolkit) = toolkit {
+        let plugin = &options.same_plugin;
+        cases.extend(verify_mariadb::compare(&runtime, &toolkit, plugin, 500_000 / scale, runs)?);
+    }
     if let Some(pgloader) = pgloader {
         cases.extend(peer::compare(&runtime, &pgloader, &options.plugin, 500_000 / scale, runs)?);
+    }
+    if let Some(chameleon) = chameleon {
+        let (rows, changes) = (100_000 / scale, 100_000 / scale);
+        cases.extend(chameleon::compare(&runtime, &chameleon, &options.plugin, rows, changes, runs)?);
     }
     let latency = latency.as_ref();
     let text = if options.json {

@@ -20,8 +20,12 @@ const TABLES: u64 = 100;
 const WRITERS: u64 = 4;
 const LIMIT: Duration = Duration::from_mins(10);
 
-/// Moves empty tables over, with a way back, and measures two of it: what was inserted before it is taken, in
-/// transactions of one row each, and what is inserted while it is, by `INSERT`s of 10 rows.
+/// A slot that the server's own client reads.
+const FLOOR: &str = "floor";
+
+/// Moves empty tables over, with a way back, and measures three of it: what was inserted before it is taken, in
+/// transactions of one row each and of ten, and what is inserted while it is, by `INSERT`s of ten rows. Of the first
+/// two also how long the server takes to send them to its own client, which throws them away.
 pub(crate) fn measure(
     runtime: &tokio::runtime::Runtime,
     sides: &Sides,
@@ -37,17 +41,26 @@ pub(crate) fn measure(
     let moved = command(sides, plugin, "cutover")?.args(["--yes", "--way-back", "--skip-verify"]).status()?;
     ensure!(moved.success(), "the cut-over failed: {moved}");
 
-    let mut before =
-        Case::new("reverse: catching up with inserts of one row each, 100 tables, 8 lanes", changes);
+    let mut behind = [1, 10].map(|rows| {
+        let inserts = format!("inserts of {rows} rows each, 100 tables");
+        let floor = Case::new(&format!("reverse: {inserts}, sent to pg_recvlogical alone"), changes);
+        (rows, floor, Case::new(&format!("reverse: catching up with {inserts}, 8 lanes"), changes))
+    });
     let mut meanwhile =
-        Case::new("reverse: following inserts while they are made, 100 tables, 8 lanes", changes);
+        Case::new("reverse: following inserts of 10 rows each while they are made, 8 lanes", changes);
     for _ in 0..runs {
-        eprintln!("inserting {changes} rows into 100 tables");
-        runtime.block_on(insert(sides, changes, 1))?;
-        before.add(sides.measured(|| {
-            let mut reverse = command(sides, plugin, "reverse")?;
-            process::measure(reverse.args(["--until", "caught-up", "--parallelism", "8"]))
-        })?);
+        for (rows, floor, caught_up) in &mut behind {
+            eprintln!("inserting {changes} rows into 100 tables");
+            runtime.block_on(keep(sides))?;
+            runtime.block_on(insert(sides, changes, *rows))?;
+            let mut receiver = runtime.block_on(receiver(sides))?;
+            floor.add(sides.measured(|| process::measure(&mut receiver))?);
+            runtime.block_on(forget(sides))?;
+            caught_up.add(sides.measured(|| {
+                let mut reverse = command(sides, plugin, "reverse")?;
+                process::measure(reverse.args(["--until", "caught-up", "--parallelism", "8"]))
+            })?);
+        }
         meanwhile.add(sides.measured(|| {
             std::thread::scope(|scope| {
                 let writer = scope.spawn(|| runtime.block_on(insert(sides, changes, 10)));
@@ -79,7 +92,37 @@ pub(crate) fn measure(
     }
     let dropped = command(sides, plugin, "drop")?.arg("--way-back").status()?;
     ensure!(dropped.success(), "the way back can't be dropped: {dropped}");
-    Ok(vec![before, meanwhile])
+    let behind = behind.into_iter().flat_map(|(_, floor, caught_up)| [floor, caught_up]);
+    Ok(behind.chain([meanwhile]).collect())
+}
+
+/// Has the server keep what is written from now on for its own client.
+async fn keep(sides: &Sides) -> Result<()> {
+    let admin = connect::postgres(sides.target.url()).await?;
+    admin.execute("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", &[&FLOOR]).await?;
+    Ok(())
+}
+
+/// The server's own client, to read all that it kept.
+async fn receiver(sides: &Sides) -> Result<Command> {
+    let admin = connect::postgres(sides.target.url()).await?;
+    let row = admin
+        .query_one("SELECT pubname::text, pg_current_wal_lsn()::text FROM pg_publication LIMIT 1", &[])
+        .await?;
+    let (publication, end): (String, String) = (row.get(0), row.get(1));
+    let client = sides.target.client()?;
+    let mut command = Command::new(Path::new(client.get_program()).with_file_name("pg_recvlogical"));
+    command.args(["--dbname", sides.target.url(), "--slot", FLOOR, "--start", "--no-loop", "--endpos", &end]);
+    command.args(["--option", "proto_version=1", "--option", &format!("publication_names={publication}")]);
+    // It neither writes to a disk nor waits for one.
+    command.args(["--file", "/dev/null", "--fsync-interval", "0"]);
+    Ok(command)
+}
+
+async fn forget(sides: &Sides) -> Result<()> {
+    let admin = connect::postgres(sides.target.url()).await?;
+    admin.execute("SELECT pg_drop_replication_slot($1)", &[&FLOOR]).await?;
+    Ok(())
 }
 
 fn command(sides: &Sides, plugin: &Path, what: &str) -> Result<Command> {

@@ -22,8 +22,17 @@ impl Sides {
     }
 
     pub(crate) fn between(source: Product, target: Product) -> Result<Self> {
+        Self::with_lines(source, target, &[])
+    }
+
+    /// Servers with settings of their own, which those of PostgreSQL don't get.
+    pub(crate) fn with_lines(source: Product, target: Product, lines: &[&str]) -> Result<Self> {
         eprintln!("starting {source} and {target}");
-        let start = |product| Builder::new(product).durability(Durability::Full).start();
+        let start = |product: Product| {
+            let builder = Builder::new(product).durability(Durability::Full);
+            let lines = if product.is_postgres() { &[] } else { lines };
+            lines.iter().fold(builder, |builder, line| builder.line(*line)).start()
+        };
         Ok(Self { source: start(source)?, target: start(target)?, state: tempfile::tempdir()? })
     }
 

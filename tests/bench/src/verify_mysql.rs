@@ -44,7 +44,7 @@ pub(crate) fn measure(
 }
 
 /// Every chunk's number of rows and the XOR of their CRC32: cheap, and blind to values that were swapped.
-fn compare(sides: &Sides, rows_per_table: u64) -> Result<Cost> {
+pub(crate) fn compare(sides: &Sides, rows_per_table: u64) -> Result<Cost> {
     let mut queries = String::new();
     for table in 1..=SYSBENCH_TABLES {
         for first in (0..rows_per_table).step_by(usize::try_from(CHUNK)?) {

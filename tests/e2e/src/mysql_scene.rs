@@ -9,7 +9,7 @@ use mysql_async::prelude::Queryable as _;
 use tempfile::TempDir;
 use test_kit::Server;
 use test_support::connect;
-use test_support::engine::Run;
+use test_support::engine::{Run, state_directory};
 use test_support::same_engine::require_same;
 
 /// A database on a source, the name of one on a target, and a directory for the engine's state.
@@ -28,6 +28,7 @@ impl<'a> MysqlScene<'a> {
     pub async fn new(source: &'a Server, target: &'a Server, test: &str) -> Result<Self> {
         let name = format!("e2e_{test}_{}", std::process::id());
         let scene = Self { source, target, name, directory: tempfile::tempdir()? };
+        state_directory(&scene.state_directory())?;
         let mut conn = connect::mysql(source.url()).await?;
         conn.query_drop(format!("DROP DATABASE IF EXISTS {}", scene.name)).await?;
         conn.query_drop(format!("CREATE DATABASE {} CHARACTER SET utf8mb4", scene.name)).await?;

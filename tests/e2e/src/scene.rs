@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use test_kit::Server;
 use test_support::compare::{Pair, compare, require_equal, tables_of};
 use test_support::connect;
-use test_support::engine::Run;
+use test_support::engine::{Run, state_directory};
 use tokio_postgres::Client;
 
 /// A database on a source, a database on a target, and a directory for the engine's state.
@@ -45,6 +45,7 @@ impl<'a> Scene<'a> {
         let name = format!("e2e_{test}_{}", std::process::id());
         let directory = tempfile::tempdir()?;
         let scene = Self { source, target, name, directory, further: RefCell::default() };
+        state_directory(&scene.state_directory())?;
         scene.create_database(&scene.name).await?;
         let postgres = connect::postgres(target.url()).await?;
         postgres.batch_execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", scene.name)).await?;

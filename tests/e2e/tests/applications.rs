@@ -72,6 +72,8 @@ fn is_expected(error: &tokio_postgres::Error) -> bool {
     let expected = [
         SqlState::UNIQUE_VIOLATION,
         SqlState::T_R_DEADLOCK_DETECTED,
+        // Of a row that another has just moved to another partition.
+        SqlState::T_R_SERIALIZATION_FAILURE,
         SqlState::FOREIGN_KEY_VIOLATION,
         SqlState::NOT_NULL_VIOLATION,
     ];

@@ -85,10 +85,10 @@ fn overwrite(file: &Path) -> Result<()> {
 }
 
 /// A small file system in memory; unmounted when dropped.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(pub(crate) PathBuf);
 
 impl SmallDisk {
-    fn mount(place: PathBuf, size: &str) -> Result<Self> {
+    pub(crate) fn mount(place: PathBuf, size: &str) -> Result<Self> {
         fs::create_dir_all(&place)?;
         let status = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
@@ -96,6 +96,22 @@ impl SmallDisk {
             .status()?;
         ensure!(status.success(), "mounting a small disk, which takes root: {status}");
         Ok(Self(place))
+    }
+
+    /// Leaves no room on it.
+    pub(crate) fn fill(&self) -> Result<()> {
+        let fill = format!("cat /dev/zero > {} 2>/dev/null", self.filler().display());
+        ensure!(!Command::new("sh").args(["-c", &fill]).status()?.success(), "the disk is not full");
+        Ok(())
+    }
+
+    /// Has the room again that was taken.
+    pub(crate) fn make_room(&self) -> Result<()> {
+        Ok(fs::remove_file(self.filler())?)
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.0.join("filler")
     }
 }
 
@@ -113,19 +129,14 @@ async fn a_full_disk_stops_the_task_and_loses_nothing() -> Result<()> {
     let state = disk.0.join("state");
     let state_text = state.display().to_string();
     let run = || scene.run().replace("--state-dir", state_text.clone());
-    let filler = disk.0.join("filler");
-    let fill = Command::new("sh")
-        .arg("-c")
-        .arg(format!("cat /dev/zero > {} 2>/dev/null", filler.display()))
-        .status()?;
-    ensure!(!fill.success(), "the disk is not full");
+    disk.fill()?;
     refused(run(), 1, &["No space left on device", "disk/state"]).await?;
-    fs::remove_file(&filler)?;
+    disk.make_room()?;
     run().succeed().await?;
     scene.execute([ROWS]).await?;
-    Command::new("sh").arg("-c").arg(format!("cat /dev/zero > {} 2>/dev/null", filler.display())).status()?;
+    disk.fill()?;
     refused(run(), 1, &["No space left on device", "disk/state"]).await?;
-    fs::remove_file(&filler)?;
+    disk.make_room()?;
     run().succeed().await?;
     scene.require_equal().await
 }

@@ -4,16 +4,20 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use test_kit::Product;
-use torture::{Campaign, Options};
+use torture::{Campaign, Direction, Options};
 
-/// Rounds of random faults under random writes, each of which ends with a comparison of every row.
-async fn survives(source: Product, seed: u64, line: &str) -> Result<()> {
+fn options(source: Product, seed: u64) -> Options {
     let mut options = Options::new(source, seed);
-    options.lines.push(line.to_owned());
     options.round = Duration::from_secs(9);
     options.pause = Duration::from_millis(15);
     // The second round goes on with what the first one left.
     options.rounds_per_task = 2;
+    options
+}
+
+/// Rounds of random faults under random writes, each of which ends with a comparison of every row.
+async fn survives(options: Options) -> Result<()> {
+    let seed = options.seed;
     let mut campaign = Campaign::begin(options).await?;
     for _ in 0..2 {
         campaign.round().await.with_context(|| format!("cargo xtask torture --seed {seed} does it again"))?;
@@ -29,10 +33,22 @@ async fn survives(source: Product, seed: u64, line: &str) -> Result<()> {
 /// Its transactions become visible in another order than the log has them in.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rounds_of_faults_are_survived_from_mysql() -> Result<()> {
-    survives(Product::MySql, 20, "binlog_order_commits=OFF").await
+    let mut options = options(Product::MySql, 20);
+    options.lines.push("binlog_order_commits=OFF".to_owned());
+    survives(options).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rounds_of_faults_are_survived_from_mariadb() -> Result<()> {
-    survives(Product::MariaDb, 10, "binlog_row_metadata=FULL").await
+    let mut options = options(Product::MariaDb, 10);
+    options.lines.push("binlog_row_metadata=FULL".to_owned());
+    survives(options).await
+}
+
+/// The same of the way back: `PostgreSQL` is written to, and the old source follows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rounds_of_faults_are_survived_on_the_way_back() -> Result<()> {
+    let mut options = options(Product::MySql, 15);
+    options.direction = Direction::Reverse;
+    survives(options).await
 }

@@ -6,9 +6,12 @@ mod distributed;
 mod documents;
 mod gaps;
 mod log;
+mod meeting;
 mod network;
+mod retention;
 mod servers;
 mod sessions;
+mod shape;
 mod target;
 
 use std::time::Duration;

@@ -3,7 +3,9 @@
 mod deaths;
 mod faults;
 mod foreign;
+mod merged;
 mod objects;
+mod privileges;
 mod shards;
 mod structure;
 mod values;

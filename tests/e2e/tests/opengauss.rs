@@ -3,9 +3,17 @@
 //! The double ([`test_kit::opengauss`]) is no openGauss. What only a double can be told to do is tested against it in
 //! either case.
 
+mod check;
 mod decoding;
+mod empty;
+mod follow;
 mod login;
+mod place;
 mod planning;
+mod reverse;
+mod scene;
+mod source;
+mod writing;
 
 use anyhow::{Context as _, Result};
 use test_kit::opengauss::{Double, Settings};
@@ -26,6 +34,12 @@ impl OpenGauss {
                 Ok(Self { url: double.url_of("postgres"), _double: Some(double) })
             }
         }
+    }
+
+    /// A double with these settings, whatever `OPENGAUSS_URL` says.
+    fn double(settings: Settings) -> Result<Self> {
+        let double = Double::start(test_kit::postgres()?, settings)?;
+        Ok(Self { url: double.url_of("postgres"), _double: Some(double) })
     }
 
     /// The URL with another password.

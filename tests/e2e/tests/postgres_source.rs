@@ -1,5 +1,9 @@
 //! `PostgreSQL` as the source of a task, with applications that never stop writing.
 
+mod in_progress;
+mod partitioned;
+mod structure;
+
 use anyhow::{Context as _, Result, ensure};
 use e2e::Scene;
 use test_support::engine::Run;

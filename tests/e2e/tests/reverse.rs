@@ -1,6 +1,9 @@
 //! The way back: applications write to what was the target, and the old source follows.
 
+mod failpoints;
+mod field;
 mod refused;
+mod structure;
 mod under_fire;
 
 use anyhow::{Context, Result, ensure};
@@ -177,5 +180,39 @@ async fn a_second_round_trip_has_a_way_back_of_its_own() -> Result<()> {
     let logged: Option<u64> = source.query_first("SELECT COUNT(*) FROM log WHERE at IN (7, 8)").await?;
     ensure!(logged == Some(2), "{logged:?}");
     source.disconnect().await?;
+    give_up(&scene).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_that_were_partitioned_in_the_new_database() -> Result<()> {
+    let scene = Scene::mysql("reverse_partitioned").await?;
+    scene.execute(TABLES).await?;
+    scene.execute(ROWS).await?;
+    forward(&scene).succeed().await?;
+    write(
+        &scene,
+        ["BEGIN; ALTER TABLE orders RENAME TO orders_early; \
+             CREATE TABLE orders (LIKE orders_early INCLUDING ALL) PARTITION BY RANGE (shop); \
+             ALTER TABLE orders ATTACH PARTITION orders_early FOR VALUES FROM (MINVALUE) TO (5); \
+             CREATE TABLE orders_late PARTITION OF orders DEFAULT; \
+             ALTER TABLE orders ADD FOREIGN KEY (customer) REFERENCES customers (id); COMMIT"],
+    )
+    .await?;
+    of_task(&scene, "cutover").arguments(["--json", "--yes", "--way-back"]).succeed().await?;
+    write(
+        &scene,
+        [
+            "INSERT INTO orders (shop, number, note) SELECT g % 9, 10 + g, repeat('x', 60000) FROM generate_series(1, 30) g",
+            "UPDATE orders SET shop = 9 - shop WHERE number > 30",
+            "DELETE FROM orders WHERE number = 20",
+        ],
+    )
+    .await?;
+    caught_up(&scene).succeed().await?;
+    scene.require_equal().await?;
+    of_task(&scene, "verify").arguments(["--way-back", "--json"]).succeed().await?;
+    write(&scene, ["ALTER TABLE orders DETACH PARTITION orders_early"]).await?;
+    crate::refused::refused(caught_up(&scene), 1, &["detached or dropped", "orders_early", "another --name"])
+        .await?;
     give_up(&scene).await
 }

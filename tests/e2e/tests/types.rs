@@ -75,7 +75,7 @@ async fn arrive(scene: &Scene<'_>, own: &[Case]) -> Result<()> {
     Ok(())
 }
 
-fn tables(cases: &[Case]) -> Vec<String> {
+pub(crate) fn tables(cases: &[Case]) -> Vec<String> {
     let columns: Vec<String> =
         cases.iter().map(|case| format!("`{}` {}", case.name, case.definition)).collect();
     vec![
@@ -87,7 +87,7 @@ fn tables(cases: &[Case]) -> Vec<String> {
     ]
 }
 
-fn changes(cases: &[Case]) -> Vec<String> {
+pub(crate) fn changes(cases: &[Case]) -> Vec<String> {
     let set = |value: &dyn Fn(&Case) -> String| {
         let assignments: Vec<String> =
             cases.iter().map(|case| format!("`{}` = {}", case.name, value(case))).collect();

@@ -29,7 +29,7 @@ pub(crate) async fn report(run: Run, code: i32) -> Result<Value> {
 }
 
 /// `table kind key column,column` of each wrong row.
-fn wrong(report: &Value) -> BTreeSet<String> {
+pub(crate) fn wrong(report: &Value) -> BTreeSet<String> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or("NULL").to_owned();
     let mut wrong = BTreeSet::new();
@@ -158,7 +158,7 @@ async fn what_is_broken_in_mariadb_is_found_and_mended_and_nothing_else() -> Res
     broken(&MysqlScene::new(mysql()?, mariadb()?, "verify_to_mariadb").await?).await
 }
 
-async fn broken(scene: &impl Place) -> Result<()> {
+pub(crate) async fn broken(scene: &impl Place) -> Result<()> {
     scene.execute(TABLES).await?;
     scene.run().succeed().await?;
     let clean = report(check(scene), 0).await?;
@@ -214,7 +214,7 @@ async fn a_mysql_target_that_is_behind_is_compared_where_it_stands() -> Result<(
     behind(&MysqlScene::new(mysql()?, mysql()?, "verify_mysql_behind").await?).await
 }
 
-async fn behind(scene: &impl Place) -> Result<()> {
+pub(crate) async fn behind(scene: &impl Place) -> Result<()> {
     scene.execute(TABLES).await?;
     scene.run().succeed().await?;
     scene
@@ -278,7 +278,7 @@ async fn a_killed_check_of_mysql_goes_on_where_it_was() -> Result<()> {
     killed(&MysqlScene::new(mysql()?, mysql()?, "verify_mysql_killed").await?).await
 }
 
-async fn killed(scene: &impl Place) -> Result<()> {
+pub(crate) async fn killed(scene: &impl Place) -> Result<()> {
     scene.execute(TABLES).await?;
     scene.run().succeed().await?;
     let expected = break_rows(scene).await?;
@@ -315,7 +315,7 @@ async fn an_offline_task_to_mysql_is_compared_too() -> Result<()> {
     offline(&MysqlScene::new(mariadb()?, mysql()?, "verify_mysql_offline").await?).await
 }
 
-async fn offline(scene: &impl Place) -> Result<()> {
+pub(crate) async fn offline(scene: &impl Place) -> Result<()> {
     scene.execute(TABLES).await?;
     scene.follow().arguments(["--mode", "offline"]).succeed().await?;
     let offline = || check(scene).arguments(["--mode", "offline"]);

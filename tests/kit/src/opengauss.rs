@@ -5,23 +5,34 @@
 //! - the login: which request for a password an account gets, by the protocol's version, `pg_hba.conf`'s method and the
 //!   form in which the password is stored; the proofs of codes 5, 10, 11 and 13; no `NegotiateProtocolVersion`;
 //! - the port for ordinary connections and the HA port next to it; the parameters it tells of, `version()` and what names a version, the layout of errors;
-//! - refusing `ON CONFLICT`, identity columns, `DISCARD`, `LISTEN`, and functions and columns of the catalog that it hasn't;
+//! - refusing `ON CONFLICT`, identity columns, `DISCARD`, `LISTEN`, `SELECT` without columns, `unnest` of several arrays, `WITH
+//!   ORDINALITY`, `OVERRIDING`, `lock_timeout`, and functions, settings and columns of the catalog that it hasn't;
+//! - in compatibility A, `''` as NULL in literals, and in parameters of the types for which it is; `date` with a time of day;
+//!   with dolphin, `timestamp` with a time zone unless it says that it has none;
 //! - replication connections: no key, tags, every error fatal; `mppdb_decoding` in all styles, with and without batches,
 //!   with the place in the log that each style gives, the little-endian layouts of keepalive and status, the
 //!   closing of a connection that is not heard of, and the options with their errors;
+//! - the catalogs and functions of 9.2 ([`catalog`]) instead of those of today; snapshots and commits by number
+//!   ([`snapshots`]); `pgoutput` with openGauss's beginning of a transaction, types without modifiers, and nothing of what was
+//!   written under a replication origin;
 //! - in the parallel styles: no TRUNCATE, nor any row after it in its transaction; with dolphin, `false` for every boolean.
 //!
 //! What it does not do: openGauss's own SQL (`ON DUPLICATE KEY UPDATE`, partitions, dolphin's types) and its types; `''` as
-//! NULL in compatibility A; the `U` message; TLS; `USE_SNAPSHOT`; rows that the parallel styles lose after
+//! NULL in what a `COPY` brings as text and in what functions answer; lengths in bytes in compatibility A; numbers without
+//! their leading zero and booleans as `1`; the `U` message; TLS; `USE_SNAPSHOT`; rows that the parallel styles lose after
 //! other changes of the catalog than TRUNCATE, and the inserts that they take back. Where the log's places are openGauss's
 //! own (the beginning of a commit's record), it sends one that has the same effect. An unchanged big value is marked
-//! as unchanged, as by older versions.
+//! as unchanged, as by older versions. `pgoutput` sends a key only if it was changed.
 
 mod account;
 mod backend;
+mod catalog;
 mod dialect;
 mod message;
+mod parameters;
+mod refusals;
 mod session;
+mod snapshots;
 pub mod stream;
 mod walsender;
 
@@ -38,6 +49,8 @@ use crate::server::Server;
 pub use account::{Account, Method, Stored};
 use backend::Backend;
 use dialect::Dialect;
+use refusals::Refusals;
+use snapshots::Snapshots;
 
 /// A database's `sql_compatibility`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +64,8 @@ pub enum Compatibility {
 }
 
 impl Compatibility {
-    fn name(self) -> &'static str {
+    /// As `SHOW sql_compatibility` says it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::A => "A",
             Self::B => "B",
@@ -101,6 +115,8 @@ struct Inner {
     settings: Settings,
     backend: Backend,
     dialect: Dialect,
+    refusals: Refusals,
+    snapshots: Snapshots,
 }
 
 /// A running double; it ends, and with it its connections, when dropped.
@@ -125,7 +141,9 @@ impl Double {
             password: crate::PASSWORD.to_owned(),
         };
         let dialect = Dialect::new(settings.compatibility)?;
-        let inner = Arc::new(Inner { settings, backend, dialect });
+        let refusals = Refusals::new(settings.compatibility, settings.dolphin)?;
+        let snapshots = Snapshots::default();
+        let inner = Arc::new(Inner { settings, backend, dialect, refusals, snapshots });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name("openGauss".to_owned()).spawn(move || {

@@ -282,7 +282,19 @@ async fn read_target(target: &Client, pair: &Pair, columns: &[Column], key: &[bo
     for column in columns {
         let found = types.iter().find(|row| row.get::<_, String>(0).eq_ignore_ascii_case(&column.name));
         let row = found.with_context(|| format!("the target has no column {}", column.name))?;
-        let (expression, form) = of_postgres(&row.get::<_, String>(0), &row.get::<_, String>(1));
+        let (name, type_name): (String, String) = (row.get(0), row.get(1));
+        let (expression, form) = match (column.data_type.as_str(), type_name.as_str()) {
+            // A date of openGauss may have a time of day, and then is none of the source's.
+            ("date", "timestamp") => {
+                let name = format!("\"{}\"", name.replace('"', "\"\""));
+                let day = format!("to_char({name}, 'YYYY-MM-DD')");
+                (
+                    format!("CASE WHEN {name} = date_trunc('day', {name}) THEN {day} ELSE {name}::text END"),
+                    Form::Text,
+                )
+            }
+            _ => of_postgres(&name, &type_name),
+        };
         expressions.push(expression);
         forms.push(form);
     }

@@ -23,11 +23,24 @@ pub fn engine() -> Result<PathBuf> {
     program("engine", "ENGINE_BINARY")
 }
 
-/// A plugin by the name of its file: from `GUESTS_DIR` if set, else from `target/guests`.
+/// Where plugins are: `GUESTS_DIR` if set, else `target/guests`.
+fn guests() -> PathBuf {
+    std::env::var_os("GUESTS_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guests"), PathBuf::from)
+}
+
+/// Makes a state directory in which the engine finds the plugins compiled that it has met in others.
+pub fn state_directory(path: &Path) -> Result<()> {
+    let compiled = guests().join("compiled");
+    fs::create_dir_all(&compiled)?;
+    fs::create_dir_all(path)?;
+    std::os::unix::fs::symlink(fs::canonicalize(compiled)?, path.join("compiled-plugins"))?;
+    Ok(())
+}
+
+/// A plugin by the name of its file, from among the others.
 pub fn guest(name: &str) -> Result<PathBuf> {
-    let directory = std::env::var_os("GUESTS_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guests"), PathBuf::from);
-    let path = directory.join(name).with_extension("wasm");
+    let path = guests().join(name).with_extension("wasm");
     ensure!(path.is_file(), "no plugin {}: build it with `cargo xtask plugins`", path.display());
     Ok(path)
 }

@@ -12,6 +12,7 @@ use test_support::numbers::Numbers;
 use test_support::{connect, eventually};
 use tokio::time::sleep;
 
+use crate::back;
 use crate::chaos::Sides;
 use crate::fault::Fault;
 use crate::supervisor::Supervisor;
@@ -22,11 +23,22 @@ use crate::writers::{Writers, Written};
 /// between attempts, and what has gathered meanwhile.
 const RECOVERY: Duration = Duration::from_mins(2);
 
+/// Which way the changes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Direction {
+    /// From MySQL or MariaDB to `PostgreSQL`
+    Forward,
+    /// Back again: after a cut-over, `PostgreSQL` is written to, and the old source follows
+    Reverse,
+}
+
 /// What a campaign does.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The source.
+    /// The source, of the way there.
     pub source: Product,
+    /// Which way is under fire.
+    pub direction: Direction,
     /// What everything random begins with.
     pub seed: u64,
     /// Length of the part of a round in which there are faults.
@@ -39,7 +51,7 @@ pub struct Options {
     pub rounds_per_task: u64,
     /// The faults to choose from.
     pub faults: Vec<Fault>,
-    /// Further settings of the source.
+    /// Further settings of the source of the way there.
     pub lines: Vec<String>,
     /// Arguments added to each run of the engine. Without `--parallelism` each run has another one.
     pub arguments: Vec<String>,
@@ -51,6 +63,7 @@ impl Options {
         use clap::ValueEnum as _;
         Self {
             source,
+            direction: Direction::Forward,
             seed,
             round: Duration::from_secs(12),
             writers: 3,
@@ -94,14 +107,21 @@ pub struct Campaign {
 
 impl Campaign {
     /// Starts the servers and fills the source.
-    pub async fn begin(options: Options) -> Result<Self> {
+    pub async fn begin(mut options: Options) -> Result<Self> {
+        if options.direction == Direction::Reverse {
+            options.faults.retain(|fault| fault.is_of_mysql());
+        }
         // What a process has committed must survive its death, though not that of the machine.
         let source = Builder::new(options.source).line("innodb_flush_log_at_trx_commit=2");
         let source = source.line("max_connections=200");
-        let source = options.lines.iter().fold(source, |source, line| source.line(line.clone())).start()?;
-        let target = Builder::new(Product::Postgres15).start()?;
+        let mysql = options.lines.iter().fold(source, |source, line| source.line(line.clone())).start()?;
+        let postgres = Builder::new(Product::Postgres15).line("max_connections = 200").start()?;
+        let (source, target) = match options.direction {
+            Direction::Forward => (mysql, postgres),
+            Direction::Reverse => (postgres, mysql),
+        };
         let sides = Sides { to_source: Proxy::to(&source)?, to_target: Proxy::to(&target)?, source, target };
-        let mut connection = connect::mysql(sides.source.url()).await?;
+        let mut connection = connect::mysql(sides.mysql().url()).await?;
         tables::make(&mut connection).await?;
         connection.disconnect().await?;
         let numbers = Numbers::new(options.seed);
@@ -131,14 +151,23 @@ impl Campaign {
     async fn faults_and_comparison(&mut self, log: &mut Vec<String>) -> Result<()> {
         let mut engine = match self.engine.take() {
             Some(engine) if !self.tally.rounds.is_multiple_of(self.options.rounds_per_task) => engine,
-            _ => self.new_task().await?,
+            last => self.new_task(last).await?,
         };
-        let url = self.sides.source.url_of(DATABASE);
         // What was prepared before a task began can't be followed. In the second round of a task it has begun for
         // certain, and a target that forgets its last commits can't make it begin again.
         let prepare = engine.starts > 0;
         let (writers, pause) = (self.options.writers, self.options.pause);
-        let writers = Writers::start(&url, writers, pause, prepare, self.numbers.next());
+        let seed = self.numbers.next();
+        let writers = match self.options.direction {
+            Direction::Forward => {
+                let url = self.sides.source.url_of(DATABASE);
+                Writing::Forward(Writers::start(&url, writers, pause, prepare, seed))
+            }
+            Direction::Reverse => {
+                let url = self.sides.source.url_of(&self.postgres_database());
+                Writing::Reverse(back::Writers::start(&url, writers, pause, seed))
+            }
+        };
         let starts = engine.starts;
         let chaos = self.chaos(&mut engine, log).await;
         self.sides.to_source.heal();
@@ -170,11 +199,14 @@ impl Campaign {
         Ok(())
     }
 
-    /// An engine with an empty target.
-    async fn new_task(&mut self) -> Result<Supervisor> {
+    /// An engine with an empty target; of the way back, after everything was moved over to one.
+    async fn new_task(&mut self, last: Option<Supervisor>) -> Result<Supervisor> {
+        if let Some(last) = last.filter(|_| self.options.direction == Direction::Reverse) {
+            last.give_up_way_back().await?;
+        }
         self.task += 1;
-        let database = self.target_database();
-        let target = connect::postgres(self.sides.target.url()).await?;
+        let database = self.postgres_database();
+        let target = connect::postgres(self.sides.postgres().url()).await?;
         if self.task > 1 {
             let last = format!("torture_{}", self.task - 1);
             target.batch_execute(&format!("DROP DATABASE IF EXISTS {last} WITH (FORCE)")).await?;
@@ -182,22 +214,27 @@ impl Campaign {
         target.batch_execute(&format!("CREATE DATABASE {database}")).await?;
         let directory = self.directory.path().join(&database);
         std::fs::create_dir_all(&directory)?;
-        Ok(Supervisor::new(
+        let mut engine = Supervisor::new(
             &directory,
-            self.sides.to_source.url(&self.sides.source.url_of(DATABASE))?,
-            self.sides.to_target.url(&self.sides.target.url_of(&database))?,
+            self.options.direction,
+            self.sides.to_mysql().url(&self.sides.mysql().url_of(DATABASE))?,
+            self.sides.to_postgres().url(&self.sides.postgres().url_of(&database))?,
             self.options.arguments.clone(),
             self.numbers.next(),
-        ))
+        );
+        if self.options.direction == Direction::Reverse {
+            engine.move_over().await?;
+        }
+        Ok(engine)
     }
 
-    fn target_database(&self) -> String {
+    fn postgres_database(&self) -> String {
         format!("torture_{}", self.task)
     }
 
     async fn chaos(&mut self, engine: &mut Supervisor, log: &mut Vec<String>) -> Result<()> {
         let begin = Instant::now();
-        let database = self.target_database();
+        let database = self.postgres_database();
         while begin.elapsed() < self.options.round {
             engine.keep_running().await?;
             sleep(Duration::from_millis(20 + self.numbers.below(1500))).await;
@@ -216,17 +253,25 @@ impl Campaign {
     /// Waits until a row written now arrives by itself, which it must once nobody disturbs.
     async fn recovers(&mut self, engine: &mut Supervisor) -> Result<()> {
         let mark = format!("mark {}", self.numbers.next());
-        let mut source = connect::mysql(&self.sides.source.url_of(DATABASE)).await?;
-        source.query_drop(format!("INSERT INTO journal VALUES (-1, '{mark}', 0)")).await?;
-        source.disconnect().await?;
-        let query = format!("SELECT count(*) FROM {DATABASE}.journal WHERE what = '{mark}'");
-        let target = connect::postgres(&self.sides.target.url_of(&self.target_database())).await?;
+        let write = format!("INSERT INTO {DATABASE}.journal VALUES (-1, '{mark}', 0)");
+        let read = format!("SELECT count(*) FROM {DATABASE}.journal WHERE what = '{mark}'");
+        let postgres = connect::postgres(&self.sides.postgres().url_of(&self.postgres_database())).await?;
+        let mut mysql = connect::mysql(self.sides.mysql().url()).await?;
+        match self.options.direction {
+            Direction::Forward => mysql.query_drop(write).await?,
+            Direction::Reverse => postgres.batch_execute(&write).await?,
+        }
         eventually("a row written after the faults", RECOVERY, async || {
             engine.keep_running().await?;
             sleep(Duration::from_millis(100)).await;
-            // Before the copy there is no such table.
-            let Ok(row) = target.query_one(&query, &[]).await else { return Ok(None) };
-            let number: i64 = row.get(0);
+            let number = match self.options.direction {
+                Direction::Forward => match postgres.query_one(&read, &[]).await {
+                    Ok(row) => row.get::<_, i64>(0),
+                    // Before the copy there is no such table.
+                    Err(_) => return Ok(None),
+                },
+                Direction::Reverse => mysql.query_first(&read).await?.unwrap_or_default(),
+            };
             ensure!(number <= 1, "the row is there {number} times");
             Ok((number == 1).then_some(()))
         })
@@ -234,12 +279,27 @@ impl Campaign {
     }
 
     async fn compare(&self) -> Result<Vec<Comparison>> {
-        let mut source = connect::mysql(self.sides.source.url()).await?;
-        let target = connect::postgres(&self.sides.target.url_of(&self.target_database())).await?;
-        let pairs = tables_of(&mut source, DATABASE).await?;
-        let comparisons = compare(&mut source, &target, &pairs).await?;
-        source.disconnect().await?;
+        let mut mysql = connect::mysql(self.sides.mysql().url()).await?;
+        let postgres = connect::postgres(&self.sides.postgres().url_of(&self.postgres_database())).await?;
+        let pairs = tables_of(&mut mysql, DATABASE).await?;
+        let comparisons = compare(&mut mysql, &postgres, &pairs).await?;
+        mysql.disconnect().await?;
         ensure!(comparisons.len() == pairs.len() && !pairs.is_empty(), "not every table was compared");
         Ok(comparisons)
+    }
+}
+
+/// Whoever writes to the side that is followed.
+enum Writing {
+    Forward(Writers),
+    Reverse(back::Writers),
+}
+
+impl Writing {
+    async fn stop(self) -> Result<Written> {
+        match self {
+            Self::Forward(writers) => writers.stop().await,
+            Self::Reverse(writers) => writers.stop().await,
+        }
     }
 }

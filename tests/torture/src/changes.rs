@@ -41,7 +41,7 @@ pub(crate) fn transaction(numbers: &mut Numbers) -> Vec<String> {
     statements
 }
 
-fn two(numbers: &mut Numbers, limit: u64) -> (u64, u64) {
+pub(crate) fn two(numbers: &mut Numbers, limit: u64) -> (u64, u64) {
     let one = numbers.below(limit);
     (1 + one, 1 + (one + 1 + numbers.below(limit - 1)) % limit)
 }
@@ -177,7 +177,7 @@ fn family(numbers: &mut Numbers) -> Vec<String> {
     ]
 }
 
-fn family_goes(numbers: &mut Numbers) -> Vec<String> {
+pub(crate) fn family_goes(numbers: &mut Numbers) -> Vec<String> {
     let parent = 1 + numbers.below(PARENTS + 20);
     let tag = numbers.below(400);
     vec![
@@ -209,7 +209,7 @@ fn everything_else(numbers: &mut Numbers) -> Vec<String> {
 }
 
 /// Savepoints, whose changes never were.
-fn taken_back(numbers: &mut Numbers) -> Vec<String> {
+pub(crate) fn taken_back(numbers: &mut Numbers) -> Vec<String> {
     let (one, other) = two(numbers, SEATS);
     vec![
         format!("UPDATE seats SET n = n + 100 WHERE id = {one}"),
@@ -222,7 +222,7 @@ fn taken_back(numbers: &mut Numbers) -> Vec<String> {
 }
 
 /// A transaction of some thousand rows, once in a while.
-fn large(numbers: &mut Numbers) -> Vec<String> {
+pub(crate) fn large(numbers: &mut Numbers) -> Vec<String> {
     let begin = numbers.below(PLAIN);
     if numbers.below(6) > 0 {
         return vec![format!("UPDATE plain SET n = n - 1 WHERE id = {begin}")];

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
-use test_kit::{CommitFault, Proxy, Server};
+use test_kit::{CommitFault, Proxy, Server, USER};
 use test_support::connect;
 use test_support::numbers::Numbers;
 use tokio::task::block_in_place;
@@ -25,12 +24,32 @@ pub(crate) struct Sides {
 }
 
 impl Sides {
+    /// The server of the MySQL family, whichever side it is.
+    pub(crate) fn mysql(&self) -> &Server {
+        if self.source.product().is_postgres() { &self.target } else { &self.source }
+    }
+
+    /// The `PostgreSQL`.
+    pub(crate) fn postgres(&self) -> &Server {
+        if self.source.product().is_postgres() { &self.source } else { &self.target }
+    }
+
+    /// The way to the server of the MySQL family.
+    pub(crate) fn to_mysql(&self) -> &Proxy {
+        if self.source.product().is_postgres() { &self.to_target } else { &self.to_source }
+    }
+
+    /// The way to the `PostgreSQL`.
+    pub(crate) fn to_postgres(&self) -> &Proxy {
+        if self.source.product().is_postgres() { &self.to_source } else { &self.to_target }
+    }
+
     /// Brings the fault about. When this returns, what was stopped runs again, but commits may still be due to break.
     pub(crate) async fn inject(
         &self,
         fault: Fault,
         engine: &mut Supervisor,
-        target_database: &str,
+        database: &str,
         numbers: &mut Numbers,
     ) -> Result<()> {
         let moment = Duration::from_millis(50 + numbers.below(1200));
@@ -91,14 +110,21 @@ impl Sides {
             }
             Fault::RotateLog => self.rotate_log(3 + numbers.below(10)).await,
             Fault::KillDump => self.kill_dump().await,
-            Fault::EndSessions => {
-                let target = connect::postgres(&self.target.url_of(target_database)).await?;
+            Fault::EndSessions if self.target.product().is_postgres() => {
+                let target = connect::postgres(&self.target.url_of(database)).await?;
                 let ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                              WHERE datname = current_database() AND pid <> pg_backend_pid()";
                 target.execute(ended, &[]).await?;
                 Ok(())
             }
-            Fault::LockRows => self.lock_rows(target_database, moment).await,
+            Fault::EndSessions => {
+                let sessions = format!(
+                    "SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID() AND user = '{USER}'"
+                );
+                kill(&self.target, &sessions).await
+            }
+            Fault::LockRows if self.target.product().is_postgres() => self.lock_rows(database, moment).await,
+            Fault::LockRows => self.lock_rows_of_mysql(moment).await,
         }
     }
 
@@ -106,12 +132,16 @@ impl Sides {
         self.to_target.break_commits(fault, 1 + numbers.below(3) as u32, refused);
     }
 
-    async fn source_connection(&self) -> Result<Conn> {
-        connect::mysql(self.source.url()).await
-    }
-
     async fn rotate_log(&self, times: u64) -> Result<()> {
-        let mut source = self.source_connection().await?;
+        if self.source.product().is_postgres() {
+            let source = connect::postgres(self.source.url()).await?;
+            for _ in 0..times {
+                source.batch_execute("SELECT pg_logical_emit_message(false, 'torture', 'x')").await?;
+                source.batch_execute("SELECT pg_switch_wal()").await?;
+            }
+            return Ok(source.batch_execute("CHECKPOINT").await?);
+        }
+        let mut source = connect::mysql(self.source.url()).await?;
         for _ in 0..times {
             source.query_drop("FLUSH BINARY LOGS").await?;
         }
@@ -119,15 +149,13 @@ impl Sides {
     }
 
     async fn kill_dump(&self) -> Result<()> {
-        let mut source = self.source_connection().await?;
-        let sending: Vec<u64> = source
-            .query("SELECT id FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'")
-            .await?;
-        for connection in sending {
-            // It may be gone by now.
-            let _ = source.query_drop(format!("KILL {connection}")).await;
+        if self.source.product().is_postgres() {
+            let source = connect::postgres(self.source.url()).await?;
+            source.batch_execute("SELECT pg_terminate_backend(pid) FROM pg_stat_replication").await?;
+            return Ok(());
         }
-        Ok(source.disconnect().await?)
+        let sending = "SELECT id FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
+        kill(&self.source, sending).await
     }
 
     /// Locks rows that are changed all the time, for a moment, one after the other: whoever takes them in another order
@@ -151,6 +179,32 @@ impl Sides {
         let _ = target.batch_execute("ROLLBACK").await;
         Ok(())
     }
+
+    /// The same of a target of the MySQL family.
+    async fn lock_rows_of_mysql(&self, moment: Duration) -> Result<()> {
+        let mut target = connect::mysql(self.target.url()).await?;
+        let _ = target.query_drop("BEGIN").await;
+        for id in [5, 3, 1] {
+            let row = format!("SELECT 1 FROM {DATABASE}.counters WHERE id = {id} FOR UPDATE");
+            if target.query_drop(row).await.is_err() {
+                break;
+            }
+            sleep(moment / 6).await;
+        }
+        let _ = target.query_drop("ROLLBACK").await;
+        Ok(())
+    }
+}
+
+/// Ends the sessions of a server of the MySQL family that a query tells.
+async fn kill(server: &Server, sessions: &str) -> Result<()> {
+    let mut connection = connect::mysql(server.url()).await?;
+    let sessions: Vec<u64> = connection.query(sessions).await?;
+    for session in sessions {
+        // It may be gone by now.
+        let _ = connection.query_drop(format!("KILL {session}")).await;
+    }
+    Ok(connection.disconnect().await?)
 }
 
 async fn again(server: &Server, end: fn(&Server) -> Result<()>, moment: Duration) -> Result<()> {

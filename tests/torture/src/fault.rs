@@ -55,6 +55,11 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Those that a target of the MySQL family can have: commits are told apart in `PostgreSQL`'s protocol alone.
+    pub(crate) fn is_of_mysql(self) -> bool {
+        !matches!(self, Self::LoseAnswer | Self::LoseRequest | Self::LateCommit)
+    }
+
     /// The next fault among `of`, which is not empty.
     pub(crate) fn draw(of: &[Self], numbers: &mut Numbers) -> Self {
         let place = numbers.below(of.len().max(1) as u64) as usize;

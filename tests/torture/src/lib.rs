@@ -4,6 +4,7 @@
 //! What is random comes from a seed: the kinds and the moments of faults, and the writers' transactions. How they meet
 //! is up to the machine, so that a seed makes a failure likely, not certain, to come again.
 
+mod back;
 mod campaign;
 mod changes;
 mod chaos;
@@ -13,7 +14,7 @@ mod supervisor;
 mod tables;
 mod writers;
 
-pub use campaign::{Campaign, Options, Tally};
+pub use campaign::{Campaign, Direction, Options, Tally};
 pub use fault::Fault;
 pub use tables::DATABASE;
 pub use writers::Written;

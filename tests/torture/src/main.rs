@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use clap::Parser;
 use test_kit::Product;
-use torture::{Campaign, Fault, Options, Tally};
+use torture::{Campaign, Direction, Fault, Options, Tally};
 
 /// Breaks everything that can break, again and again, and compares every row
 ///
@@ -24,7 +24,7 @@ use torture::{Campaign, Fault, Options, Tally};
     max_term_width = 100,
     after_help = "Examples:\n  cargo xtask torture\n  cargo xtask torture --minutes 120 --source mariadb\n  \
     cargo xtask torture --seed 7 --only kill-engine,late-commit\n  \
-    cargo xtask torture --rounds 3 -- --parallelism 1"
+    cargo xtask torture --rounds 3 -- --parallelism 1\n  cargo xtask torture --direction reverse --source mariadb"
 )]
 struct Arguments {
     /// Ends after the round in which so many minutes have passed
@@ -40,6 +40,9 @@ struct Arguments {
     /// The source
     #[arg(long, value_enum, default_value_t = Source::Mysql)]
     source: Source,
+    /// Which way is under fire. Of the way back, everything was moved over before, and PostgreSQL is written to
+    #[arg(long, value_enum, default_value_t = Direction::Forward)]
+    direction: Direction,
     /// Seconds of faults in each round
     #[arg(long, default_value_t = 15, value_name = "SECONDS")]
     length: u64,
@@ -93,13 +96,17 @@ async fn torture(arguments: &Arguments) -> Result<()> {
     let mut options = Options::new(product, seed);
     options.round = Duration::from_secs(arguments.length);
     options.rounds_per_task = arguments.rounds_per_task.max(1);
+    options.direction = arguments.direction;
     options.writers = arguments.writers;
     options.arguments.clone_from(&arguments.passed);
     options.lines.clone_from(&arguments.lines);
     if !arguments.only.is_empty() {
         options.faults.clone_from(&arguments.only);
     }
-    println!("seed {seed}, from {product} to {}", Product::Postgres15);
+    match arguments.direction {
+        Direction::Forward => println!("seed {seed}, from {product} to {}", Product::Postgres15),
+        Direction::Reverse => println!("seed {seed}, from {} back to {product}", Product::Postgres15),
+    }
     let begin = Instant::now();
     let mut campaign = Campaign::begin(options).await?;
     loop {

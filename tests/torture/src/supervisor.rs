@@ -10,8 +10,13 @@ use test_support::engine::{Outcome, Run, Running};
 use test_support::eventually;
 use test_support::numbers::Numbers;
 
+use crate::campaign::Direction;
+
 /// How long a paused engine that was replaced may take to notice it.
 const NOTICE: Duration = Duration::from_secs(40);
+
+/// The task's name.
+const TASK: &str = "task";
 
 /// The words of an engine that another one has replaced.
 const REPLACED: &str = "another engine has taken over";
@@ -20,6 +25,8 @@ const REPLACED: &str = "another engine has taken over";
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     directory: PathBuf,
+    direction: Direction,
+    /// Of the way there: the MySQL family.
     source: String,
     target: String,
     arguments: Vec<String>,
@@ -39,6 +46,7 @@ impl Supervisor {
     /// A task with everything below `directory`, between these URLs; `arguments` are added to each run.
     pub(crate) fn new(
         directory: &Path,
+        direction: Direction,
         source: String,
         target: String,
         arguments: Vec<String>,
@@ -47,6 +55,7 @@ impl Supervisor {
         let directory = directory.to_owned();
         Self {
             directory,
+            direction,
             source,
             target,
             arguments,
@@ -71,7 +80,47 @@ impl Supervisor {
         if !arguments.iter().any(|argument| argument.starts_with("--parallelism")) {
             arguments.extend(["--parallelism".to_owned(), lanes]);
         }
-        Run::new(&self.directory, &self.source, &self.target, &self.state_directory()).arguments(arguments)
+        let command = match self.direction {
+            Direction::Forward => "run",
+            Direction::Reverse => "reverse",
+        };
+        self.of_task(command).arguments(arguments)
+    }
+
+    fn of_task(&self, command: &str) -> Run {
+        let state = self.state_directory().display().to_string();
+        Run::plain(&self.directory)
+            .arguments([command, "--name", TASK, "--source", &self.source, "--target", &self.target])
+            .arguments(["--state-dir", &state])
+            .plugin("mysql2og")
+            .argument("--json")
+    }
+
+    /// Moves everything to the target and over, with a way back.
+    pub(crate) async fn move_over(&mut self) -> Result<()> {
+        self.of_task("run").arguments(["--accept-warnings", "--until", "caught-up"]).succeed().await?;
+        self.of_task("cutover").arguments(["--yes", "--way-back"]).succeed().await?;
+        Ok(())
+    }
+
+    /// Has the target keep nothing for the way back.
+    pub(crate) async fn give_up_way_back(&self) -> Result<()> {
+        let state = self.state_directory().display().to_string();
+        let drop = Run::plain(&self.directory)
+            .arguments([
+                "drop",
+                "--way-back",
+                "--name",
+                TASK,
+                "--source",
+                &self.source,
+                "--target",
+                &self.target,
+            ])
+            .arguments(["--state-dir", &state])
+            .plugin("mysql2og");
+        drop.succeed().await?;
+        Ok(())
     }
 
     /// Starts the engine if none runs. One that has ended may only have ended because of a fault that passes.

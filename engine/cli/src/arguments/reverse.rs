@@ -18,6 +18,10 @@ pub(crate) struct ReverseArguments {
     #[arg(long, value_name = "WHEN", help_heading = "Task")]
     pub(crate) until: Option<UntilArgument>,
 
+    /// A change of structure at which it stopped, by the token of the message, that has been carried out by hand.
+    #[arg(long, value_name = "TOKEN", help_heading = "Task")]
+    pub(crate) structure_by_hand: Vec<String>,
+
     /// Compares rows that change with the target after they were applied; the exit code is 4 when some are wrong.
     #[arg(long, help_heading = "Task")]
     pub(crate) check_changes: bool,

@@ -59,7 +59,7 @@ fn text(report: &PlanReport) -> String {
         .filter(|finding| !report.tables.iter().any(|table| table.findings.contains(finding)))
         .collect();
     if !general.is_empty() {
-        parts.push(general.into_iter().flat_map(finding_lines).collect::<Vec<_>>().join("\n"));
+        parts.push(finding_lines(general).join("\n"));
     }
     parts.push(statements_text("Before the rows are loaded", &report.before_load));
     parts.push(statements_text("After the rows are loaded", &report.after_load));
@@ -87,7 +87,7 @@ fn table_text(table: &PlannedTable) -> String {
         ]);
     }
     let mut lines = vec![format!("{} -> {}{rows}", table.source, table.target.name), decisions.to_string()];
-    lines.extend(table.findings.iter().flat_map(finding_lines).map(|line| format!("  {line}")));
+    lines.extend(finding_lines(&table.findings).iter().map(|line| format!("  {line}")));
     lines.join("\n")
 }
 

@@ -3,13 +3,13 @@
 use serde_json::json;
 
 use engine_core::finding::{Finding, Severity};
-use engine_core::{ErrorKind, Result};
+use engine_core::{Error, ErrorKind, Result};
 use engine_pipeline::precheck::{Item, Precheck, Side, failed, precheck as check};
 
 use super::{print, to_json};
 use crate::arguments::PrecheckArguments;
-use crate::render::Screen;
 use crate::render::units::{count, plural};
+use crate::render::{Gathered, Screen, gathered};
 use crate::settings::Settings;
 use crate::signals::{stop_on_signal, unless_stopped};
 use crate::{connect, environment, exit};
@@ -29,9 +29,12 @@ pub(super) async fn precheck(arguments: PrecheckArguments, screen: &Screen) -> R
             Ok(spec) => Box::pin(check(&spec)).await,
             Err(error) if matches!(error.kind(), ErrorKind::Usage | ErrorKind::Interrupted) => Err(error),
             // That a server can't be reached is what is found.
-            Err(error) => Ok(Precheck {
-                items: vec![Item { side: Side::Source, asks: false, finding: failed("connection", &error) }],
-            }),
+            Err(error) => {
+                let side = side_of(&error, &labels.1);
+                Ok(Precheck {
+                    items: vec![Item { side, asks: false, finding: failed("connection", &error) }],
+                })
+            }
         }
     })
     .await?;
@@ -50,6 +53,12 @@ pub(super) async fn precheck(arguments: PrecheckArguments, screen: &Screen) -> R
         print(&text(&list, &labels.0, &labels.1))?;
     }
     Ok(code(&list))
+}
+
+/// The side that an error is about, which names the server that it had to do with.
+fn side_of(error: &Error, target: &str) -> Side {
+    let is_target = error.place().iter().any(|(_, value)| value == target);
+    if is_target { Side::Target } else { Side::Source }
 }
 
 fn code(list: &Precheck) -> u8 {
@@ -77,8 +86,9 @@ fn text(list: &Precheck, source: &str, target: &str) -> String {
             continue;
         }
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-        let width = findings.iter().map(|finding| subject(finding).chars().count()).max().unwrap_or(0);
-        let lines = findings.iter().flat_map(|finding| lines(finding, width.min(SUBJECT_WIDTH)));
+        let findings = gathered(findings);
+        let width = findings.iter().map(|group| subject(group.finding).chars().count()).max().unwrap_or(0);
+        let lines = findings.iter().flat_map(|group| lines(group, width.min(SUBJECT_WIDTH)));
         parts.push([heading].into_iter().chain(lines).collect::<Vec<_>>().join("\n"));
     }
     parts.push(verdict(list));
@@ -91,7 +101,8 @@ fn subject(finding: &Finding) -> &str {
     subject.strip_prefix("source ").or_else(|| subject.strip_prefix("target ")).unwrap_or(subject)
 }
 
-fn lines(finding: &Finding, width: usize) -> Vec<String> {
+fn lines(group: &Gathered<'_>, width: usize) -> Vec<String> {
+    let finding = group.finding;
     let severity = match finding.severity {
         Severity::Pass => "pass",
         Severity::Note => "note",
@@ -106,6 +117,7 @@ fn lines(finding: &Finding, width: usize) -> Vec<String> {
         let mut fix = wrapped(&printable(&format!("fix: {fix}")), space);
         texts.append(&mut fix);
     }
+    texts.extend(group.others().into_iter().flat_map(|others| wrapped(&printable(&others), space)));
     let mut lines = Vec::new();
     let mut texts = texts.into_iter();
     if subject.chars().count() <= width {
@@ -213,6 +225,14 @@ mod tests {
     #[test]
     fn a_list_for_people() {
         insta::assert_snapshot!(text(&list(), "mysql://mig@db1:3306/shop", "postgres://mig@pg1:5432/shop"));
+    }
+
+    #[test]
+    fn what_does_not_answer_is_shown_on_its_side() {
+        let error = |server: &str| Error::new(ErrorKind::Connection, "can't be reached").at("server", server);
+        let target = "mariadb://mig@db2/shop";
+        assert_eq!(side_of(&error("mysql://mig@db1/shop"), target), Side::Source);
+        assert_eq!(side_of(&error(target), target), Side::Target);
     }
 
     #[test]

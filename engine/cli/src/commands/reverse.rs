@@ -36,7 +36,8 @@ pub(super) async fn reverse(mut arguments: ReverseArguments, screen: &Screen) ->
         state_dir: settings.state_dir.clone(),
     };
     let stop = stop_on_signal(screen)?;
-    let spec = unless_stopped(&stop, Box::pin(way_back(settings))).await?;
+    let mut spec = unless_stopped(&stop, Box::pin(way_back(settings))).await?;
+    spec.structure_by_hand = arguments.structure_by_hand;
     super::run::show(spec, options, &asked, arguments.json, stop, screen).await
 }
 

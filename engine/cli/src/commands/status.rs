@@ -97,7 +97,7 @@ fn full(report: &Report, now: u64) -> String {
     facts.row(&["target", &report.target]);
     facts.row(&["state", &format!("{}{running}", condition(report))]);
     facts.row(&["phase", report.phase.name()]);
-    if let Some(why) = &report.waits_for {
+    if let Some(why) = report.waits_for.as_ref().filter(|_| report.pid.is_some()) {
         facts.row(&["waits", why]);
     }
     facts.row(&["rows", &count(report.rows_copied())]);
@@ -124,6 +124,16 @@ fn full(report: &Report, now: u64) -> String {
         facts.row(&["built", &format!("{} of {}", report.builds_done, report.builds_total)]);
     }
     facts.row(&["lag", &lag(report)]);
+    if let Some(until) = report.log_kept_until_ms {
+        let kept = match until.checked_sub(now) {
+            Some(left @ 1..) => format!("the source keeps what comes next for another {}", duration_ms(left)),
+            _ => format!(
+                "the source may have purged what comes next since {}",
+                duration_ms(now.saturating_sub(until))
+            ),
+        };
+        facts.row(&["log", &kept]);
+    }
     facts.row(&["position", report.position.as_deref().unwrap_or("-")]);
     facts.row(&["seen", &format!("{} ago", duration_ms(now.saturating_sub(report.at_ms)))]);
     if let Some(error) = &report.error {
@@ -170,12 +180,8 @@ fn full(report: &Report, now: u64) -> String {
             ));
         }
     }
-    let findings: Vec<String> = report
-        .findings
-        .iter()
-        .filter(|finding| finding.severity >= Severity::Warning)
-        .flat_map(finding_lines)
-        .collect();
+    let findings =
+        finding_lines(report.findings.iter().filter(|finding| finding.severity >= Severity::Warning));
     if !findings.is_empty() {
         parts.push(findings.join("\n"));
     }

@@ -172,7 +172,7 @@ fn text(report: &Report) -> String {
     for table in report.tables.iter().filter(|table| table.merged) {
         let _ = writeln!(
             out,
-            "\nnote: {}: {} is merged from several tasks: the rows of this source were compared, and none is called extra",
+            "\nnote: {}: {} is merged from several tables: the rows of this one were compared, and none is called extra",
             table.table, table.target
         );
     }
@@ -189,11 +189,8 @@ fn text(report: &Report) -> String {
         let _ =
             writeln!(out, "\nnote: {}: {rows} wrong at first and right when looked at again", table.table);
     }
-    for finding in &report.findings {
-        let _ = write!(out, "\n{}", finding_lines(finding).join("\n"));
-    }
     if !report.findings.is_empty() {
-        out.push('\n');
+        let _ = writeln!(out, "\n{}", finding_lines(&report.findings).join("\n"));
     }
     if let Some(repaired) = &report.repaired {
         for statement in &repaired.statements {

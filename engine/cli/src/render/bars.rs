@@ -71,8 +71,10 @@ impl<S: Write> BarDisplay<S> {
 impl<S: Write> Display for BarDisplay<S> {
     fn show(&mut self, report: &Report) {
         self.pace.observe(report);
-        for finding in self.findings.take(report).iter().filter(|finding| is_worth_a_line(finding)) {
-            self.screen.line(&finding_lines(finding).join("\n"));
+        for line in
+            finding_lines(self.findings.take(report).iter().filter(|finding| is_worth_a_line(finding)))
+        {
+            self.screen.line(&line);
         }
         if report.phases.len() > self.phases_shown {
             let entered = report.phases.get(self.phases_shown..).unwrap_or_default();

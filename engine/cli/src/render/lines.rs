@@ -23,6 +23,7 @@ pub(super) struct LineDisplay<P, S> {
     phases_shown: usize,
     last_ms: u64,
     last_paused: bool,
+    last_waited: bool,
     last_done: (u64, u64, u64),
 }
 
@@ -36,6 +37,7 @@ impl<P: Write, S: Write> LineDisplay<P, S> {
             phases_shown: 0,
             last_ms: 0,
             last_paused: false,
+            last_waited: false,
             last_done: (0, 0, 0),
         }
     }
@@ -49,10 +51,10 @@ impl<P: Write, S: Write> LineDisplay<P, S> {
 impl<P: Write, S: Write> Display for LineDisplay<P, S> {
     fn show(&mut self, report: &Report) {
         self.pace.observe(report);
-        for finding in self.findings.take(report).iter().filter(|finding| is_worth_a_line(finding)) {
-            for line in finding_lines(finding) {
-                self.line(&line);
-            }
+        for line in
+            finding_lines(self.findings.take(report).iter().filter(|finding| is_worth_a_line(finding)))
+        {
+            self.line(&line);
         }
         let entered = report.phases.get(self.phases_shown..).unwrap_or_default();
         self.phases_shown = report.phases.len();
@@ -65,6 +67,15 @@ impl<P: Write, S: Write> Display for LineDisplay<P, S> {
             self.last_ms = report.at_ms;
             let line = progress_line(report, &self.pace);
             self.line(&line.unwrap_or_else(|| phase_line(report, report.phase)));
+        }
+        // A copy that is held to a limit has its lines anyway; before it, nothing else tells why nothing happens.
+        let waits = report.waits_for.is_some() && matches!(report.phase, Phase::Precheck | Phase::Schema);
+        if waits != self.last_waited {
+            self.last_waited = waits;
+            if let Some(line) = progress_line(report, &self.pace).filter(|_| waits) {
+                self.last_ms = report.at_ms;
+                self.line(&line);
+            }
         }
         let done = (report.rows_copied(), report.changes_applied(), report.builds_done);
         let wait = if done == self.last_done { IDLE_MS } else { BUSY_MS };
@@ -215,6 +226,22 @@ mod tests {
         drop(display);
         let text = |bytes| String::from_utf8(bytes).expect("text");
         insta::assert_snapshot!(format!("{}--- standard output\n{}", text(progress), text(summary)));
+    }
+
+    #[test]
+    fn a_start_later_is_told_at_once() {
+        let mut progress = Vec::new();
+        let mut display = LineDisplay::new(&mut progress, Vec::new());
+        let mut report = sample::precheck();
+        display.show(&report);
+        report.waits_for = Some("it begins in 2:00:00".into());
+        for _ in 0..50 {
+            display.show(&report);
+            report.at_ms += 100;
+        }
+        drop(display);
+        let text = String::from_utf8(progress).expect("text");
+        assert_eq!(text.matches("so far; it begins in 2:00:00\n").count(), 1, "{text}");
     }
 
     #[test]

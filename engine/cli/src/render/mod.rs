@@ -14,6 +14,7 @@ pub(crate) mod table;
 pub(crate) mod units;
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 
 use engine_core::finding::{Finding, Severity};
@@ -69,16 +70,60 @@ pub(crate) fn display(json: bool, screen: &Screen) -> Box<dyn Display> {
     }
 }
 
-/// A finding and, on a line of its own, what mends it.
-pub(crate) fn finding_lines(finding: &Finding) -> Vec<String> {
-    let severity = match finding.severity {
-        Severity::Pass => "pass",
-        Severity::Note => "note",
-        Severity::Warning => "warning",
-        Severity::Failed => "failed",
-    };
-    let mut lines = vec![format!("{severity}: {}: {}", finding.subject, finding.message)];
-    lines.extend(finding.fix.iter().flat_map(|fix| fix.lines()).map(|line| format!("  fix: {line}")));
+/// A finding and what else it was found of, in the very same words.
+#[derive(Debug)]
+pub(crate) struct Gathered<'a> {
+    /// The first of them.
+    pub(crate) finding: &'a Finding,
+    others: Vec<&'a str>,
+}
+
+impl Gathered<'_> {
+    /// `also of shop.a.x, shop.b.y and 12 more, which --json names`
+    pub(crate) fn others(&self) -> Option<String> {
+        let (named, left) = self.others.split_at(self.others.len().min(OTHERS_NAMED));
+        let more = match left.len() {
+            0 => String::new(),
+            more => format!(" and {more} more, which --json names"),
+        };
+        (!named.is_empty()).then(|| format!("also of {}{more}", named.join(", ")))
+    }
+}
+
+/// How many further subjects of one finding are named.
+const OTHERS_NAMED: usize = 12;
+
+/// Puts findings together that differ in nothing but their subject, each where its first one is: what a plugin has to
+/// say of a type it says of each column that has it.
+pub(crate) fn gathered<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Vec<Gathered<'a>> {
+    let mut places = BTreeMap::new();
+    let mut gathered: Vec<Gathered<'a>> = Vec::new();
+    for finding in findings {
+        let place =
+            *places.entry((finding.severity, &finding.message, &finding.fix)).or_insert(gathered.len());
+        match gathered.get_mut(place) {
+            Some(group) => group.others.push(&finding.subject),
+            None => gathered.push(Gathered { finding, others: Vec::new() }),
+        }
+    }
+    gathered
+}
+
+/// What was found, what mends it and what else it was found of, on a line each; the same of several subjects once.
+pub(crate) fn finding_lines<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for group in gathered(findings) {
+        let finding = group.finding;
+        let severity = match finding.severity {
+            Severity::Pass => "pass",
+            Severity::Note => "note",
+            Severity::Warning => "warning",
+            Severity::Failed => "failed",
+        };
+        lines.push(format!("{severity}: {}: {}", finding.subject, finding.message));
+        lines.extend(finding.fix.iter().flat_map(|fix| fix.lines()).map(|line| format!("  fix: {line}")));
+        lines.extend(group.others().map(|others| format!("  {others}")));
+    }
     lines
 }
 
@@ -97,4 +142,35 @@ impl NewFindings {
 /// Whether progress shows a finding: what passed and what is merely worth knowing is in the plan.
 fn is_worth_a_line(finding: &Finding) -> bool {
     finding.severity >= Severity::Warning
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_of_many_is_said_once() {
+        let finding = |subject: &str, message: &str| Finding {
+            severity: Severity::Warning,
+            subject: subject.into(),
+            message: message.into(),
+            fix: Some("set the type".into()),
+        };
+        let mut findings: Vec<Finding> =
+            (0..20).map(|number| finding(&format!("a.t.c{number}"), "it compares otherwise")).collect();
+        findings.insert(1, finding("a.t", "it has no key"));
+        assert_eq!(
+            finding_lines(&findings[..3]),
+            [
+                "warning: a.t.c0: it compares otherwise",
+                "  fix: set the type",
+                "  also of a.t.c1",
+                "warning: a.t: it has no key",
+                "  fix: set the type",
+            ]
+        );
+        let all = finding_lines(&findings).join("\n");
+        assert!(all.contains("also of a.t.c1, a.t.c2, "), "{all}");
+        assert!(all.contains("a.t.c12 and 7 more, which --json names"), "{all}");
+    }
 }

@@ -40,6 +40,8 @@ pub(crate) fn precheck() -> Report {
         transactions_applied: 0,
         lag_ms: None,
         position: None,
+        applied_at_ms: None,
+        log_kept_until_ms: None,
         findings: Vec::new(),
         at_ms: START_MS + 100,
         pid: Some(4711),

@@ -173,6 +173,17 @@ impl LogPosition {
         self
     }
 
+    /// The same, at `place` of the log if that is further on. A stream that the server begins by transactions is
+    /// at first where their file begins, though everything before the place is there.
+    pub(crate) fn not_before(mut self, place: &FilePosition) -> Self {
+        if let Some(own) = &mut self.file
+            && own.compare(place) == Some(Ordering::Less)
+        {
+            own.clone_from(place);
+        }
+        self
+    }
+
     /// Whether it holds the transaction of that [name](super::transaction::TransactionId::name).
     pub(crate) fn holds(&self, transaction: &TransactionId) -> bool {
         let by_identifier = match &self.transactions {
@@ -236,6 +247,21 @@ mod tests {
 
     fn position(text: &str) -> LogPosition {
         LogPosition::parse(&Position(text.to_owned())).expect("a position")
+    }
+
+    #[test]
+    fn a_place_in_the_log_does_not_go_back() {
+        let begun = FilePosition { file: "b.000002".to_owned(), offset: 900 };
+        for (place, expected) in [
+            ("b.000002:4", "b.000002:900"),
+            ("b.000001:5000", "b.000002:900"),
+            ("b.000002:901", "b.000002:901"),
+            ("b.000003:4", "b.000003:4"),
+            ("other.000001:4", "other.000001:4"),
+        ] {
+            let at = |place: &str| position(&format!("server=7;file={place};gtid={SET}"));
+            assert_eq!(at(place).not_before(&begun), at(expected), "{place}");
+        }
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! Which tables of the log concern the task, and how their rows are decoded.
 
-use engine_core::batch::Batch;
-use engine_core::change::TableChanges;
 use engine_core::logical::LogicalType;
 use engine_core::schema::{TableName, TableSchema};
 use engine_core::source::{StreamRequest, StreamTable};
@@ -159,23 +157,6 @@ impl Tables {
     /// Forgets all table numbers: the server that gave them has restarted or changed files.
     pub(crate) fn forget(&mut self) {
         self.mapped.clear();
-    }
-
-    /// An empty set of changes of a table.
-    pub(crate) fn empty_changes(&self, index: usize) -> Result<TableChanges> {
-        let table = self.table(index)?;
-        let columns = table.columns.iter().filter_map(|&column| table.schema.columns.get(column));
-        let batch = Batch {
-            rows: 0,
-            columns: columns.map(|column| column.logical.layout().empty_column()).collect(),
-        };
-        Ok(TableChanges {
-            table: index,
-            ops: Vec::new(),
-            transactions: Vec::new(),
-            after: batch.clone(),
-            before: batch,
-        })
     }
 }
 

@@ -38,6 +38,35 @@ const KINDS: [(&str, &str, &str); 4] = [
     ),
 ];
 
+/// Sequences of `MariaDB`, which are tables to `information_schema`.
+const SEQUENCES: &str = "SELECT table_schema, table_name FROM information_schema.tables \
+                         WHERE table_type = 'SEQUENCE' AND table_schema";
+
+/// A warning when there are sequences: no task carries any, whatever becomes of other objects.
+pub(super) async fn sequences(
+    conn: &mut Conn,
+    selection: &Selection,
+    scope: &str,
+) -> Result<Option<Finding>> {
+    let rows: Vec<(String, String)> = conn
+        .query(format!("{SEQUENCES} {scope} ORDER BY 1, 2"))
+        .await
+        .map_err(|error| server_error("the source's sequences can't be listed", error))?;
+    let sequences = rows.into_iter().map(|(namespace, name)| TableName::new(namespace, name));
+    let names: Vec<String> =
+        sequences.filter(|name| selection.matches(name)).map(|name| name.to_string()).collect();
+    let consequence =
+        "a column whose default takes numbers from one can be made only where it is there already";
+    Ok(judge("sequences", &names, consequence).map(|finding| Finding {
+        fix: Some(
+            "create them in the target before the run, as SHOW CREATE SEQUENCE prints them, and have them go on after \
+             the cut-over: ALTER SEQUENCE … RESTART WITH the source's next_not_cached_value"
+                .to_owned(),
+        ),
+        ..finding
+    }))
+}
+
 /// A warning for each kind of which there are some.
 pub(super) async fn left_behind(conn: &mut Conn, selection: &Selection, scope: &str) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();

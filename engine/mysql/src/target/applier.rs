@@ -143,18 +143,19 @@ impl MysqlApplier {
     /// Does again what a transaction had done that was rolled back. Rows that it finds otherwise now can't
     /// be its lane's business, which is the only one for their keys.
     async fn redo(&mut self, attempt: &mut usize) -> Result<(), Failure> {
+        let failed = |error| Failure::NotAgain(Some(error));
         'again: loop {
-            self.session.run("ROLLBACK").await?;
-            self.session.run("START TRANSACTION").await?;
+            self.session.run("ROLLBACK").await.map_err(failed)?;
+            self.session.run("START TRANSACTION").await.map_err(failed)?;
             for done in &self.done {
                 match change::execute(&mut self.session, &done.statement).await {
                     Ok(found) if found == done.found => {}
-                    Ok(_) => return Err(Failure::Warned(Vec::new())),
                     Err((_, failure)) if failure.is_deadlock() && *attempt < ATTEMPTS => {
                         *attempt += 1;
                         continue 'again;
                     }
-                    Err((_, failure)) => return Err(failure),
+                    Err((_, Failure::Failed(error))) => return Err(failed(error)),
+                    Ok(_) | Err(_) => return Err(Failure::NotAgain(None)),
                 }
             }
             return Ok(());

@@ -4,15 +4,15 @@ use engine_core::Result;
 use engine_core::finding::{Finding, Severity};
 use engine_core::plan::TargetTable;
 use engine_core::schema::TableName;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::control::field;
 use super::existing;
 use super::failure::translate;
-use super::grants::Grants;
 use super::layout::TableLayout;
 use super::objects;
+use super::privileges::{self, Privilege};
 use super::session::Session;
 use super::shared;
 use crate::server::{Flavor, Server};
@@ -20,9 +20,6 @@ use crate::sql;
 
 /// Smallest `max_allowed_packet` that no statement of the engine but one with a big row exceeds, in bytes.
 const PACKET: u64 = 4 << 20;
-/// Privileges that a target's account needs on each database that it writes to.
-const NEEDED: [&str; 9] =
-    ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX", "REFERENCES"];
 
 fn finding(severity: Severity, subject: &str, message: impl Into<String>, fix: Option<String>) -> Finding {
     Finding { severity, subject: subject.to_owned(), message: message.into(), fix }
@@ -211,30 +208,24 @@ async fn foreign_tables(
 }
 
 async fn privileges(session: &mut Session, tables: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
-    let grants = Grants::read(session).await?;
-    let databases: BTreeSet<&str> =
-        tables.iter().map(|table| table.name.namespace.as_str()).chain(["_migration"]).collect();
-    let mut findings = Vec::new();
-    for database in databases {
-        let lacking: Vec<&str> =
-            NEEDED.into_iter().filter(|privilege| !grants.allow(privilege, database)).collect();
-        if lacking.is_empty() {
-            continue;
+    let mut needs = BTreeMap::from([("_migration", BTreeSet::from(privileges::OF_RECORDS))]);
+    for table in tables {
+        let needed = needs.entry(table.name.namespace.as_str()).or_default();
+        needed.extend(privileges::OF_TABLES);
+        for key in &table.foreign_keys {
+            needs.entry(&key.parent.namespace).or_default().insert(Privilege::References);
         }
-        let fix = format!("GRANT {} ON {}.* TO the account", NEEDED.join(", "), sql::identifier(database));
-        findings.push(finding(
-            // What roles allow is not in the list.
-            if grants.has_roles { Severity::Warning } else { Severity::Failed },
-            &format!("target database {database}"),
-            format!("the account has no {} there", lacking.join(", ")),
-            Some(fix),
-        ));
     }
+    let mut findings = privileges::lacking(session, &needs).await?;
     if findings.is_empty() {
+        let databases: Vec<&str> = needs.into_keys().collect();
         findings.push(finding(
             Severity::Pass,
             "target privileges",
-            "databases and tables can be created",
+            format!(
+                "tried: databases, tables and indexes can be created and written to in {}",
+                databases.join(", ")
+            ),
             None,
         ));
     }

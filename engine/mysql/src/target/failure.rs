@@ -27,6 +27,9 @@ pub(super) enum Failure {
     Failed(DriverFailure),
     /// It was carried out with other values than were given.
     Warned(Vec<Warning>),
+    /// What the transaction had done was rolled back for the sake of another and can't be done again: the
+    /// server refuses it now, or other rows are found.
+    NotAgain(Option<DriverFailure>),
 }
 
 impl From<DriverFailure> for Failure {
@@ -39,8 +42,9 @@ impl Failure {
     /// Code and message, where the server gave any.
     fn said(&self) -> Option<(u16, &str)> {
         match self {
-            Self::Failed(DriverFailure::Server(error)) => Some((error.code, &error.message)),
-            Self::Failed(_) => None,
+            Self::Failed(DriverFailure::Server(error))
+            | Self::NotAgain(Some(DriverFailure::Server(error))) => Some((error.code, &error.message)),
+            Self::Failed(_) | Self::NotAgain(_) => None,
             Self::Warned(warnings) => {
                 let first = warnings.first();
                 Some(first.map_or((0, "a value was changed"), |warning| (warning.code, &warning.message)))
@@ -52,7 +56,7 @@ impl Failure {
     pub(super) fn is_about_values(&self) -> bool {
         match self {
             Self::Failed(DriverFailure::Server(error)) => about_values(error),
-            Self::Failed(_) => false,
+            Self::Failed(_) | Self::NotAgain(_) => false,
             Self::Warned(_) => true,
         }
     }
@@ -105,7 +109,10 @@ impl Failure {
     /// The error for it; `what` says what was being done.
     pub(super) fn explain(self, what: impl Into<String>) -> Error {
         match self {
-            Self::Failed(error) => translate(error, what),
+            Self::Failed(error) | Self::NotAgain(Some(error)) => translate(error, what),
+            Self::NotAgain(None) => Error::new(ErrorKind::Divergence, what)
+                .because("a transaction that was rolled back for the sake of another found other rows than before")
+                .help("somebody else writes to the table: stop the other writer, compare the table with the source's, and copy it again"),
             Self::Warned(_) => Error::new(ErrorKind::Unrepresentable, what)
                 .because(format_args!("the server would change a value: {}", self.reason()))
                 .help(

@@ -58,7 +58,7 @@ pub(super) async fn refused(
     };
     let mut error = error.at("table", &layout.table.name);
     if let Some(row) = row {
-        error = error.at("key", layout.key_text(batch, &layout.all(), row));
+        error = error.at("key", layout.key_text(batch, &layout.all(), row)).of_row(row);
     }
     match column {
         Some(column) => error.at("column", column),

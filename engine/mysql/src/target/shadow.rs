@@ -11,9 +11,8 @@ mod defects;
 use async_trait::async_trait;
 use engine_core::examine::{CanonicalRows, Examiner, KeyRange, RowSink, Stand};
 use engine_core::plan::TargetTable;
-use engine_core::shadow::{Defect, Effect, Planted, Shadow};
+use engine_core::shadow::{Defect, Ground, OtherKey, Planted, Planting, Shadow};
 use engine_core::{Error, ErrorKind, Result};
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::connection::Connections;
@@ -21,13 +20,11 @@ use super::control::field;
 use super::examiner::{from_clause, read_rows};
 use super::failure::translate;
 use super::lanes;
-use super::layout::TableLayout;
+use super::layout::{TableLayout, WrittenColumn};
 use super::row_form::CanonicalForm;
 use super::session::Session;
 use crate::charset::Charsets;
 use crate::sql;
-
-use defects::Spoiling;
 
 /// The copy that is spoiled, and compared.
 const COPY: &str = "_migration._migration_shadow";
@@ -60,39 +57,7 @@ pub(super) struct MysqlShadow {
 
 struct Copied {
     form: CanonicalForm,
-    /// What is still to be planted.
-    queue: VecDeque<Task>,
-    not_planted: Vec<(Defect, Option<String>)>,
-}
-
-/// A defect that is to be planted.
-#[derive(Debug, Clone)]
-enum Task {
-    Spoil(Spoiling),
-    /// The first or last row of the part in that order.
-    Edge {
-        condition: String,
-        order: String,
-    },
-    Missing,
-    Extra {
-        fits: String,
-        value: String,
-        place: usize,
-    },
-    Doubled,
-}
-
-impl Task {
-    fn defect(&self) -> Defect {
-        match self {
-            Self::Spoil(spoiling) => spoiling.defect,
-            Self::Edge { .. } => Defect::MissingEdge,
-            Self::Missing => Defect::MissingRow,
-            Self::Extra { .. } => Defect::ExtraRow,
-            Self::Doubled => Defect::DoubledRow,
-        }
-    }
+    planting: Planting,
 }
 
 impl MysqlShadow {
@@ -115,26 +80,6 @@ impl MysqlShadow {
             translate(error, "rows can't be copied aside for the self-test")
                 .help("the self-test makes temporary tables: GRANT CREATE TEMPORARY TABLES ON `_migration`.* to the target's account")
         })
-    }
-
-    /// The numbers of rows that fit and have no defect yet.
-    async fn rows(&mut self, used: &[i64], fits: &str, order: &str, count: u32) -> Result<Vec<i64>> {
-        let used: Vec<String> = used.iter().map(i64::to_string).collect();
-        let unused =
-            if used.is_empty() { "TRUE".to_owned() } else { format!("t.{ROW} NOT IN ({})", used.join(", ")) };
-        let sql = format!(
-            "SELECT t.{ROW} FROM {COPY} AS t WHERE {unused} AND ({fits}) ORDER BY {order} LIMIT {count}"
-        );
-        let rows = self.session.query(sql).await.map_err(not_read)?;
-        rows.into_iter().map(|mut row| field(&mut row, 0)).collect()
-    }
-
-    /// A row in canonical form.
-    async fn canonical(&mut self, form: &CanonicalForm, row: i64) -> Result<Vec<u8>> {
-        let sql = format!("SELECT {} FROM {COPY} WHERE {ROW} = {row}", form.selected());
-        let mut found = Collected::default();
-        read_rows(&self.charsets, &mut self.session, form, sql.into_bytes(), &mut found).await?;
-        Ok(found.0)
     }
 
     /// Copies the rows under a condition, with where the lanes stand beside them.
@@ -190,96 +135,83 @@ impl MysqlShadow {
         let counted = self.session.query(format!("SELECT COUNT(*) FROM {ALL}")).await.map_err(not_read)?;
         counted.into_iter().next().map_or(Ok(0), |mut row| field(&mut row, 0))
     }
+}
 
-    /// Plants a defect; `None` when there is no row for it.
-    async fn plant_one(
-        &mut self,
-        form: &CanonicalForm,
-        task: &Task,
-        used: &mut Vec<i64>,
-    ) -> Result<Option<Vec<(Vec<u8>, Effect)>>> {
-        let layout = form.layout();
-        let has_key = layout.key.is_some();
-        let any = "TRUE".to_owned();
-        let (fits, order) = match task {
-            Task::Spoil(spoiling) => (&spoiling.fits, ROW),
-            Task::Edge { condition, order } => (condition, order.as_str()),
-            Task::Extra { fits, .. } => (fits, ROW),
-            Task::Missing | Task::Doubled => (&any, ROW),
-        };
-        let Some(row) = self.rows(used, fits, order, 1).await?.first().copied() else { return Ok(None) };
-        let before = self.canonical(form, row).await?;
-        let mut touched = vec![row];
-        let effects = match task {
-            Task::Spoil(Spoiling { defect: Defect::SwappedValues, place, .. }) => {
-                let name = column(layout, *place);
-                let fits = format!(
-                    "CAST(t.{name} AS BINARY) <> (SELECT CAST({name} AS BINARY) FROM {ALL} WHERE {ROW} = {row})"
-                );
-                let Some(other) = self.rows(used, &fits, ROW, 1).await?.first().copied() else {
-                    return Ok(None);
-                };
-                touched.push(other);
-                let second = self.canonical(form, other).await?;
-                for (row, other) in [(row, other), (other, row)] {
-                    let value = format!("(SELECT {name} FROM {ALL} WHERE {ROW} = {other})");
-                    self.set(name, &value, row).await?;
-                }
-                let mut effects = self.spoiled(form, has_key, row, before).await?;
-                effects.extend(self.spoiled(form, has_key, other, second).await?);
-                effects
-            }
-            Task::Spoil(spoiling) => {
-                self.set(column(layout, spoiling.place), &spoiling.value, row).await?;
-                self.spoiled(form, has_key, row, before).await?
-            }
-            Task::Edge { .. } | Task::Missing => {
-                self.run(&format!("DELETE FROM {COPY} WHERE {ROW} = {row}")).await?;
-                vec![(before, Effect::Missing)]
-            }
-            Task::Doubled => {
-                self.double(layout, row).await?;
-                touched.push(-row);
-                vec![(before, Effect::Extra)]
-            }
-            Task::Extra { value, place, .. } => {
-                self.double(layout, row).await?;
-                self.set(column(layout, *place), value, -row).await?;
-                touched.push(-row);
-                vec![(self.canonical(form, -row).await?, Effect::Extra)]
-            }
-        };
-        used.extend(touched);
-        Ok(Some(effects))
+/// The copy while it is spoiled.
+struct Spoiled<'a> {
+    shadow: &'a mut MysqlShadow,
+    form: &'a CanonicalForm,
+}
+
+impl Spoiled<'_> {
+    fn column(&self, place: usize) -> &str {
+        column(self.form.layout(), place)
+    }
+}
+
+#[async_trait]
+impl Ground for Spoiled<'_> {
+    async fn find(&mut self, used: &[i64], fits: &str, order: Option<&str>) -> Result<Option<i64>> {
+        let used: Vec<String> = used.iter().map(i64::to_string).collect();
+        let unused =
+            if used.is_empty() { "TRUE".to_owned() } else { format!("t.{ROW} NOT IN ({})", used.join(", ")) };
+        let order = order.unwrap_or(ROW);
+        let sql =
+            format!("SELECT t.{ROW} FROM {COPY} AS t WHERE {unused} AND ({fits}) ORDER BY {order} LIMIT 1");
+        let found = self.shadow.session.query(sql).await.map_err(not_read)?;
+        found.into_iter().next().map(|mut row| field(&mut row, 0)).transpose()
     }
 
-    /// Gives a column of a row another value.
-    async fn set(&mut self, name: &str, value: &str, row: i64) -> Result<()> {
-        self.run(&format!("UPDATE {COPY} AS t SET t.{name} = {value} WHERE t.{ROW} = {row}")).await
+    fn differs(&self, place: usize, row: i64) -> String {
+        let name = self.column(place);
+        format!("CAST(t.{name} AS BINARY) <> (SELECT CAST({name} AS BINARY) FROM {ALL} WHERE {ROW} = {row})")
     }
 
-    /// Adds a row that equals another, under its number with a minus.
-    async fn double(&mut self, layout: &TableLayout, row: i64) -> Result<()> {
-        let names = names(layout);
-        self.run(&format!(
-            "INSERT INTO {COPY} ({ROW}, {names}) SELECT -{ROW}, {names} FROM {ALL} WHERE {ROW} = {row}"
-        ))
-        .await
+    async fn canonical(&mut self, row: i64) -> Result<Vec<u8>> {
+        let sql = format!("SELECT {} FROM {COPY} WHERE {ROW} = {row}", self.form.selected());
+        let mut found = Collected::default();
+        let MysqlShadow { charsets, session, .. } = &mut *self.shadow;
+        read_rows(charsets, session, self.form, sql.into_bytes(), &mut found).await?;
+        Ok(found.0)
     }
 
-    /// What a check must say of a row that has other values than before.
-    async fn spoiled(
-        &mut self,
-        form: &CanonicalForm,
-        has_key: bool,
-        row: i64,
-        before: Vec<u8>,
-    ) -> Result<Vec<(Vec<u8>, Effect)>> {
-        if has_key {
-            return Ok(vec![(before, Effect::Different)]);
+    async fn set(&mut self, place: usize, value: &str, row: i64) -> Result<()> {
+        let name = self.column(place);
+        let sql = format!("UPDATE {COPY} AS t SET t.{name} = {value} WHERE t.{ROW} = {row}");
+        self.shadow.run(&sql).await
+    }
+
+    async fn swap(&mut self, place: usize, one: i64, other: i64) -> Result<()> {
+        let name = self.column(place).to_owned();
+        for (row, other) in [(one, other), (other, one)] {
+            let value = format!("(SELECT {name} FROM {ALL} WHERE {ROW} = {other})");
+            self.set(place, &value, row).await?;
         }
-        let after = self.canonical(form, row).await?;
-        Ok(vec![(before, Effect::Missing), (after, Effect::Extra)])
+        Ok(())
+    }
+
+    async fn remove(&mut self, row: i64) -> Result<()> {
+        self.shadow.run(&format!("DELETE FROM {COPY} WHERE {ROW} = {row}")).await
+    }
+
+    async fn double(&mut self, row: i64) -> Result<()> {
+        let names = names(self.form.layout());
+        let sql = format!(
+            "INSERT INTO {COPY} ({ROW}, {names}) SELECT -{ROW}, {names} FROM {ALL} WHERE {ROW} = {row}"
+        );
+        self.shadow.run(&sql).await
+    }
+
+    async fn mark(&mut self) -> Result<()> {
+        self.shadow.run("SAVEPOINT one").await
+    }
+
+    async fn back_to_mark(&mut self) -> Result<()> {
+        self.shadow.run("ROLLBACK TO SAVEPOINT one").await
+    }
+
+    async fn unmark(&mut self) -> Result<()> {
+        self.shadow.run("RELEASE SAVEPOINT one").await
     }
 }
 
@@ -311,28 +243,21 @@ fn names(layout: &TableLayout) -> String {
 }
 
 /// All that is to be planted in a table.
-fn tasks(layout: &TableLayout, parts: &[String]) -> VecDeque<Task> {
-    let mut tasks = VecDeque::new();
+fn planting(layout: &TableLayout, parts: &[String]) -> Planting {
+    let key: Vec<&str> = layout.key.iter().flatten().map(|&place| column(layout, place)).collect();
     let first = layout.key.as_ref().and_then(|key| key.first().copied());
-    // Before any row is taken away, whose key it might get.
-    if let Some((place, first)) = first.and_then(|place| Some((place, layout.columns.get(place)?)))
-        && let Some((fits, value)) = defects::other_key(&first.column_type, &first.name, ALL)
-    {
-        tasks.push_back(Task::Extra { fits, value, place });
-    }
-    // These need certain rows, which nothing else may have touched.
-    for condition in parts {
-        for direction in ["ASC", "DESC"] {
-            let key = layout.key.iter().flatten();
-            let columns: Vec<String> =
-                key.map(|&place| format!("{} {direction}", column(layout, place))).collect();
-            tasks.push_back(Task::Edge { condition: condition.clone(), order: columns.join(", ") });
-        }
-    }
-    tasks.push_back(Task::Missing);
-    tasks.push_back(Task::Doubled);
-    tasks.extend(defects::of(layout).into_iter().map(Task::Spoil));
-    tasks
+    let other_key = first.and_then(|place| {
+        let first = layout.columns.get(place)?;
+        let (fits, value) = defects::other_key(&first.column_type, &first.name, ALL)?;
+        Some(OtherKey { place, fits, value })
+    });
+    let source_name = |written: &WrittenColumn| {
+        let column = layout.table.columns.get(written.ordinal);
+        column.map_or_else(String::new, |column| column.source_name.clone())
+    };
+    let columns = layout.columns.iter().map(source_name).collect();
+    let parts = if parts.len() > 1 { parts } else { &[] };
+    Planting::new(columns, &key, other_key, parts, defects::of(layout))
 }
 
 /// What the rows of a range have, as a condition.
@@ -385,51 +310,24 @@ impl Shadow for MysqlShadow {
         let layout = form.layout();
         let conditions: Vec<String> =
             parts.iter().map(|part| condition(layout, part)).collect::<Result<_>>()?;
-        let queue = tasks(layout, if conditions.len() > 1 { &conditions } else { &[] });
+        let planting = planting(layout, &conditions);
         let count = self.fill(layout, &conditions).await.map_err(|error| error.at("table", &table.name))?;
-        self.copied = Some(Copied { form, queue, not_planted: Vec::new() });
+        self.copied = Some(Copied { form, planting });
         Ok(count)
     }
 
     async fn plant(&mut self) -> Result<Vec<Planted>> {
         self.undo().await?;
         let Some(mut copied) = self.copied.take() else { return Ok(Vec::new()) };
-        if copied.queue.is_empty() {
-            self.copied = Some(copied);
-            return Ok(Vec::new());
-        }
-        self.run("START TRANSACTION").await?;
-        self.is_spoiled = true;
-        let (mut planted, mut used, mut later) = (Vec::new(), Vec::new(), VecDeque::new());
-        while let Some(task) = copied.queue.pop_front() {
-            let column = match &task {
-                Task::Spoil(Spoiling { place, .. }) => {
-                    let layout = copied.form.layout();
-                    let ordinal = layout.columns.get(*place).map(|column| column.ordinal);
-                    let column = ordinal.and_then(|ordinal| layout.table.columns.get(ordinal));
-                    column.map(|column| column.source_name.clone())
-                }
-                _ => None,
-            };
-            self.run("SAVEPOINT one").await?;
-            match self.plant_one(&copied.form, &task, &mut used).await {
-                Ok(Some(effects)) => {
-                    planted.push(Planted { defect: task.defect(), column, effects });
-                }
-                // There may be one when no row is taken yet.
-                Ok(None) if !used.is_empty() => later.push_back(task),
-                Ok(None) => copied.not_planted.push((task.defect(), column)),
-                // A value that the type does not have.
-                Err(error) if !matches!(error.kind(), ErrorKind::Transient | ErrorKind::Connection) => {
-                    tracing::debug!(%error, defect = task.defect().name(), "a defect can't be planted");
-                    self.run("ROLLBACK TO SAVEPOINT one").await?;
-                    copied.not_planted.push((task.defect(), column));
-                }
-                Err(error) => return Err(error.at("table", &copied.form.layout().table.name)),
-            }
-            self.run("RELEASE SAVEPOINT one").await?;
-        }
-        copied.queue = later;
+        let planted = if copied.planting.is_done() {
+            Ok(Vec::new())
+        } else {
+            self.run("START TRANSACTION").await?;
+            self.is_spoiled = true;
+            let Copied { form, planting } = &mut copied;
+            planting.plant(&mut Spoiled { shadow: self, form }).await
+        };
+        let planted = planted.map_err(|error| error.at("table", &copied.form.layout().table.name))?;
         self.copied = Some(copied);
         Ok(planted)
     }
@@ -442,6 +340,6 @@ impl Shadow for MysqlShadow {
     }
 
     fn not_planted(&self) -> Vec<(Defect, Option<String>)> {
-        self.copied.as_ref().map(|copied| copied.not_planted.clone()).unwrap_or_default()
+        self.copied.as_ref().map(|copied| copied.planting.not_planted().to_vec()).unwrap_or_default()
     }
 }

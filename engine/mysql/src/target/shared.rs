@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::connection::Connections;
-use super::control::{Claim, exists, field};
+use super::control::{Claim, begin, exists, field};
 use super::failure::translate;
 use super::session::Session;
 use super::{ddl, index};
@@ -52,6 +52,38 @@ async fn sharers(session: &mut Session, name: &TableName) -> Result<Vec<(String,
         .await
         .map_err(failed)?;
     rows.into_iter().map(|mut row| Ok((field(&mut row, 0)?, field(&mut row, 1)?))).collect()
+}
+
+/// Whether other tasks share the table.
+pub(super) async fn has_others(session: &mut Session, task: &str, table: &TargetTable) -> Result<bool> {
+    Ok(sharers(session, &table.name).await?.iter().any(|(sharer, _)| sharer != task))
+}
+
+/// Removes the rows that a task has copied to a table, and the record of it, unless it has others too.
+pub(super) async fn clear_copy(
+    session: &mut Session,
+    claim: &Claim,
+    table: &TargetTable,
+    from: &[TableName],
+) -> Result<bool> {
+    let failed = |error| translate(error, "what was copied can't be removed").at("table", &table.name);
+    begin(session).await?;
+    claim.hold(session).await?;
+    let mut copied = 0;
+    for source in from {
+        let sql = "SELECT CAST(COALESCE(SUM(row_count), 0) AS UNSIGNED) FROM _migration.chunk \
+                   WHERE task = ? AND namespace = ? AND name = ?";
+        let key = (&claim.task, &source.namespace, &source.name);
+        if let Some(mut row) = session.select(sql, key).await.map_err(failed)?.into_iter().next() {
+            copied += field::<u64>(&mut row, 0)?;
+        }
+        let sql = "DELETE FROM _migration.chunk WHERE task = ? AND namespace = ? AND name = ?";
+        session.change(sql, key).await.map_err(failed)?;
+    }
+    let rows = session.change(&format!("DELETE FROM {}", crate::sql::table(&table.name)), ()).await;
+    let is_own = rows.map_err(failed)? == copied && !has_others(session, &claim.task, table).await?;
+    session.run(if is_own { "COMMIT" } else { "ROLLBACK" }).await.map_err(failed)?;
+    Ok(is_own)
 }
 
 /// Those of `tables` that a task which shares them has made.
@@ -156,7 +188,9 @@ pub(super) async fn explain(
     };
     let others: Vec<String> =
         others.into_iter().map(|(task, _)| task).filter(|task| *task != claim.task).collect();
-    error.at("task", &claim.task).at("merged with task", others.join(", ")).help(
+    let error = error.at("task", &claim.task);
+    let error = if others.is_empty() { error } else { error.at("merged with task", others.join(", ")) };
+    error.help(
         "two shards have rows under the same key, and no row is ever overwritten: see which of them may keep its \
          own, give the other row another key on its source, and run the task again",
     )

@@ -103,6 +103,7 @@ async fn contents(
     let others = others.saturating_sub(own);
     let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
     let there = match others {
+        _ if namespaces.is_empty() => "no table is planned".to_owned(),
         0 => format!("no other tables in {}", namespaces.join(", ")),
         others => {
             format!(

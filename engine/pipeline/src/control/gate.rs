@@ -284,13 +284,13 @@ impl Gate {
         Ok(())
     }
 
+    /// Changes the state and, before anybody else can change it again, what the report says of it.
     fn change(&self, change: impl FnOnce(&mut State)) {
-        let mut paused = false;
         self.state.send_modify(|state| {
             change(state);
-            paused = state.wanted == Wanted::Pause && state.inside == 0;
+            let paused = state.wanted == Wanted::Pause && state.inside == 0;
+            self.progress.update(|report| report.paused = paused);
         });
-        self.progress.update(|report| report.paused = paused);
     }
 }
 
@@ -333,6 +333,18 @@ mod tests {
         gate.resume().expect("paused");
         assert!(!waiting.await.expect("no panic").expect("let in"));
         assert!(!progress.report().paused);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_is_reported_is_not_older_than_the_pause() {
+        for _ in 0..2000 {
+            let (gate, _stop, progress) = gate();
+            let pass = gate.enter().await.expect("open");
+            let work = tokio::spawn(async move { pass.stop.cancelled().await });
+            gate.pause().await.expect("paused");
+            work.await.expect("no panic");
+            assert!(progress.report().paused);
+        }
     }
 
     #[tokio::test]

@@ -1,20 +1,25 @@
 //! The steps, and the way back from each.
 
-use std::fmt::Display;
+mod end;
+mod quiet;
+mod tell;
+mod undo;
+
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use engine_core::cut_over::{CutOver, WriteState};
+use engine_core::cut_over::WriteState;
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::finding::{Finding, Severity};
 use engine_core::object::ObjectKind;
 use engine_core::position::Position;
 
+use self::tell::given_up;
 use super::intent::{self, Intent};
-use super::{Completed, CutOverOptions, Event, Progressed, Step, Subject, Talk, counts, verified, way_back};
-use crate::control::gate::{Gate, Held};
+use super::{Completed, CutOverOptions, Step, Subject, Talk, counts, verified, way_back};
+use crate::control::gate::Held;
 use crate::identities;
 use crate::objects::{self, ObjectPlan};
 use crate::progress::{Phase, now_ms};
@@ -53,20 +58,6 @@ struct Work {
     began: Instant,
     /// What was last told of the step.
     detail: Option<String>,
-}
-
-/// What the target had when it had everything up to a position.
-struct Applied {
-    position: Position,
-    changes: u64,
-    tables: Arc<Held>,
-}
-
-impl Applied {
-    /// Whether nothing was written between the two.
-    fn is_same(&self, later: &Self) -> bool {
-        self.changes == later.changes && self.tables.is_same(&later.tables)
-    }
 }
 
 /// Writes are stopped.
@@ -363,270 +354,11 @@ impl Work {
         self.done(counted.text()).await;
         Ok(())
     }
-
-    /// Waits until nothing of the task's tables is written, and no transaction is open that was when
-    /// writes were stopped. The stream proves it: from one position of the source to a later one it
-    /// had no change. Other databases of the server may be written to meanwhile.
-    async fn quiet(&mut self, frozen: &Frozen) -> Result<Position> {
-        let source = Arc::clone(&self.subject.spec.source);
-        let still = if frozen.before.is_some() { STILL } else { STILL_UNFROZEN };
-        loop {
-            let before = self.applied_to_here().await?;
-            sleep(still).await;
-            let after = self.applied_to_here().await?;
-            let open = source.unfinished(frozen.since.elapsed()).await?;
-            // What is open on a frozen source can't commit any more, unless it is prepared.
-            let open =
-                open.iter().find(|finding| finding.severity == Severity::Failed || frozen.before.is_none());
-            if let Some(open) = open {
-                self.underway(format!("{}: {}", open.subject, open.message)).await;
-            } else if before.is_same(&after) {
-                return Ok(after.position);
-            } else {
-                self.underway("the task's tables are still being written to").await;
-            }
-        }
-    }
-
-    /// Reads the source's position and waits until the target has everything up to there.
-    async fn applied_to_here(&self) -> Result<Applied> {
-        let source = &self.subject.spec.source;
-        let position = source.high_watermark().await?;
-        loop {
-            let report = self.subject.progress.report();
-            if let Some(reached) = report.position.clone().map(Position)
-                && source.covers(&reached, &position)?
-            {
-                let (changes, tables) = (report.changes_applied(), self.subject.gate.tables());
-                return Ok(Applied { position, changes, tables });
-            }
-            sleep(LOOK / 4).await;
-        }
-    }
-
-    /// Makes sure that nothing was written since `end`; answers with the source's position now, up to
-    /// which the target has everything.
-    async fn still_quiet(&self, end: Position, held: &Arc<Held>) -> Result<Position> {
-        let now = self.subject.spec.source.high_watermark().await?;
-        if now == end {
-            return Ok(end);
-        }
-        // Of another database, perhaps: the stream knows.
-        let before = self.subject.progress.report().changes_applied();
-        self.subject.gate.drain(&now).await?;
-        let is_same = self.subject.gate.tables().is_same(held)
-            && self.subject.progress.report().changes_applied() == before;
-        if is_same {
-            return Ok(now);
-        }
-        Err(Error::new(ErrorKind::Precondition, "the source was written to after writes were stopped")
-            .at("position", &now)
-            .because(format!("nothing had been written up to {end}"))
-            .help("find who writes; accounts with special rights write to a read-only MariaDB, too"))
-    }
-
-    /// Records the end. The error says whether what was done can be undone.
-    async fn commit(
-        &mut self,
-        frozen: &Frozen,
-        (position, way_back): (Position, Option<Position>),
-    ) -> std::result::Result<Completed, (Error, bool)> {
-        let spec = Arc::clone(&self.subject.spec);
-        self.begin(Step::Commit, "recording the end").await;
-        let (before, at_ms) = (frozen.before.clone(), now_ms());
-        let mark = CutOver { task: spec.name.clone(), position, way_back, before, at_ms };
-        let marked = timeout(MARKING, spec.target.mark_cut_over(&mark))
-            .await
-            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Transient, "the target does not answer")));
-        if let Err(error) = marked {
-            self.recorded(&mark, error).await?;
-        }
-        let frozen_ms = frozen.since.elapsed().as_millis() as u64;
-        self.subject.progress.update(|report| report.cut_over = Some(mark.position.to_string()));
-        self.done("the end is on record in the target, and no engine can write for this task any more").await;
-        // From here on nothing may fail.
-        if let Err(error) = intent::remove(&self.subject.directory) {
-            tracing::warn!("{error}");
-        }
-        self.subject.gate.complete();
-        if self.subject.spec.target.takes_objects() {
-            self.events().await;
-        }
-        Ok(Completed {
-            task: spec.name.clone(),
-            source: spec.source_label.clone(),
-            target: spec.target_label.clone(),
-            position: mark.position.to_string(),
-            way_back: mark.way_back.as_ref().map(ToString::to_string),
-            frozen_ms,
-            undo: frozen.before.as_ref().map(|before| before.statement.clone()),
-        })
-    }
-
-    /// Has the events run, which can be done by hand if it fails.
-    async fn events(&mut self) {
-        self.begin(Step::Events, "waking events").await;
-        let spec = Arc::clone(&self.subject.spec);
-        match timeout(MARKING, spec.target.enable_events(&spec.name)).await {
-            Ok(Ok(events)) => self.done(format!("{events} events run")).await,
-            failed => {
-                let why = match failed {
-                    Ok(Err(error)) => error.to_string(),
-                    _ => "the target does not answer".to_owned(),
-                };
-                self.done(format!("not every event runs, see ALTER EVENT … ENABLE on the target: {why}"))
-                    .await;
-            }
-        }
-    }
-
-    /// Asks the target whether it has the record after all, its answer to the commit being lost.
-    async fn recorded(&self, mark: &CutOver, error: Error) -> std::result::Result<(), (Error, bool)> {
-        for _ in 0..ATTEMPTS {
-            match timeout(MARKING, self.subject.spec.target.cut_over(&mark.task)).await {
-                Ok(Ok(Some(found))) if found.position == mark.position => return Ok(()),
-                Ok(Ok(_)) => return Err((error, true)),
-                Ok(Err(_)) | Err(_) => sleep(Duration::from_secs(1)).await,
-            }
-        }
-        let undo = mark.before.as_ref().map_or_else(
-            || "if not, let the applications write to the source again".to_owned(),
-            |before| format!("if not, have the source take writes again: {}", before.statement),
-        );
-        Err((
-            Error::new(ErrorKind::Transient, "whether the end was recorded in the target is not known")
-                .at("task", &mark.task)
-                .because(error)
-                .help(format!(
-                    "once the target answers: SELECT * FROM _migration.cut_over WHERE task = '{}'; if there is a row, the \
-                     task is cut over; {undo}",
-                    mark.task
-                )),
-            false,
-        ))
-    }
-
-    /// Has everything as it was, and answers with the reason.
-    async fn roll_back<T>(&mut self, before: Option<&WriteState>, reason: Error) -> Result<T> {
-        self.begin(Step::RollBack, "putting everything back").await;
-        if self.options.way_back {
-            way_back::give_up(&self.subject.spec).await;
-        }
-        if let Err(error) = self.withdraw().await {
-            // With triggers there, no change may be applied; the next run removes them first.
-            self.subject.gate.stop_token().cancel();
-            tracing::error!("the task stops, since triggers may be left in the target: {error}");
-        }
-        self.subject.gate.go_on();
-        let Some(before) = before else {
-            self.done("the task follows its source again").await;
-            return Err(reason);
-        };
-        let mut failure = None;
-        for attempt in 0..ATTEMPTS {
-            if attempt > 0 {
-                sleep(Duration::from_secs(1)).await;
-            }
-            match timeout(PATIENCE, self.subject.spec.source.restore_writes(before)).await {
-                Ok(Ok(())) => {
-                    intent::remove(&self.subject.directory)?;
-                    self.done("the source takes writes again, and the task follows it").await;
-                    return Err(reason);
-                }
-                Ok(Err(error)) => failure = Some(error.to_string()),
-                Err(_) => failure = Some("it does not answer".to_owned()),
-            }
-        }
-        let error = Error::new(ErrorKind::State, "the source is left read-only")
-            .at("source", &self.subject.spec.source_label)
-            .because(format!("{}; it was to be undone because of: {reason}", failure.unwrap_or_default()))
-            .help(format!("run there: {}", before.statement));
-        Err(self.failed(error).await)
-    }
-
-    /// Removes the triggers, before changes are applied again.
-    async fn withdraw(&self) -> Result<()> {
-        let mut outcome = Ok(());
-        for _ in 0..ATTEMPTS {
-            let withdrawn = timeout(MARKING, self.subject.spec.target.withdraw_triggers()).await;
-            outcome = withdrawn
-                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Transient, "the target does not answer")));
-            if outcome.is_ok() {
-                break;
-            }
-            sleep(LOOK * 5).await;
-        }
-        outcome
-    }
-
-    async fn ask(&mut self, text: String) -> Result<()> {
-        if self.options.yes {
-            return Ok(());
-        }
-        let no = || Error::new(ErrorKind::Interrupted, "the cut-over was given up");
-        self.talk.events.send(Event::Question { text }).await.map_err(|_| no())?;
-        tokio::select! {
-            biased;
-            error = given_up(&self.talk.abort, &self.subject.gate) => Err(error),
-            answer = self.talk.answers.recv() => if answer == Some(true) { Ok(()) } else { Err(no()) },
-        }
-    }
-
-    async fn begin(&mut self, step: Step, detail: impl Display) {
-        if self.step != step || step == Step::Ready {
-            self.step = step;
-            self.began = Instant::now();
-        }
-        self.underway(detail).await;
-    }
-
-    async fn underway(&mut self, detail: impl Display) {
-        let detail = detail.to_string();
-        self.detail = Some(detail.clone());
-        self.tell(Progressed::Underway, detail, None).await;
-    }
-
-    async fn done(&self, detail: impl Display) {
-        self.tell(Progressed::Done, detail, None).await;
-    }
-
-    async fn done_with(&self, detail: impl Display, undo: Option<String>) {
-        self.tell(Progressed::Done, detail, undo).await;
-    }
-
-    async fn failed(&self, error: Error) -> Error {
-        let why = error.why().map(|why| format!(": {why}")).unwrap_or_default();
-        self.tell(Progressed::Failed, format!("{}{why}", error.what()), None).await;
-        error
-    }
-
-    /// Whoever listened may have gone; what is done goes on all the same.
-    async fn tell(&self, state: Progressed, detail: impl Display, undo: Option<String>) {
-        let detail = detail.to_string();
-        tracing::info!(step = self.step.name(), ?state, detail, "cut-over");
-        let doing = format!("being cut over, at the step {}", self.step.name());
-        self.subject.progress.update(|report| report.waits_for = Some(doing));
-        let took_ms = self.began.elapsed().as_millis() as u64;
-        let event = Event::Step { step: self.step, state, detail, took_ms, undo };
-        drop(self.talk.events.send(event).await);
-    }
 }
 
 fn late() -> Error {
     Error::new(ErrorKind::Precondition, "writes were stopped for longer than allowed")
         .help("give a longer --freeze-budget, or a smaller --max-lag, if the step takes its time")
-}
-
-/// Waits until somebody wants no cut-over any more, or there is nothing left to be cut over.
-async fn given_up(abort: &CancellationToken, gate: &Gate) -> Error {
-    tokio::select! {
-        () = abort.cancelled() => Error::new(ErrorKind::Interrupted, "the cut-over was given up"),
-        () = gate.stop_token().cancelled() => {
-            Error::new(ErrorKind::Interrupted, "the task was stopped during the cut-over")
-        }
-        () = gate.ended() => Error::new(ErrorKind::State, "the task ended during the cut-over")
-            .help("its engine run says why"),
-    }
 }
 
 fn refuse_failed(findings: &[Finding]) -> Result<()> {

@@ -33,8 +33,8 @@ pub(super) async fn compare(
         let merged = report.tables.iter().filter(|table| table.merged).count();
         let besides = match merged {
             0 => String::new(),
-            1 => "; one of them is merged, and has rows of other tasks too".to_owned(),
-            _ => format!("; {merged} of them are merged, and have rows of other tasks too"),
+            1 => "; one of them is merged, and has rows of others too".to_owned(),
+            _ => format!("; {merged} of them are merged, and have rows of others too"),
         };
         return Ok(format!(
             "{rows} rows of {tables} tables are equal on both sides, column by column{besides}"

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use engine_core::error::Result;
+use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::finding::Finding;
 use engine_core::plan::TargetTable;
 use engine_core::position::Position;
@@ -16,6 +16,12 @@ use crate::task::TaskSpec;
 
 /// Has the target's tables log what a way back needs, and looks for what stands in its way.
 pub(super) async fn prepare(spec: &TaskSpec, targets: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
+    if let Some(table) = targets.iter().find(|table| table.is_shared()) {
+        return Err(Error::new(ErrorKind::Precondition, "a merged table has no way back")
+            .at("table", &table.name)
+            .because("nobody knows which table of the source a new row would belong to")
+            .help("cut over without one"));
+    }
     let source = open(spec).await?;
     let selection = reverse::selection(targets);
     let names: Vec<_> = targets.iter().map(|table| table.name.clone()).collect();

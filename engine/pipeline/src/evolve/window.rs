@@ -20,10 +20,12 @@ pub(super) fn check(
     let Some(before) = &evolution.before else { return Ok(()) };
     let Some(known) = recorded.iter().find(|table| table.schema.name == *before) else { return Ok(()) };
     let late = |error: Error| error.at("table", before);
-    if keeps_rows(&known.schema, evolution) {
+    let keeps_structure = keeps_structure(&known.schema, evolution);
+    if keeps_structure && !evolution.emptied {
         return Ok(());
     }
     if let Some(as_of) = &known.as_of
+        && !keeps_structure
         && source.covers(as_of, position)?
     {
         return Err(late(refusal("the task had just begun and was reading the source's structure")));
@@ -45,8 +47,8 @@ fn refusal(why: &str) -> Error {
         )
 }
 
-/// Whether rows, and how they are read, are the same before and after.
-fn keeps_rows(before: &TableSchema, evolution: &TableEvolution) -> bool {
+/// Whether how rows are read is the same before and after.
+fn keeps_structure(before: &TableSchema, evolution: &TableEvolution) -> bool {
     let Some(after) = &evolution.after else { return false };
     let same = |(place, (origin, column)): (usize, (&ColumnOrigin, &ColumnSchema))| {
         let old = match origin {
@@ -63,8 +65,7 @@ fn keeps_rows(before: &TableSchema, evolution: &TableEvolution) -> bool {
             alike == *old
         })
     };
-    !evolution.emptied
-        && before.name == after.name
+    before.name == after.name
         && before.columns.len() == after.columns.len()
         && before.row_key() == after.row_key()
         && evolution.columns.iter().zip(&after.columns).enumerate().all(same)

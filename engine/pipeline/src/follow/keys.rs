@@ -23,7 +23,7 @@ pub(crate) struct ConflictKeys {
 }
 
 impl ConflictKeys {
-    /// The keys of `target`, table number `table` of the task.
+    /// The keys of `target`, table number `table` of the task, or the first that becomes the same one.
     pub(crate) fn of(table: usize, target: &TargetTable) -> Self {
         let place = |column: usize| target.written_columns().position(|written| written == column);
         let Some(row_key) = &target.row_key else { return Self { table, keys: Vec::new() } };

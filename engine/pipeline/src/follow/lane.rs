@@ -15,6 +15,7 @@ use engine_core::transaction::TransactionId;
 
 use crate::dead_letter::{Letter, Operation};
 use crate::merge::{self, Changes, Entry, MergeKeys};
+use crate::merged::Company;
 use crate::route::{Met, Route};
 
 use super::ledger::Ledger;
@@ -29,6 +30,8 @@ pub(crate) struct RoutedTable {
     pub(crate) strict: bool,
     pub(crate) after: Batch,
     pub(crate) before: Batch,
+    /// The other tables that become the same one.
+    pub(crate) company: Option<Arc<Company>>,
     /// What letters need, of a table whose bad rows are set aside.
     pub(crate) origin: Option<Origin>,
 }
@@ -161,6 +164,7 @@ pub(super) async fn run(
 }
 
 async fn apply(part: &Part, applier: &mut dyn Applier) -> Result<()> {
+    let mut later = Vec::new();
     for (table, entries) in part.tables.iter().zip(&part.entries) {
         if entries.is_empty() {
             continue;
@@ -171,16 +175,48 @@ async fn apply(part: &Part, applier: &mut dyn Applier) -> Result<()> {
         };
         let changes = Changes { entries, after: &table.after, before: &table.before };
         let net = merge::merge(changes, keys, table.strict);
-        let rows = match &net {
-            NetChanges::Strict { deletes, updates, inserts } => deletes.rows + updates.rows + inserts.rows,
-            NetChanges::Idempotent { deletes, upserts } => deletes.rows + upserts.rows,
+        let (net, rest) = match net {
+            // A row may move from one table to another that becomes the same one, in whatever order the
+            // statements were: what goes from any of them makes room for what comes to another.
+            NetChanges::Strict { deletes, updates, inserts } if table.target.is_shared() => {
+                let none = || Batch { rows: 0, columns: Vec::new() };
+                let rest = NetChanges::Strict { deletes: none(), updates, inserts };
+                (NetChanges::Strict { deletes, updates: none(), inserts: none() }, Some(rest))
+            }
+            net => (net, None),
         };
-        if rows > 0 {
-            let refusals = applier.apply(&table.target, &net).await?;
+        if rows(&net) > 0 {
+            let refusals = match applier.apply(&table.target, &net).await {
+                Ok(refusals) => refusals,
+                Err(error) => return Err(explained(table, &net, error).await),
+            };
             set_aside(table, changes, keys, &refusals).await?;
+        }
+        later.extend(rest.filter(|rest| rows(rest) > 0).map(|rest| (table, rest)));
+    }
+    for (table, net) in later {
+        if let Err(error) = applier.apply(&table.target, &net).await {
+            return Err(explained(table, &net, error).await);
         }
     }
     Ok(())
+}
+
+fn rows(net: &NetChanges) -> usize {
+    match net {
+        NetChanges::Strict { deletes, updates, inserts } => deletes.rows + updates.rows + inserts.rows,
+        NetChanges::Idempotent { deletes, upserts } => deletes.rows + upserts.rows,
+    }
+}
+
+/// Says of a merged table which of the source's tables have the row.
+async fn explained(table: &RoutedTable, net: &NetChanges, error: Error) -> Error {
+    match (&table.company, net) {
+        (Some(company), NetChanges::Strict { inserts, .. }) => {
+            company.explain(&table.target, inserts, error).await
+        }
+        _ => error,
+    }
 }
 
 /// Writes the letters of upserts that the target refused, before anything is committed without them.

@@ -1,5 +1,6 @@
 //! One stream and one set of lanes, and what goes from the one to the other.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
@@ -18,6 +19,7 @@ use engine_plugin::Origin;
 
 use crate::dead_letter::Occurrences;
 use crate::merge::{self, MergeKeys};
+use crate::merged::{self, Company};
 use crate::progress::now_ms;
 use crate::route::Route;
 use crate::verify::incremental::{Fed, Watch};
@@ -36,6 +38,8 @@ const SETS_OPEN: usize = 8;
 const DRAIN: Duration = Duration::from_secs(20);
 /// How often the source is told what it need not keep any more.
 const RELEASE: Duration = Duration::from_secs(3);
+/// How long nothing comes from a source whose changes are all applied.
+const QUIET: Duration = Duration::from_secs(1);
 /// How long the target may stand further than it knows while nothing happens.
 const SETTLE: Duration = Duration::from_millis(100);
 
@@ -67,6 +71,7 @@ struct Table {
     target: Arc<TargetTable>,
     merge_keys: Option<MergeKeys>,
     conflict_keys: ConflictKeys,
+    company: Option<Arc<Company>>,
     /// Number in the task.
     place: usize,
 }
@@ -106,13 +111,15 @@ impl<'a> Session<'a> {
         places: Vec<usize>,
         copied: Option<Position>,
     ) -> Result<Self> {
+        let mut keys = conflict_keys(follower.routes);
         let tables = places.into_iter().map(|place| {
             let route = follower.routes.get(place).ok_or_else(unknown_table)?;
             let target = Arc::new(route.composed().target.clone());
             Ok(Table {
                 route: Arc::clone(route),
                 merge_keys: MergeKeys::of(&target),
-                conflict_keys: ConflictKeys::of(place, &target),
+                conflict_keys: keys.remove(&place).ok_or_else(unknown_table)?,
+                company: Company::of(&follower.spec.source, follower.routes, route),
                 target,
                 place,
             })
@@ -221,6 +228,9 @@ impl<'a> Session<'a> {
                     }
                 }
                 () = tokio::time::sleep(SETTLE), if open == 0 && !settled => self.settle().await?,
+                () = tokio::time::sleep(QUIET), if open == 0 && settled => {
+                    self.follower.progress.update(|report| report.applied_at_ms = Some(now_ms()));
+                }
             }
         }
     }
@@ -236,7 +246,9 @@ impl<'a> Session<'a> {
             report.transactions_applied += advance.transactions;
             report.position = Some(position.to_string());
             if let Some(at) = advance.committed_at {
-                report.lag_ms = Some(now_ms().saturating_sub((at / 1000).max(0) as u64));
+                let at_ms = (at / 1000).max(0) as u64;
+                report.lag_ms = Some(now_ms().saturating_sub(at_ms));
+                report.applied_at_ms = Some(at_ms);
             } else if report.lag_ms.is_none() {
                 report.lag_ms = Some(0);
             }
@@ -472,12 +484,32 @@ impl<'a> Session<'a> {
                 strict: strict && is_complete,
                 after: after.batch,
                 before: before.batch,
+                company: table.company.clone(),
                 origin,
             });
             set.changes.push(entries);
         }
         Ok(set)
     }
+}
+
+/// The conflict keys of every table, by its number. Tables that become one have the same.
+fn conflict_keys(routes: &[Arc<Route>]) -> HashMap<usize, ConflictKeys> {
+    let targets = || routes.iter().map(|route| &route.composed().target);
+    let firsts = merged::firsts(targets());
+    let mut keys: HashMap<usize, ConflictKeys> =
+        targets().zip(&firsts).map(|(target, &first)| ConflictKeys::of(first, target)).enumerate().collect();
+    // Where only some of them have a key yet, values of it are not told from others'.
+    let uneven: HashSet<usize> = firsts
+        .iter()
+        .enumerate()
+        .filter(|(place, first)| keys.get(place) != keys.get(first))
+        .map(|(_, &first)| first)
+        .collect();
+    for (place, first) in firsts.iter().enumerate().filter(|(_, first)| uneven.contains(first)) {
+        keys.insert(place, ConflictKeys { table: *first, keys: Vec::new() });
+    }
+    keys
 }
 
 fn unknown_table() -> Error {

@@ -10,7 +10,7 @@ use engine_core::plan::{
     Calls, ColumnMapping, ColumnRule, ConflictPolicy, Disposition, NativeOp, StagePlan, TargetIndex,
     TargetIndexPart, TargetTable,
 };
-use engine_core::schema::{ColumnSchema, TableName, TableSchema};
+use engine_core::schema::{ColumnSchema, ForeignKey, IndexSchema, TableName, TableSchema};
 
 use crate::compose::Composed;
 
@@ -55,12 +55,43 @@ impl Inverse {
         targets
     }
 
+    /// A table of the target with those of its columns alone that the way there wrote.
+    pub(super) fn restrict(&self, shown: &TableSchema) -> Result<TableSchema> {
+        let forward = self.forward(&shown.name)?;
+        let is_written =
+            |column: &ColumnSchema| forward.target.columns.iter().any(|known| known.name == column.name);
+        let kept: Vec<usize> = (0..shown.columns.len())
+            .filter(|&ordinal| shown.columns.get(ordinal).is_some_and(is_written))
+            .collect();
+        let place = |ordinal: usize| kept.iter().position(|&known| known == ordinal);
+        let index = |index: &IndexSchema| {
+            let mut index = index.clone();
+            for part in &mut index.parts {
+                if let Some(column) = part.column {
+                    part.column = Some(place(column)?);
+                }
+            }
+            Some(index)
+        };
+        let foreign_keys = shown.foreign_keys.iter().filter_map(|key| {
+            let columns = key.columns.iter().map(|&column| place(column)).collect::<Option<_>>()?;
+            Some(ForeignKey { columns, ..key.clone() })
+        });
+        let columns = kept.iter().filter_map(|&ordinal| shown.columns.get(ordinal)).cloned().collect();
+        let indexes = shown.indexes.iter().filter_map(index).collect();
+        Ok(TableSchema { columns, indexes, foreign_keys: foreign_keys.collect(), ..shown.clone() })
+    }
+
+    fn forward(&self, name: &TableName) -> Result<&Composed> {
+        self.tables.get(name).ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "the way back has a table that the way there did not have")
+                .at("table", name)
+        })
+    }
+
     /// Plans a table of the target.
     pub(crate) fn plan(&self, shown: &TableSchema) -> Result<StagePlan> {
-        let forward = self.tables.get(&shown.name).ok_or_else(|| {
-            Error::new(ErrorKind::Internal, "the way back has a table that the way there did not have")
-                .at("table", &shown.name)
-        })?;
+        let forward = self.forward(&shown.name)?;
         let is_there = |name: &str| shown.columns.iter().any(|column| column.name == name);
         let mut expected = forward.target.columns.iter().filter(|column| column.generated.is_none());
         if let Some(missing) = expected.find(|column| !is_there(&column.name)) {
@@ -68,7 +99,7 @@ impl Inverse {
                 .at("table", &shown.name)
                 .at("column", &missing.name)
                 .because("it was dropped or renamed since, or the server has cut its name")
-                .help("have both sides agree on the column, or leave the table out of the task that is to have a way back"));
+                .help("give the column its name back, or leave the table out of the task that is to have a way back"));
         }
         let mut findings = Vec::new();
         let mut columns = Vec::with_capacity(shown.columns.len());

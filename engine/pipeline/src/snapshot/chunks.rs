@@ -16,10 +16,30 @@ use engine_core::target::ChunkRecord;
 
 use crate::route::Route;
 
-/// What a chunk should weigh.
-const CHUNK_BYTES: u64 = 16 << 20;
 const FEWEST_ROWS: u64 = 500;
-const MOST_ROWS: u64 = 2_000_000;
+
+/// How big chunks should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ChunkSize {
+    /// What one should weigh.
+    pub(crate) bytes: u64,
+    /// Rows that it has at the most.
+    pub(crate) rows: u64,
+}
+
+impl Default for ChunkSize {
+    fn default() -> Self {
+        Self { bytes: 16 << 20, rows: 2_000_000 }
+    }
+}
+
+impl ChunkSize {
+    /// Rows of a chunk of a table in which `rows` weigh `bytes`.
+    fn rows_of(self, rows: u64, bytes: u64) -> u64 {
+        let wanted = u128::from(self.bytes) * u128::from(rows) / u128::from(bytes.max(1));
+        u64::try_from(wanted).unwrap_or(u64::MAX).min(self.rows).max(FEWEST_ROWS)
+    }
+}
 
 /// A chunk to copy.
 #[derive(Debug, Clone)]
@@ -35,12 +55,15 @@ pub(super) struct Chunk {
 /// Hands out chunks.
 pub(super) struct ChunkQueue {
     source: Arc<dyn Source>,
+    size: ChunkSize,
     tables: Vec<TableCursor>,
     /// Place in `tables` by number of the table in the task.
     places: HashMap<usize, usize>,
     /// Every table before this place has been cut to its end.
     begun: AtomicUsize,
     closed: AtomicBool,
+    /// The target's name of merged tables between which rows moved while they were copied.
+    moved: BlockingMutex<Option<TableName>>,
 }
 
 struct TableCursor {
@@ -48,7 +71,7 @@ struct TableCursor {
     schema: Arc<TableSchema>,
     chunkable: bool,
     state: Mutex<CursorState>,
-    /// Rows that should make a chunk of [`CHUNK_BYTES`].
+    /// Rows that should make a chunk.
     rows_per_chunk: BlockingMutex<u64>,
     rows_done: u64,
 }
@@ -64,7 +87,12 @@ struct CursorState {
 
 impl ChunkQueue {
     /// A queue over the tables that have rows to copy, less the chunks in `done`.
-    pub(super) fn new(source: Arc<dyn Source>, routes: &[Arc<Route>], done: &[ChunkRecord]) -> Self {
+    pub(super) fn new(
+        source: Arc<dyn Source>,
+        routes: &[Arc<Route>],
+        done: &[ChunkRecord],
+        size: ChunkSize,
+    ) -> Self {
         let done = by_table(done);
         let mut tables = Vec::new();
         for (index, route) in routes.iter().enumerate() {
@@ -80,7 +108,7 @@ impl ChunkQueue {
                 chunkable: composed.target.row_key.is_some()
                     && !composed.target.is_shared()
                     && source.can_chunk(&schema),
-                rows_per_chunk: BlockingMutex::new(first_guess(&schema)),
+                rows_per_chunk: BlockingMutex::new(first_guess(&schema, size)),
                 rows_done: records.iter().map(|record| record.rows).sum(),
                 state: Mutex::new(remaining(records)),
                 schema,
@@ -89,12 +117,30 @@ impl ChunkQueue {
         // The biggest first, so that the last to finish is not the longest.
         tables.sort_by_key(|table| std::cmp::Reverse(table.schema.byte_estimate.unwrap_or(0)));
         let places = tables.iter().enumerate().map(|(place, table)| (table.index, place)).collect();
-        Self { source, tables, places, begun: AtomicUsize::new(0), closed: AtomicBool::new(false) }
+        Self {
+            source,
+            size,
+            tables,
+            places,
+            begun: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            moved: BlockingMutex::default(),
+        }
     }
 
     /// Rows of finished chunks, by number of the table.
     pub(super) fn rows_done(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
         self.tables.iter().map(|table| (table.index, table.rows_done))
+    }
+
+    /// Notes that a row of one merged table was found in the target as another's, which has it no more.
+    pub(super) fn row_moved(&self, target: &TableName) {
+        *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = Some(target.clone());
+    }
+
+    /// The tables between which rows moved, by their name in the target.
+    pub(super) fn moved(&self) -> Option<TableName> {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Hands out no more chunks.
@@ -154,11 +200,10 @@ impl ChunkQueue {
         if rows == 0 || bytes == 0 {
             return;
         }
-        let wanted = u128::from(CHUNK_BYTES) * u128::from(rows) / u128::from(bytes);
         let mut rows_per_chunk = cursor.rows_per_chunk.lock().unwrap_or_else(PoisonError::into_inner);
         // Growth is slow, so that one chunk of small rows does not make the next one huge.
         let most = (*rows_per_chunk).saturating_mul(3) / 2;
-        *rows_per_chunk = u64::try_from(wanted).unwrap_or(MOST_ROWS).min(most).clamp(FEWEST_ROWS, MOST_ROWS);
+        *rows_per_chunk = self.size.rows_of(rows, bytes).min(most).max(FEWEST_ROWS);
     }
 }
 
@@ -178,13 +223,10 @@ pub(super) fn by_table(done: &[ChunkRecord]) -> HashMap<&TableName, Vec<&ChunkRe
     tables
 }
 
-fn first_guess(schema: &TableSchema) -> u64 {
+fn first_guess(schema: &TableSchema, size: ChunkSize) -> u64 {
     match (schema.row_estimate, schema.byte_estimate) {
-        (Some(rows), Some(bytes)) if rows > 0 && bytes > 0 => {
-            let wanted = u128::from(CHUNK_BYTES) * u128::from(rows) / u128::from(bytes);
-            u64::try_from(wanted).unwrap_or(MOST_ROWS).clamp(FEWEST_ROWS, MOST_ROWS)
-        }
-        _ => 20_000,
+        (Some(rows), Some(bytes)) if rows > 0 && bytes > 0 => size.rows_of(rows, bytes),
+        _ => size.rows.clamp(FEWEST_ROWS, 20_000),
     }
 }
 
@@ -230,6 +272,15 @@ mod tests {
         let state = remaining(&records.iter().collect::<Vec<_>>());
         let gaps = state.gaps.iter().map(|(n, range)| (*n, key(&range.after), key(&range.to))).collect();
         (gaps, state.rest.map(|(number, after)| (number, key(&after))))
+    }
+
+    #[test]
+    fn a_chunk_has_neither_too_many_rows_nor_too_few() {
+        let size = ChunkSize::default();
+        assert_eq!(size.rows_of(1_000_000, 160_000_000), 104_857);
+        assert_eq!(size.rows_of(1_000_000, 1), 2_000_000);
+        assert_eq!(size.rows_of(10, 1 << 40), FEWEST_ROWS);
+        assert_eq!(ChunkSize { rows: 5000, ..size }.rows_of(1_000_000, 160_000_000), 5000);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use engine_core::source::{BatchSink, ReadRequest, Reader, Source};
 use engine_core::target::{ChunkRecord, Loader, Refusal, Target};
 
 use crate::dead_letter::{Letter, Occurrences, Operation, SNAPSHOT};
+use crate::merged::Company;
 use crate::progress::Progress;
 use crate::retry::{Backoff, may_pass};
 use crate::route::{Met, Route};
@@ -119,9 +120,11 @@ impl Worker {
             exact: self.online && (composed.target.row_key.is_none() || composed.target.is_shared()),
         };
         let target = Arc::new(composed.target.clone());
+        let company = Company::of(&self.source, &self.routes, route);
         loader.begin(&target).await?;
         let mut sink = RouteSink {
             route,
+            company: company.as_deref(),
             loader: loader.as_mut(),
             target: &target,
             progress: &self.progress,
@@ -180,6 +183,7 @@ impl Counts {
 /// Sends what is read through the route into the loader.
 struct RouteSink<'a> {
     route: &'a Route,
+    company: Option<&'a Company>,
     loader: &'a mut dyn Loader,
     target: &'a TargetTable,
     progress: &'a Progress,
@@ -202,8 +206,22 @@ impl BatchSink for RouteSink<'_> {
         let routed = self.route.run(batch, Origin::Snapshot).await?;
         let mut refused = routed.refused.clone();
         if routed.batch.rows > 0 {
-            let written = self.loader.write(&routed.batch).await;
-            let refusals = written.map_err(|error| error.at("table", &self.target.source))?;
+            let refusals = match self.loader.write(&routed.batch).await {
+                Ok(refusals) => refusals,
+                Err(error) => {
+                    let error = error.at("table", &self.target.source);
+                    return Err(match self.company {
+                        Some(company) => {
+                            let (error, has_moved) = company.meet(self.target, &routed.batch, error).await;
+                            if has_moved {
+                                self.queue.row_moved(&self.target.name);
+                            }
+                            error
+                        }
+                        None => error,
+                    });
+                }
+            };
             if !refusals.is_empty() {
                 let places = routed.places();
                 let placed = |refusal: Refusal| Some(Refusal { row: *places.get(refusal.row)?, ..refusal });

@@ -80,6 +80,7 @@ impl Connections {
         if stand.plan_digest == subject.plan_digest {
             return Ok(stand);
         }
+        subject.altered.note(&subject.plan_digest, None);
         Err(Error::new(ErrorKind::Precondition, "the plan of the task changed during the check")
             .at("task", &subject.spec.name)
             .help("check again"))

@@ -113,6 +113,7 @@ pub(super) async fn mend(
 /// Waits until all changes up to where the target stands are known; `false` when that takes too long.
 async fn is_known(subject: &Subject, trail: Option<&Trail>, stand: &Stand) -> Result<bool> {
     if stand.plan_digest != subject.plan_digest {
+        subject.altered.note(&subject.plan_digest, None);
         return Err(Error::new(ErrorKind::Precondition, "the plan of the task changed during the repair")
             .at("task", &subject.spec.name)
             .help("check again"));

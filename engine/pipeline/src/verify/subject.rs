@@ -20,6 +20,7 @@ use crate::snapshot;
 use crate::state;
 use crate::task::TaskSpec;
 
+use super::again::Altered;
 use super::hash::Hashing;
 use super::order::Cut;
 use super::parts;
@@ -65,6 +66,8 @@ pub(super) struct Subject {
     pub(super) hashing: Hashing,
     /// Rows of a part, where that was asked for.
     pub(super) part_rows: Option<u64>,
+    /// Where it is noted that the plan is not that of the rows any more.
+    pub(super) altered: Arc<Altered>,
 }
 
 impl Subject {
@@ -80,6 +83,9 @@ impl Subject {
             spec.source = source;
         }
         let directory = spec.state_dir.join(&spec.name);
+        if directory.is_dir() {
+            spec.source.keep_files_in(&directory);
+        }
         let record = spec.target.task(&spec.name).await?.ok_or_else(|| {
             Error::new(ErrorKind::State, "the target does not know the task")
                 .at("task", &spec.name)
@@ -133,11 +139,16 @@ impl Subject {
         if !tables.iter().any(|table| table.is_wanted) {
             return Err(Error::new(ErrorKind::Usage, "no table of the task is to be checked")
                 .at("task", &spec.name)
-                .help("see its tables with: engine status, and give one of them with --table"));
+                .at("option", format!("--table {}", wanted.include.join(" --table ")))
+                .help(format!(
+                    "see its tables with: engine status {}, and give one of them with --table",
+                    spec.name
+                )));
         }
         let skipped = plan.skipped.into_iter().map(|(name, _)| name).collect();
         let plan_digest = plan.digest;
-        Ok(Self { spec, tables, skipped, plan_digest, is_followed, copied, hashing, part_rows })
+        let altered = Arc::default();
+        Ok(Self { spec, tables, skipped, plan_digest, is_followed, copied, hashing, part_rows, altered })
     }
 
     /// The table of this number.

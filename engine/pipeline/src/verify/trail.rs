@@ -203,13 +203,14 @@ impl Feed {
         pending: &mut Pending,
     ) -> Result<Option<Position>> {
         if let Some(change) = set.schema_change {
+            self.subject.altered.note(&self.subject.plan_digest, set.position);
             return Err(Error::new(
                 ErrorKind::Precondition,
                 "the structure of the source changed during the check",
             )
             .at("statement", change.statement)
             .because("the plan of the rows that were compared is not the plan of those that come")
-            .help("check again once the engine has carried it over"));
+            .help("have the engine carry it over (engine run), then check again"));
         }
         let offset = pending.transactions.len() as u32;
         pending.transactions.extend(set.changing);

@@ -21,15 +21,19 @@ const LONGEST: usize = 64 * 1024;
 
 /// Opens a connection and logs in. What the server answered last is left to be read, whether it is
 /// consent or refusal.
-pub(crate) async fn connect(url: &EndpointUrl, application: &str) -> Result<LoggedIn<Box<dyn Wire>>> {
-    let mut stream = socket::open(url, "target").await?;
+pub(crate) async fn connect(
+    url: &EndpointUrl,
+    application: &str,
+    role: &'static str,
+) -> Result<LoggedIn<Box<dyn Wire>>> {
+    let mut stream = socket::open(url, role).await?;
     let parameters = [
         ("user", url.user.as_str()),
         ("database", url.database.as_deref().unwrap_or("postgres")),
         ("client_encoding", "UTF8"),
         ("application_name", application),
     ];
-    let verdict = log_in(&mut stream, &parameters, &url.user, url.password()).await?;
+    let verdict = log_in(&mut stream, &parameters, &url.user, url.password(), role).await?;
     Ok(LoggedIn::new(stream, verdict))
 }
 
@@ -39,11 +43,12 @@ async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
     parameters: &[(&str, &str)],
     user: &str,
     password: Option<&str>,
+    role: &str,
 ) -> Result<Vec<u8>> {
-    let send = |error: io::Error| unreachable(&error);
+    let send = |error: io::Error| unreachable(&error, role);
     stream.write_all(&login::startup(parameters.iter().copied())?).await.map_err(send)?;
     loop {
-        let (kind, message) = read(stream).await?;
+        let (kind, message) = read(stream, role).await?;
         match kind {
             b'E' => return Ok(message),
             // Such as that the password is about to expire.
@@ -56,8 +61,8 @@ async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
                     return Ok(message);
                 }
                 let password = password.ok_or_else(|| {
-                    Error::new(ErrorKind::Connection, "the target asks for a password")
-                        .help("put one into the target URL, or into ${ENV} of a task file")
+                    Error::new(ErrorKind::Connection, format!("the {role} asks for a password"))
+                        .help(format!("put one into the {role} URL, or into ${{ENV}} of a task file"))
                 })?;
                 let answer = login::answer(code, body, user, password).await?;
                 stream.write_all(&password_message(&answer)).await.map_err(send)?;
@@ -78,9 +83,9 @@ fn password_message(answer: &str) -> Vec<u8> {
 }
 
 /// Reads one whole message and nothing behind it.
-async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(u8, Vec<u8>)> {
+async fn read<S: AsyncRead + Unpin>(stream: &mut S, role: &str) -> Result<(u8, Vec<u8>)> {
     let mut head = [0; 5];
-    stream.read_exact(&mut head).await.map_err(|error| unreachable(&error))?;
+    stream.read_exact(&mut head).await.map_err(|error| unreachable(&error, role))?;
     let [kind, a, b, c, d] = head;
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
     if !(4..=LONGEST).contains(&length) {
@@ -89,12 +94,12 @@ async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<(u8, Vec<u8>)> {
     let mut message = head.to_vec();
     message.resize(length + 1, 0);
     let rest = message.get_mut(5..).unwrap_or_default();
-    stream.read_exact(rest).await.map_err(|error| unreachable(&error))?;
+    stream.read_exact(rest).await.map_err(|error| unreachable(&error, role))?;
     Ok((kind, message))
 }
 
-fn unreachable(error: &io::Error) -> Error {
-    Error::new(ErrorKind::Connection, "the target can't be reached")
+fn unreachable(error: &io::Error, role: &str) -> Error {
+    Error::new(ErrorKind::Connection, format!("the {role} can't be reached"))
         .because(error)
         .help("check host and port, and whether the server runs and listens there")
 }
@@ -218,7 +223,7 @@ mod tests {
         let (mut near, mut far) = tokio::io::duplex(4096);
         far.write_all(server).await.expect("a write");
         far.shutdown().await.expect("an end");
-        log_in(&mut near, &[("user", "u")], "u", password).await
+        log_in(&mut near, &[("user", "u")], "u", password, "target").await
     }
 
     #[tokio::test]

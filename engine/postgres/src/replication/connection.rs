@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::channel::{Channel, Frame};
 use super::fields::{Fields, Malformed};
-use super::startup::{Dialect, Login, Session, parameter, startup};
+use super::startup::{Login, Session, parameter, startup};
 use super::stream::LogStream;
 use super::{refusal, socket};
+use crate::family::Family;
 use crate::opengauss::login as opengauss;
 
 /// A row of an answer, as text.
@@ -36,7 +37,7 @@ const SETTINGS: [(&str, &str); 9] = [
 /// are written with their schema when none is searched. One statement: before PostgreSQL 15, a server
 /// takes no more at a time on such a connection.
 const LIMITS: &str = "SELECT pg_catalog.set_config(name, value, false) FROM pg_catalog.pg_settings JOIN (VALUES \
-    ('search_path', ''), ('statement_timeout', '0'), ('lock_timeout', '0'), \
+    ('search_path', 'pg_catalog'), ('statement_timeout', '0'), ('lock_timeout', '0'), \
     ('idle_in_transaction_session_timeout', '0'), ('idle_session_timeout', '0'), ('transaction_timeout', '0'), \
     ('tcp_keepalives_idle', '30'), ('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'), \
     ('tcp_user_timeout', '60s')) AS wanted (name, value) USING (name)";
@@ -45,7 +46,7 @@ const LIMITS: &str = "SELECT pg_catalog.set_config(name, value, false) FROM pg_c
 /// and nothing of the extended protocol. No schema is searched but `pg_catalog`.
 pub(crate) struct ReplicationConnection {
     session: Session,
-    dialect: Dialect,
+    family: Family,
     /// A command's answer was not read to its end.
     is_busy: bool,
 }
@@ -73,13 +74,13 @@ impl ReplicationConnection {
     }
 
     async fn log_in(url: &EndpointUrl) -> Result<Self> {
-        let dialect = if url.scheme == "opengauss" { Dialect::OpenGauss } else { Dialect::PostgreSql };
+        let family = if url.scheme == "opengauss" { Family::OpenGauss } else { Family::PostgreSql };
         let channel = Channel::new(socket::open(url, "source").await?);
         let mut parameters = vec![("database", url.database.as_deref().unwrap_or("postgres"))];
         parameters.extend(SETTINGS);
-        let login = Login { user: &url.user, password: url.password(), parameters: &parameters, dialect };
+        let login = Login { user: &url.user, password: url.password(), parameters: &parameters, family };
         let session = startup(channel, &login).await?;
-        let mut connection = Self { session, dialect, is_busy: false };
+        let mut connection = Self { session, family, is_busy: false };
         connection.query(LIMITS).await?;
         Ok(connection)
     }
@@ -89,6 +90,11 @@ impl ReplicationConnection {
         let version = self.session.parameters.get("server_version").map_or("", String::as_str);
         let digits = version.bytes().take_while(u8::is_ascii_digit).count();
         version.get(..digits).and_then(|major| major.parse().ok()).unwrap_or(0)
+    }
+
+    /// Whose server it is.
+    pub(crate) fn family(&self) -> Family {
+        self.family
     }
 
     /// The server's process for this connection, as `pg_stat_replication` and `active_pid` name it.
@@ -129,7 +135,7 @@ impl ReplicationConnection {
         loop {
             let frame = self.session.channel.receive().await?;
             match frame.tag {
-                b'W' => return Ok(LogStream::new(self.session.channel, self.dialect)),
+                b'W' => return Ok(LogStream::new(self.session.channel, self.family)),
                 b'E' => return Err(refusal::error(&frame.body, "the source doesn't send its changes")),
                 _ => self.aside(&frame)?,
             }
@@ -194,7 +200,7 @@ mod tests {
     fn connection() -> (TestServer, ReplicationConnection) {
         let (server, channel) = TestServer::new();
         let session = Session { channel, parameters: HashMap::new(), backend: BackendKey::default() };
-        (server, ReplicationConnection { session, dialect: Dialect::PostgreSql, is_busy: false })
+        (server, ReplicationConnection { session, family: Family::PostgreSql, is_busy: false })
     }
 
     #[tokio::test]

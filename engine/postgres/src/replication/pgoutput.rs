@@ -4,6 +4,9 @@
 //! in the order of the page "Logical Replication Message Formats". Since version 2, changes of a
 //! transaction that goes on may come between `StreamStart` and `StreamStop`, each with the number of
 //! its (sub)transaction; version 3 adds prepared transactions, version 4 two fields to `StreamAbort`.
+//!
+//! openGauss has the plugin too, with a few messages of its own: a beginning has a number of 64 bits and the number of
+//! the commit, and after an end it may tell of its standbys.
 
 pub(crate) mod message;
 #[cfg(test)]
@@ -13,20 +16,28 @@ pub(crate) mod tuple;
 use engine_core::{Error, ErrorKind};
 
 use super::fields::{Fields, Malformed};
+use crate::family::Family;
 
-use message::Message;
+use message::{Begin, Message};
 
 /// Reads the messages of one stream, in their order.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Decoder {
     /// Between `StreamStart` and `StreamStop`, where changes have one field more.
     in_block: bool,
+    family: Family,
 }
 
 impl Decoder {
-    /// At the beginning of a stream.
+    /// At the beginning of a stream of PostgreSQL's.
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn new() -> Self {
         Self::default()
+    }
+
+    /// At the beginning of a stream of this server's.
+    pub(crate) fn of(family: Family) -> Self {
+        Self { family, ..Self::default() }
     }
 
     /// Reads a message.
@@ -36,7 +47,14 @@ impl Decoder {
     pub(crate) fn decode<'a>(&mut self, payload: &'a [u8]) -> Result<Message<'a>, Unreadable> {
         let mut fields = Fields::new(payload);
         let kind = fields.u8()?;
-        let message = Message::read(kind, &mut fields, self.in_block)?;
+        let message = match (self.family, kind) {
+            (Family::OpenGauss, b'B') => Message::Begin(Begin::read_opengauss(&mut fields)?),
+            (Family::OpenGauss, b'S') => {
+                fields.text()?;
+                Message::Standbys
+            }
+            _ => Message::read(kind, &mut fields, self.in_block)?,
+        };
         fields.end()?;
         match (&message, self.in_block) {
             (Message::StreamStart { .. }, false) => self.in_block = true,

@@ -96,6 +96,11 @@ fn remedy(code: &str) -> Option<&'static str> {
         "28000" => "check the user, and the server's pg_hba.conf for this host, user, database and sslmode",
         "3D000" => "name a database that the source has",
         "42501" => "grant the account the privilege named, or use one that has it",
+        // All that a stream names are slot and publication.
+        "42704" => {
+            "was it dropped or renamed? the target may lack changes that were made meanwhile: begin a new task with \
+             another --name"
+        }
         "53300" => {
             "raise max_wal_senders and max_connections on the source, or stop replicas that are not needed"
         }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use super::channel::{Channel, Frame};
 use super::fields::{Fields, Malformed};
 use super::refusal;
+use crate::family::Family;
 use crate::opengauss::login as opengauss;
 
 /// Who logs in, and what the session is to be.
@@ -20,16 +21,7 @@ pub(crate) struct Login<'a> {
     /// Database, kind of session, and settings that hold from its beginning on.
     pub(crate) parameters: &'a [(&'a str, &'a str)],
     /// Whose protocol it is.
-    pub(crate) dialect: Dialect,
-}
-
-/// Whose version of the protocol a server speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    /// PostgreSQL's.
-    PostgreSql,
-    /// openGauss's: another way of logging in, and other layouts in the stream.
-    OpenGauss,
+    pub(crate) family: Family,
 }
 
 /// What names a session to its server.
@@ -52,13 +44,13 @@ pub(crate) struct Session {
 /// Logs in on a connection on which nothing was said yet.
 pub(crate) async fn startup(mut channel: Channel, login: &Login<'_>) -> Result<Session> {
     let parameters = std::iter::once(("user", login.user)).chain(login.parameters.iter().copied());
-    match login.dialect {
-        Dialect::PostgreSql => {
+    match login.family {
+        Family::PostgreSql => {
             channel.queue(|output| frontend::startup_message(parameters, output))?;
             channel.flush().await?;
             authenticate(&mut channel, login).await?;
         }
-        Dialect::OpenGauss => {
+        Family::OpenGauss => {
             let message = opengauss::startup(parameters)?;
             send(&mut channel, |output| {
                 output.extend_from_slice(&message);
@@ -232,7 +224,7 @@ mod tests {
         user: "ann",
         password: Some("secret"),
         parameters: &[("replication", "database")],
-        dialect: Dialect::PostgreSql,
+        family: Family::PostgreSql,
     };
 
     async fn log_in(login: Login<'_>, script: impl AsyncFnOnce(&mut TestServer)) -> Result<Session> {

@@ -9,7 +9,7 @@ use super::channel::{self, Channel};
 use super::fields::{Fields, Malformed, since_1970, since_2000};
 use super::lsn::Lsn;
 use super::refusal;
-use super::startup::Dialect;
+use crate::family::Family;
 use crate::opengauss::status;
 
 /// Longest time that a stream's end is waited for.
@@ -45,12 +45,12 @@ pub(crate) enum Frame {
 /// A stream of changes, in the order of the server's commits.
 pub(crate) struct LogStream {
     channel: Channel,
-    dialect: Dialect,
+    family: Family,
 }
 
 impl LogStream {
-    pub(super) fn new(channel: Channel, dialect: Dialect) -> Self {
-        Self { channel, dialect }
+    pub(super) fn new(channel: Channel, family: Family) -> Self {
+        Self { channel, family }
     }
 
     /// Waits for the next message. Cancel-safe.
@@ -95,8 +95,8 @@ impl LogStream {
     ) -> Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = since_2000(i64::try_from(now.as_micros()).unwrap_or(i64::MAX));
-        let report = match self.dialect {
-            Dialect::PostgreSql => {
+        let report = match self.family {
+            Family::PostgreSql => {
                 let mut report = Vec::with_capacity(34);
                 report.put_u8(b'r');
                 report.put_u64(received.0);
@@ -106,7 +106,7 @@ impl LogStream {
                 report.put_u8(u8::from(reply_wanted));
                 report
             }
-            Dialect::OpenGauss => status::report([received, flushed, applied], now, reply_wanted),
+            Family::OpenGauss => status::report([received, flushed, applied], now, reply_wanted),
         };
         self.channel.queue(|output| {
             frontend::CopyData::new(Bytes::from(report))?.write(output);
@@ -139,7 +139,7 @@ impl LogStream {
     fn buffered(&mut self) -> Result<Option<Frame>> {
         while let Some(frame) = self.channel.buffered()? {
             match frame.tag {
-                b'd' => return read(frame, self.dialect).map(Some),
+                b'd' => return read(frame, self.family).map(Some),
                 b'E' => return Err(refusal::error(&frame.body, "the source's change stream broke")),
                 // It is shutting down, and has sent everything before.
                 b'c' | b'C' => return Err(ended()),
@@ -157,7 +157,7 @@ fn ended() -> Error {
     Error::new(ErrorKind::Transient, "the source ended the change stream")
 }
 
-fn read(frame: channel::Frame, dialect: Dialect) -> Result<Frame> {
+fn read(frame: channel::Frame, family: Family) -> Result<Frame> {
     let mut body = frame.body;
     let mut fields = Fields::new(&body);
     Ok(match fields.u8()? {
@@ -166,7 +166,7 @@ fn read(frame: channel::Frame, dialect: Dialect) -> Result<Frame> {
             body.advance(DATA_HEADER);
             Frame::Data { start, end, sent_at, payload: body }
         }
-        b'k' if dialect == Dialect::OpenGauss => {
+        b'k' if family == Family::OpenGauss => {
             let status::Keepalive { end, sent_at, reply_wanted } = status::keepalive(fields)?;
             Frame::Keepalive { end, sent_at: since_1970(sent_at), reply_wanted }
         }
@@ -194,7 +194,7 @@ mod tests {
 
     fn stream() -> (TestServer, LogStream) {
         let (server, channel) = TestServer::new();
-        (server, LogStream::new(channel, Dialect::PostgreSql))
+        (server, LogStream::new(channel, Family::PostgreSql))
     }
 
     fn data(place: u64, payload: &[u8]) -> Vec<u8> {

@@ -1,22 +1,10 @@
 //! Which defects a column's type allows, and the SQL that plants them.
 
 use engine_core::logical::LogicalType;
-use engine_core::shadow::Defect;
+use engine_core::shadow::{Defect, Spoiling};
 
 use crate::layout::TableLayout;
 use crate::pg_type::PgType;
-
-/// A defect of one column: what makes a row fit for it, and the value that the column gets then.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Spoiling {
-    pub(super) defect: Defect,
-    /// Place among the written columns.
-    pub(super) place: usize,
-    /// A condition on the row.
-    pub(super) fits: String,
-    /// The new value; of [`Defect::SwappedValues`], nothing.
-    pub(super) value: String,
-}
 
 /// All defects of columns outside of the key.
 pub(super) fn of(layout: &TableLayout) -> Vec<Spoiling> {
@@ -68,7 +56,9 @@ fn of_column(layout: &TableLayout, place: usize) -> Vec<Spoiling> {
     }
     if column.nullable {
         add(Defect::NullForValue, always(), "NULL".to_owned());
-        if matches!(pg_type, PgType::Text | PgType::Varchar(_) | PgType::Bytea) && !is_json {
+        let has_empty = matches!(pg_type, PgType::Text | PgType::Varchar(_) | PgType::Bytea)
+            && !layout.dialect.empty_is_null();
+        if has_empty && !is_json {
             let (fits, value) = (format!("{name} IS NULL"), "''".to_owned());
             spoilings.push(Spoiling { defect: Defect::EmptyForNull, place, fits, value });
         }
@@ -96,7 +86,7 @@ fn last_digit(pg_type: &PgType, name: &str) -> Option<(String, String)> {
         PgType::Numeric(size) => {
             let unit = match size {
                 Some((_, scale)) => format!("1e{}::numeric", -scale),
-                None => format!("power(10::numeric, -scale({name}))"),
+                None => format!("power(10::numeric, -length(split_part({name}::text, '.', 2)))"),
             };
             (format!("{name}::text ~ '^-?[0-9.]+$'"), toward_zero(&unit))
         }
@@ -156,15 +146,16 @@ pub(super) fn other_key(pg_type: &PgType, name: &str, table: &str) -> Option<(St
         }
         PgType::Bytea => (
             format!(
-                "octet_length({name}) > 0 AND NOT EXISTS (SELECT FROM {table} AS other \
+                "octet_length({name}) > 0 AND NOT EXISTS (SELECT 1 FROM {table} AS other \
                  WHERE other.{name} = substring(t.{name} FROM 1 FOR octet_length(t.{name}) - 1))"
             ),
             format!("substring({name} FROM 1 FOR octet_length({name}) - 1)"),
         ),
         PgType::Uuid | PgType::Text | PgType::Varchar(_) | PgType::Bpchar(_) => {
             let (fits, value) = one_bit(pg_type, &format!("t.{name}"))?;
-            let fits =
-                format!("{fits} AND NOT EXISTS (SELECT FROM {table} AS other WHERE other.{name} = {value})");
+            let fits = format!(
+                "{fits} AND NOT EXISTS (SELECT 1 FROM {table} AS other WHERE other.{name} = {value})"
+            );
             (fits, value)
         }
         _ => return None,
@@ -181,7 +172,8 @@ mod tests {
     fn a_columns_type_says_what_can_be_wrong_with_it() {
         let table = Arc::new(crate::ddl::tests::orders());
         let types = table.columns.iter().map(|column| PgType::parse(&column.target_type)).collect();
-        let layout = TableLayout::new(&table, types).expect("a table that can be written");
+        let layout = TableLayout::new(crate::dialect::Dialect::Postgres, &table, types)
+            .expect("a table that can be written");
         let spoilings = of(&layout);
         assert!(spoilings.iter().all(|spoiling| spoiling.place != 0), "the key stays as it is");
         let kinds: BTreeSet<Defect> = spoilings.iter().map(|spoiling| spoiling.defect).collect();

@@ -11,17 +11,12 @@ use std::collections::HashMap;
 use tokio_postgres::Client;
 
 use crate::failure::translate;
+use crate::family::Family;
 use crate::identifier::quote;
 
-pub(super) use column::is_type;
-
-/// What is nobody's data: the server's schemas, and the engine's own where the source is a target too.
-pub(super) const USER_SCHEMAS: &str =
-    "n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', '_migration')";
-
-/// Which relations are tables: partitions belong to theirs.
-pub(super) const TABLES: &str =
-    "c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'";
+#[cfg(test)]
+pub(super) use column::attributes_for_tests;
+pub(super) use column::{is_type, number};
 
 /// The statement by which a table logs whole rows of what changes.
 pub(super) fn full_identity(table: &TableName) -> String {
@@ -48,7 +43,11 @@ impl Tables {
 }
 
 /// Reads the tables of the selection, by name.
-pub(super) async fn read(client: &mut Client, selection: &Selection) -> Result<Vec<TableSchema>> {
+pub(super) async fn read(
+    client: &mut Client,
+    family: Family,
+    selection: &Selection,
+) -> Result<Vec<TableSchema>> {
     let failed = |error| translate(error, "the source's tables can't be listed");
     // One snapshot, so that the parts fit together.
     let transaction = client
@@ -58,10 +57,10 @@ pub(super) async fn read(client: &mut Client, selection: &Selection) -> Result<V
         .start()
         .await
         .map_err(failed)?;
-    let mut tables = list(&transaction, selection).await?;
-    column::read(&transaction, &mut tables).await?;
-    constraint::read_indexes(&transaction, &mut tables).await?;
-    constraint::read_foreign_keys(&transaction, &mut tables).await?;
+    let mut tables = list(&transaction, family, selection).await?;
+    column::read(&transaction, family, &mut tables).await?;
+    constraint::read_indexes(&transaction, family, &mut tables).await?;
+    constraint::read_foreign_keys(&transaction, family, &mut tables).await?;
     transaction.commit().await.map_err(failed)?;
     if let Some(empty) = tables.list.iter().find(|table| table.columns.is_empty()) {
         return Err(Error::new(ErrorKind::Unrepresentable, "a table without columns can't be moved")
@@ -72,11 +71,13 @@ pub(super) async fn read(client: &mut Client, selection: &Selection) -> Result<V
 }
 
 /// Names of the tables of the selection.
-pub(super) async fn names(client: &Client, selection: &Selection) -> Result<Vec<TableName>> {
+pub(super) async fn names(client: &Client, family: Family, selection: &Selection) -> Result<Vec<TableName>> {
     let query = format!(
         "SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class c \
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE {TABLES} AND {USER_SCHEMAS} ORDER BY 1, 2"
+         WHERE {} AND {} ORDER BY 1, 2",
+        family.tables(),
+        family.user_schemas()
     );
     let rows = client
         .query(&query, &[])
@@ -86,12 +87,18 @@ pub(super) async fn names(client: &Client, selection: &Selection) -> Result<Vec<
     Ok(names.filter(|name| selection.matches(name)).collect())
 }
 
-async fn list(client: &tokio_postgres::Transaction<'_>, selection: &Selection) -> Result<Tables> {
+async fn list(
+    client: &tokio_postgres::Transaction<'_>,
+    family: Family,
+    selection: &Selection,
+) -> Result<Tables> {
     let query = format!(
         "SELECT c.oid, n.nspname, c.relname, pg_catalog.obj_description(c.oid, 'pg_class'), \
-         c.reltuples::float8, c.relpages::bigint * pg_catalog.current_setting('block_size')::bigint \
-         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE {TABLES} AND {USER_SCHEMAS} ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\""
+         {} FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE {} AND {} ORDER BY n.nspname::text COLLATE \"C\", c.relname::text COLLATE \"C\"",
+        family.estimates(),
+        family.tables(),
+        family.user_schemas()
     );
     let rows = client
         .query(&query, &[])

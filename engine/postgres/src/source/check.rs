@@ -3,6 +3,8 @@
 
 mod facts;
 mod left_behind;
+mod opengauss;
+mod partitions;
 mod replication;
 mod retention;
 mod slots;
@@ -16,6 +18,8 @@ use engine_core::selection::Selection;
 use tokio_postgres::Client;
 
 use self::facts::Facts;
+use crate::connect::Server;
+use crate::family::Family;
 use crate::identifier::quote;
 
 /// Tables or sessions that a finding names.
@@ -25,25 +29,37 @@ const NAMED: usize = 10;
 /// same; `online` asks for what following changes needs, with `slot` as the task's.
 pub(super) async fn check(
     client: &Client,
+    server: &Server,
     url: &EndpointUrl,
     selection: &Selection,
     online: bool,
     slot: &str,
 ) -> Result<Vec<Finding>> {
-    let facts = Facts::read(client, slot).await?;
-    let tables = tables::read(client, selection).await?;
-    let mut findings = vec![version(&facts), encoding(&facts)];
+    let family = Family::of(server);
+    let facts = Facts::read(client, family, slot).await?;
+    let tables = tables::read(client, family, selection).await?;
+    let mut findings = match family {
+        Family::PostgreSql => vec![version(&facts)],
+        Family::OpenGauss => opengauss::server(server).into(),
+    };
+    findings.push(encoding(&facts));
     findings.extend(tables::readable(&facts, &tables));
-    findings.extend(tables::kinds(&tables, online));
+    let partitions = partitions::read(client, family, selection).await?;
+    findings.extend(tables::kinds(family, &tables, online));
+    findings.extend(partitions::foreign(&partitions));
     if online {
         findings.push(wal_level(&facts));
         findings.extend(standby(&facts));
         findings.extend(slots::room(&facts));
-        findings.extend(slots::ours(client, slot).await?);
+        match family {
+            Family::PostgreSql => findings.extend(slots::ours(client, slot).await?),
+            Family::OpenGauss => findings.extend(opengauss::online(client, selection).await?),
+        }
         findings.push(replication::check(url, &facts).await?);
         findings.extend(publication(&facts));
         findings.extend(tables::logged(&tables));
         findings.extend(tables::identities(&tables));
+        findings.extend(partitions::logged(&partitions));
         findings.extend(tables::owners(&facts, &tables));
     }
     Ok(findings)
@@ -118,9 +134,10 @@ fn wal_level(facts: &Facts) -> Finding {
             Severity::Failed,
             "wal_level",
             format!("is {other}, must be logical: else the log does not say which rows changed"),
-            Some(
-                "ALTER SYSTEM SET wal_level = 'logical', then restart the server; or migrate with --mode offline",
-            ),
+            Some(&format!(
+                "{}, then restart the server; or migrate with --mode offline",
+                facts.setting("wal_level", "logical")
+            )),
         ),
     }
 }

@@ -6,6 +6,11 @@ use engine_core::schema::ColumnSchema;
 use super::copy_text::CopyRow;
 use super::value::CellDecoder;
 
+/// Messages of transactions in progress, each after its length in two bytes.
+pub fn in_progress(input: &[u8]) {
+    super::stream::in_progress::fuzzing::in_progress(input);
+}
+
 /// A byte that chooses a type, then a row of `COPY` whose cells are all of that type.
 pub fn copy_row(input: &[u8]) {
     let Some((&choice, message)) = input.split_first() else { return };

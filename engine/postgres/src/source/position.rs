@@ -1,7 +1,9 @@
 //! Places in a server's write-ahead log.
 //!
-//! As text: `system=7301…;timeline=1;slot=engine_shop_1f2e3d4c;lsn=16/B374D848`, and for what a snapshot has, instead of
-//! what was logged before a place, `;snapshot=xmin:xmax:xip,…` in the words of `pg_current_snapshot()`.
+//! As text: `system=7301…;timeline=1;slot=engine_shop_1f2e3d4c;lsn=16/B374D848`, and for what a snapshot has beside
+//! what was logged before a place, `;snapshot=xmin:xmax:xip,…` in the words of `pg_current_snapshot()`. openGauss sees by
+//! the order of commits: `;snapshot=xmin:xmax::csn`. `;begun=true` says that of the transaction whose commit is logged
+//! there, what goes before its rows is done.
 
 use engine_core::position::Position;
 use engine_core::transaction::TransactionId;
@@ -9,6 +11,7 @@ use engine_core::{Error, ErrorKind, Result};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::replication::fields::Fields;
 use crate::replication::lsn::Lsn;
 
 /// See the module.
@@ -22,8 +25,10 @@ pub(crate) struct LogPosition {
     pub(crate) slot: Option<Arc<str>>,
     /// Transactions whose commit record begins before it are in.
     pub(crate) lsn: Lsn,
-    /// If there is one: of them, those that it sees.
+    /// If there is one: of those after it, the ones that it sees.
     pub(crate) snapshot: Option<Snapshot>,
+    /// Of the transaction whose commit record begins there, the tables that it empties are emptied already.
+    pub(crate) is_begun: bool,
 }
 
 /// Which transactions were over.
@@ -35,6 +40,17 @@ pub(crate) struct Snapshot {
     pub(crate) xmax: u64,
     /// Of those between, these were not; sorted.
     pub(crate) in_progress: Vec<u64>,
+    /// In openGauss: those were whose commit has a lower number. What is in progress isn't told then.
+    pub(crate) csn: Option<u64>,
+}
+
+/// The numbers of a transaction in the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    /// Its own, without the epoch.
+    pub(crate) xid: u32,
+    /// That of its commit, in openGauss.
+    pub(crate) csn: Option<u64>,
 }
 
 impl LogPosition {
@@ -47,18 +63,20 @@ impl LogPosition {
                 .help("begin a new task with another --name")
         };
         let (mut system, mut timeline, mut slot, mut lsn, mut snapshot) = (None, None, None, None, None);
+        let mut is_begun = false;
         for part in position.0.split(';') {
             match part.split_once('=').ok_or_else(damaged)? {
                 ("system", text) => system = Some(Arc::from(text)),
                 ("timeline", text) => timeline = Some(text.parse().map_err(|_| damaged())?),
                 ("slot", text) => slot = Some(Arc::from(text)),
                 ("lsn", text) => lsn = Some(text.parse().map_err(|_| damaged())?),
+                ("begun", "true") => is_begun = true,
                 ("snapshot", text) => snapshot = Some(Snapshot::parse(text).ok_or_else(damaged)?),
                 _ => return Err(damaged()),
             }
         }
         let (system, lsn) = (system.ok_or_else(damaged)?, lsn.ok_or_else(damaged)?);
-        Ok(Self { system, timeline, slot, lsn, snapshot })
+        Ok(Self { system, timeline, slot, lsn, snapshot, is_begun })
     }
 
     /// Whether everything logged before `wanted` is logged before this one.
@@ -93,6 +111,9 @@ impl fmt::Display for LogPosition {
             write!(f, "slot={slot};")?;
         }
         write!(f, "lsn={}", self.lsn)?;
+        if self.is_begun {
+            f.write_str(";begun=true")?;
+        }
         match &self.snapshot {
             Some(snapshot) => write!(f, ";snapshot={snapshot}"),
             None => Ok(()),
@@ -119,8 +140,35 @@ impl Snapshot {
         let (xmin, xmax): (u64, u64) = (xmin.parse().ok()?, xmax.parse().ok()?);
         // The snapshot of a slot can have its ends the other way round; what is before the first is seen then
         // (`XidInMVCCSnapshot`).
-        let snapshot = Self { xmin, xmax: xmax.max(xmin), in_progress };
+        let csn = match parts.next() {
+            None => None,
+            Some(number) => Some(number.parse().ok()?),
+        };
+        let snapshot = Self { xmin, xmax: xmax.max(xmin), in_progress, csn };
         parts.next().is_none().then_some(snapshot)
+    }
+
+    /// Reads the binary form of openGauss's `txid_snapshot`, in hexadecimal digits: how many transactions are listed,
+    /// which is always none, the two ends, the number that the next commit gets, and the list.
+    pub(crate) fn parse_opengauss(digits: &str) -> Option<Self> {
+        let bytes = hex::decode(digits).ok()?;
+        let mut fields = Fields::new(&bytes);
+        let listed = fields.u32().ok()?;
+        let (xmin, xmax, csn) = (fields.u64().ok()?, fields.u64().ok()?, fields.u64().ok()?);
+        (listed == 0 && fields.is_empty()).then_some(Self {
+            xmin,
+            xmax: xmax.max(xmin),
+            in_progress: Vec::new(),
+            csn: Some(csn),
+        })
+    }
+
+    /// Whether a transaction that the stream has as committed was so already.
+    pub(crate) fn has(&self, transaction: Numbers) -> bool {
+        match self.csn {
+            None => self.sees_wrapped(transaction.xid),
+            Some(next) => transaction.csn.is_some_and(|csn| csn < next),
+        }
     }
 
     /// Whether a transaction that was committed sooner or later was so already.
@@ -131,7 +179,7 @@ impl Snapshot {
 
     /// As [`sees`](Self::sees), of a number without its epoch, as the log has it: numbers in use are never
     /// further apart than half of their range.
-    pub(crate) fn sees_wrapped(&self, transaction: u32) -> bool {
+    fn sees_wrapped(&self, transaction: u32) -> bool {
         self.sees(self.with_epoch(transaction))
     }
 
@@ -155,7 +203,10 @@ impl fmt::Display for Snapshot {
         for (place, transaction) in self.in_progress.iter().enumerate() {
             write!(f, "{}{transaction}", if place > 0 { "," } else { "" })?;
         }
-        Ok(())
+        match self.csn {
+            Some(csn) => write!(f, ":{csn}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -180,7 +231,8 @@ mod tests {
     #[test]
     fn numbers_of_the_log_have_no_epoch() {
         let epoch = 7 << 32;
-        let seen = Snapshot { xmin: epoch - 2, xmax: epoch + 3, in_progress: vec![epoch - 1, epoch + 1] };
+        let seen =
+            Snapshot { xmin: epoch - 2, xmax: epoch + 3, in_progress: vec![epoch - 1, epoch + 1], csn: None };
         let numbers = [u32::MAX - 1, u32::MAX, 0, 1, 2, 3, 4];
         let expected = [true, false, true, false, true, false, false];
         assert_eq!(numbers.map(|number| seen.sees_wrapped(number)), expected);
@@ -196,6 +248,20 @@ mod tests {
     }
 
     #[test]
+    fn opengauss_sees_by_the_order_of_commits() {
+        let sent = "00000000000000000000006400000000000000690000000000000009";
+        let seen = Snapshot::parse_opengauss(sent).expect("a snapshot");
+        assert_eq!(seen, snapshot("100:105::9"));
+        // The numbers of the transactions themselves mean nothing.
+        let numbers = |xid, csn| Numbers { xid, csn };
+        assert!(seen.has(numbers(200, Some(8))) && !seen.has(numbers(90, Some(9))));
+        assert!(!seen.has(numbers(90, None)));
+        assert!(snapshot("100:105:101").has(numbers(102, None)));
+        assert_eq!(Snapshot::parse_opengauss(&sent[8..]), None);
+        assert_eq!(Snapshot::parse_opengauss("00000001"), None);
+    }
+
+    #[test]
     fn another_cluster_is_noticed() {
         let position = |text: &str| LogPosition::parse(&Position(text.to_owned()));
         let here = position("system=7;lsn=1/2").expect("a position");
@@ -207,15 +273,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_and_back(lsn in any::<u64>(), xmin in 0..u64::MAX / 2, further in proptest::collection::btree_set(1..1000_u64, 0..8), is_exact: bool) {
+        fn text_and_back(lsn in any::<u64>(), xmin in 0..u64::MAX / 2, further in proptest::collection::btree_set(1..1000_u64, 0..8), is_exact: bool, is_numbered: bool) {
             let snapshot = Snapshot {
                 xmin,
                 xmax: xmin + 1001,
                 in_progress: further.into_iter().map(|distance| xmin + distance).collect(),
+                csn: is_numbered.then_some(xmin + 7),
             };
             let slot = is_exact.then(|| "engine_a".into());
             let timeline = is_exact.then_some(2);
-            let position = LogPosition { system: "73".into(), timeline, slot, lsn: Lsn(lsn), snapshot: is_exact.then_some(snapshot) };
+            let position = LogPosition { system: "73".into(), timeline, slot, lsn: Lsn(lsn), snapshot: is_exact.then_some(snapshot), is_begun: is_exact };
             prop_assert_eq!(LogPosition::parse(&Position::from(&position)).expect("its own text"), position);
         }
 

@@ -13,6 +13,7 @@ use futures_util::TryStreamExt as _;
 use std::sync::Arc;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
+use super::commits::Commits;
 use super::copy_text::CopyRow;
 use super::position::LogPosition;
 use super::value::CellDecoder;
@@ -20,13 +21,16 @@ use super::watermark::{self, Visibility};
 use super::{chunk, keyed};
 use crate::connect::Connector;
 use crate::failure::translate;
+use crate::family::Family;
 use crate::identifier::quote;
 
 /// See the module.
 pub(super) struct ChunkReader {
     connector: Connector,
+    family: Family,
     system: Arc<str>,
     visibility: Arc<Visibility>,
+    commits: Arc<Commits>,
     /// `None` after a failure: what is left of an answer must not be taken for the next one.
     client: Option<Client>,
 }
@@ -34,11 +38,13 @@ pub(super) struct ChunkReader {
 impl ChunkReader {
     pub(super) async fn open(
         connector: Connector,
+        family: Family,
         system: Arc<str>,
         visibility: Arc<Visibility>,
+        commits: Arc<Commits>,
     ) -> Result<Self> {
         let client = Some(connector.connect().await?);
-        Ok(Self { connector, system, visibility, client })
+        Ok(Self { connector, family, system, visibility, commits, client })
     }
 
     async fn client(&mut self) -> Result<Client> {
@@ -59,9 +65,9 @@ impl ChunkReader {
         // Before the snapshot, or it would not have to be seen by it.
         self.visibility.note(client).await?;
         client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.map_err(failed)?;
-        let snapshot = watermark::snapshot(client).await?;
-        let end = watermark::end_of_log(client).await?;
-        let timeline = Some(watermark::timeline(client).await?);
+        let snapshot = watermark::snapshot(client, self.family).await?;
+        let end = watermark::end_of_log(client, self.family).await?;
+        let timeline = Some(watermark::timeline(client, self.family).await?);
         let low = self.visibility.low(&snapshot);
         let query = format!(
             "COPY (SELECT {} FROM {}{}) TO STDOUT",
@@ -85,13 +91,14 @@ impl ChunkReader {
             sink.push(rows.take()).await?;
         }
         client.batch_execute("COMMIT").await.map_err(failed)?;
-        watermark::flushed(client, end).await?;
+        watermark::flushed(client, self.family, end).await?;
         let position = |lsn, snapshot| {
             let system = Arc::clone(&self.system);
-            Position::from(&LogPosition { system, timeline, slot: None, lsn, snapshot })
+            Position::from(&LogPosition { system, timeline, slot: None, lsn, snapshot, is_begun: false })
         };
         Ok(if request.exact {
-            Watermarks { low: position(end, Some(snapshot.clone())), high: position(end, Some(snapshot)) }
+            self.commits.read(low, end, &snapshot);
+            Watermarks { low: position(low, Some(snapshot)), high: position(end, None) }
         } else {
             Watermarks { low: position(low, None), high: position(end, None) }
         })

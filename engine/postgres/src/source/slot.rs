@@ -13,11 +13,13 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
 use super::position::LogPosition;
+use super::publication;
 use super::timeline::Timelines;
 use super::watermark::{self, Visibility};
 use crate::failure::translate;
+use crate::family::Family;
 use crate::identifier::{literal, quote};
-use crate::replication::connection::ReplicationConnection;
+use crate::replication::connection::{ReplicationConnection, TextRow};
 use crate::replication::lsn::Lsn;
 
 /// How often is looked whether what the log has is visible.
@@ -26,6 +28,10 @@ const VISIBILITY: Duration = Duration::from_millis(5);
 const LEAVING: Duration = Duration::from_secs(5);
 /// After how long a wait is talked about.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often a slot is tried to be made that the server refuses for the moment.
+const ATTEMPTS: u32 = 100;
+/// `ERRCODE_T_R_SERIALIZATION_FAILURE`, which "initial slot snapshot too large" comes with (`snapbuild.c`).
+const TOO_LARGE: &str = "SQLSTATE 40001";
 
 /// Name of the publication and the slot of `task`, which goes to `target`.
 pub(super) fn name(task: &str, target: &str) -> String {
@@ -37,12 +43,11 @@ pub(super) fn name(task: &str, target: &str) -> String {
     format!("engine_{task_part}_{}", hex::encode(digest.get(..4).unwrap_or_default()))
 }
 
-/// The first version that can publish generated columns, and that refuses updates of tables where whole rows are
-/// logged and some columns are not published.
-const GENERATED_COLUMNS: i32 = 180_000;
+/// The first version with columns that are computed when they are read.
+const VIRTUAL_COLUMNS: u32 = 180_000;
 
 /// Columns that are computed when they are read are in no log: whoever published the table would have every update
-/// of it refused.
+/// of it refused. PostgreSQL has them from version 18 on.
 async fn refuse_virtual_columns(client: &Client, tables: &[TableName]) -> Result<()> {
     let rows = client
         .query(
@@ -72,7 +77,7 @@ async fn refuse_virtual_columns(client: &Client, tables: &[TableName]) -> Result
 }
 
 /// Has the publication publish these tables, and no others.
-pub(super) async fn publish(client: &Client, name: &str, tables: &[TableName]) -> Result<()> {
+pub(super) async fn publish(client: &Client, family: Family, name: &str, tables: &[TableName]) -> Result<()> {
     let failed = |error| {
         translate(error, "the publication can't be made")
             .at("publication", name)
@@ -82,10 +87,9 @@ pub(super) async fn publish(client: &Client, name: &str, tables: &[TableName]) -
         .query_one("SELECT pg_catalog.current_setting('server_version_num')::int", &[])
         .await
         .map_err(failed)?
-        .get::<_, i32>(0);
-    // A table whose old rows have columns that are not published can't be updated any more, by anybody.
-    let generated = if version >= GENERATED_COLUMNS { ", publish_generated_columns = stored" } else { "" };
-    if version >= GENERATED_COLUMNS {
+        .get::<_, i32>(0)
+        .unsigned_abs();
+    if version >= VIRTUAL_COLUMNS {
         refuse_virtual_columns(client, tables).await?;
     }
     let listed: Vec<String> = tables.iter().map(super::chunk::relation).collect();
@@ -99,10 +103,9 @@ pub(super) async fn publish(client: &Client, name: &str, tables: &[TableName]) -
         (true, _) => format!("DROP PUBLICATION {publication}; CREATE PUBLICATION {publication}"),
         (false, _) => format!("CREATE PUBLICATION {publication}"),
     } + &if listed.is_empty() { String::new() } else { format!(" FOR TABLE {listed}") }
-        + &format!(
-            " WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = true{generated})"
-        );
-    client.batch_execute(&format!("BEGIN; {statement}; COMMIT")).await.map_err(failed)
+        + &format!(" WITH ({})", family.published(version));
+    client.batch_execute(&format!("BEGIN; {statement}; COMMIT")).await.map_err(failed)?;
+    if family == Family::PostgreSql { publication::seal(client, name).await } else { Ok(()) }
 }
 
 /// Makes the slot, in place of one that is left over, and gives the position from which it has
@@ -117,30 +120,54 @@ pub(super) async fn create(
     drop_slot(client, name).await?;
     let timeline = Timelines::read(connection).await?.current();
     visibility.keep_to(timeline);
-    let options = options(connection.major_version());
-    let command = format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput {options}", quote(name));
-    let mut creating = std::pin::pin!(connection.query(&command));
-    let answer = loop {
-        match tokio::time::timeout(PATIENCE, &mut creating).await {
-            Ok(answer) => break answer.map_err(|error| error.at("slot", name))?,
-            Err(_) => tracing::info!("waiting for the transactions to end that are writing to the source"),
-        }
-    };
+    let family = connection.family();
+    let command = family.create_slot(name, connection.major_version());
+    let answer = made(connection, &command).await.map_err(|error| error.at("slot", name))?;
     let field = |place: usize| answer.first()?.get(place)?.as_deref();
     let malformed = || Error::new(ErrorKind::Internal, "the source's answer to a new slot can't be read");
     let (place, exported) = (field(1).ok_or_else(malformed)?, field(2).ok_or_else(malformed)?);
     let place = watermark::lsn(place)?;
-    wait_until_visible(client, exported).await?;
+    match family {
+        Family::PostgreSql => wait_until_visible(client, exported).await?,
+        // Its snapshot does not say whom it sees.
+        Family::OpenGauss => watermark::until_visible(client, family).await?,
+    }
     visibility.put_visible(place);
     let slot = Some(name.into());
     let system = Arc::clone(system);
-    Ok(Position::from(&LogPosition { system, timeline: Some(timeline), slot, lsn: place, snapshot: None }))
+    Ok(Position::from(&LogPosition {
+        system,
+        timeline: Some(timeline),
+        slot,
+        lsn: place,
+        snapshot: None,
+        is_begun: false,
+    }))
 }
 
-/// With which a slot is made. Standbys that copy slots can take over from version 17 on; what they must not
-/// lack for that, [`Timelines`] tells.
-fn options(major_version: u32) -> &'static str {
-    if major_version >= 17 { "(SNAPSHOT 'export', FAILOVER)" } else { "EXPORT_SNAPSHOT" }
+/// Runs the command that makes a slot. The server refuses it, for the moment, when too many transactions were rolled back
+/// while it looked for a place to begin at: it counts them among those in progress.
+async fn made(connection: &mut ReplicationConnection, command: &str) -> Result<Vec<TextRow>> {
+    let mut attempt = 1;
+    loop {
+        let mut creating = std::pin::pin!(connection.query(command));
+        let answer = loop {
+            match tokio::time::timeout(PATIENCE, &mut creating).await {
+                Ok(answer) => break answer,
+                Err(_) => {
+                    tracing::info!("waiting for the transactions to end that are writing to the source");
+                }
+            }
+        };
+        match answer {
+            Err(error) if attempt < ATTEMPTS && error.to_string().contains(TOO_LARGE) => {
+                tracing::debug!(%error, "the slot is made once more");
+                attempt += 1;
+                tokio::time::sleep(VISIBILITY).await;
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// Waits until everything that an exported snapshot has is visible. It is made from the log, which runs
@@ -158,9 +185,9 @@ async fn wait_until_visible(client: &mut Client, exported: &str) -> Result<()> {
         .batch_execute(&format!("SET TRANSACTION SNAPSHOT {}", literal(exported)))
         .await
         .map_err(failed)?;
-    let logged = watermark::snapshot(transaction.client()).await?;
+    let logged = watermark::snapshot(transaction.client(), Family::PostgreSql).await?;
     transaction.commit().await.map_err(failed)?;
-    while !watermark::snapshot(client).await?.sees_all_of(&logged) {
+    while !watermark::snapshot(client, Family::PostgreSql).await?.sees_all_of(&logged) {
         tokio::time::sleep(VISIBILITY).await;
     }
     Ok(())
@@ -183,16 +210,16 @@ pub(super) async fn drop_when_idle(client: &Client, name: &str) -> Result<()> {
 pub(super) async fn drop_slot(client: &Client, name: &str) -> Result<()> {
     let failed = |error| translate(error, "a replication slot can't be dropped").at("slot", name);
     let row = client
-        .query_opt("SELECT active_pid FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", &[&name])
+        .query_opt("SELECT active FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", &[&name])
         .await
         .map_err(failed)?;
-    match row.map(|row| row.get::<_, Option<i32>>(0)) {
+    match row.map(|row| row.get::<_, bool>(0)) {
         None => Ok(()),
-        Some(Some(session)) => Err(Error::new(ErrorKind::State, "the task's replication slot is in use")
+        Some(true) => Err(Error::new(ErrorKind::State, "the task's replication slot is in use")
             .at("slot", name)
-            .because(format!("session {session} of the source follows it"))
+            .because("a session of the source follows it")
             .help("see whether another engine runs the task; it has to be stopped first")),
-        Some(None) => {
+        Some(false) => {
             client
                 .execute("SELECT pg_catalog.pg_drop_replication_slot($1)", &[&name])
                 .await
@@ -215,16 +242,20 @@ pub(super) async fn copy(connection: &mut ReplicationConnection, name: &str, cop
 
 /// Ends a session that still follows the slot: an engine that had the task before, whose end the server has not
 /// noticed yet.
-pub(super) async fn take_over(client: &Client, name: &str) -> Result<()> {
+///
+/// openGauss does not say which session it is; it notices by itself within `logical_sender_timeout`.
+pub(super) async fn take_over(client: &Client, family: Family, name: &str) -> Result<()> {
     let failed = |error| translate(error, "the task's replication slot can't be taken over").at("slot", name);
-    client
-        .execute(
-            "SELECT pg_catalog.pg_terminate_backend(active_pid) FROM pg_catalog.pg_replication_slots \
-             WHERE slot_name = $1 AND active",
-            &[&name],
-        )
-        .await
-        .map_err(failed)?;
+    if family == Family::PostgreSql {
+        client
+            .execute(
+                "SELECT pg_catalog.pg_terminate_backend(active_pid) FROM pg_catalog.pg_replication_slots \
+                 WHERE slot_name = $1 AND active",
+                &[&name],
+            )
+            .await
+            .map_err(failed)?;
+    }
     loop {
         let row = client
             .query_opt("SELECT active FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", &[&name])
@@ -252,18 +283,9 @@ pub(super) struct SlotState {
 }
 
 /// Looks whether the slot can be followed.
-pub(super) async fn state(client: &Client, name: &str) -> Result<SlotState> {
+pub(super) async fn state(client: &Client, family: Family, name: &str) -> Result<SlotState> {
     let failed = |error| translate(error, "the task's replication slot can't be looked at").at("slot", name);
-    let row = client
-        .query_opt(
-            "SELECT confirmed_flush_lsn::text, restart_lsn IS NULL, \
-             coalesce(to_jsonb(s) ->> 'invalidation_reason', to_jsonb(s) ->> 'wal_status'), \
-             database = current_database(), plugin::text \
-             FROM pg_catalog.pg_replication_slots s WHERE slot_name = $1",
-            &[&name],
-        )
-        .await
-        .map_err(failed)?;
+    let row = client.query_opt(family.slot_state(), &[&name]).await.map_err(failed)?;
     let gone = |why: String| {
         Error::new(ErrorKind::Divergence, "the changes since the last run can't be followed any more")
             .at("slot", name)

@@ -8,6 +8,7 @@ use engine_core::transaction::TransactionSet;
 use engine_core::{Error, ErrorKind, Result};
 
 use super::position::LogPosition;
+use crate::family::Family;
 use crate::replication::connection::ReplicationConnection;
 use crate::replication::lsn::Lsn;
 
@@ -26,8 +27,8 @@ impl Timelines {
         let answer = connection.query("IDENTIFY_SYSTEM").await?;
         let current = answer.first().and_then(|row| row.get(1)?.as_deref()?.parse().ok());
         let current: u32 = current.ok_or_else(unreadable)?;
-        // The first has none.
-        if current == 1 {
+        // The first has none, and openGauss tells of none.
+        if current == 1 || connection.family() == Family::OpenGauss {
             return Ok(Self { current, ended: Vec::new() });
         }
         let answer = connection.query(&format!("TIMELINE_HISTORY {current}")).await?;

@@ -38,11 +38,3 @@ pub(super) fn evolve(change: &SchemaChange, known: &[TableSchema]) -> Result<Vec
         })
         .collect()
 }
-
-/// The error of a transaction that empties tables and changes rows.
-pub(super) fn with_rows(table: &TableName) -> Error {
-    Error::new(ErrorKind::Unrepresentable, "a transaction empties tables and changes rows as well")
-        .at("table", table)
-        .because("in the target, TRUNCATE can't be part of a transaction")
-        .help("use DELETE there, or TRUNCATE in a transaction of its own; to get past this one, begin a new task with another --name")
-}

@@ -17,7 +17,7 @@ WITH RECURSIVE used(oid) AS (
 SELECT t.oid, n.nspname::text, t.typname::text, t.typtype::text,
        CASE WHEN e.typarray = t.oid THEN t.typelem ELSE 0::oid END AS element,
        t.typdelim::text, t.typbasetype, t.typtypmod,
-       coalesce(pg_catalog.format_type(nullif(t.typbasetype, 0::oid), t.typtypmod), '') AS base,
+       pg_catalog.format_type(nullif(t.typbasetype, 0::oid), t.typtypmod) AS base,
        ARRAY(SELECT l.enumlabel::text FROM pg_catalog.pg_enum l
              WHERE l.enumtypid = t.oid ORDER BY l.enumsortorder) AS labels
 FROM used
@@ -44,7 +44,7 @@ pub(crate) struct TypeRow {
     pub(crate) base: u32,
     /// The modifier of a domain's base type.
     pub(crate) base_modifier: i32,
-    /// A domain's base type, as `format_type` prints it.
+    /// A domain's base type, as `format_type` prints it; empty for anything else.
     pub(crate) base_native: String,
     /// The labels of an enum, in order.
     pub(crate) labels: Vec<String>,
@@ -65,7 +65,7 @@ impl TypeRow {
             delimiter: letter(5)?,
             base: row.try_get(6)?,
             base_modifier: row.try_get(7)?,
-            base_native: row.try_get(8)?,
+            base_native: row.try_get::<_, Option<_>>(8)?.unwrap_or_default(),
             labels: row.try_get(9)?,
         })
     }

@@ -17,7 +17,7 @@ pub(super) async fn transactions(client: &Client, ago: Duration) -> Result<Vec<F
                     (SELECT count(*) FROM pg_catalog.pg_stat_activity a \
                      WHERE a.datname = pg_catalog.current_database() \
                      AND (a.xact_start IS NULL OR a.xact_start <= pg_catalog.now() - $1 * interval '1 microsecond') \
-                     AND EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.pid = a.pid \
+                     AND EXISTS (SELECT 1 FROM pg_catalog.pg_locks l WHERE l.pid = a.pid \
                                  AND l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted))",
             &[&(ago.as_micros() as f64)],
         )

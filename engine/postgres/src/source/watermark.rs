@@ -13,6 +13,7 @@ use tokio_postgres::{Client, Row};
 
 use super::position::Snapshot;
 use crate::failure::translate;
+use crate::family::Family;
 use crate::replication::lsn::Lsn;
 
 /// How often a place is noted at most.
@@ -22,7 +23,10 @@ const KEPT: usize = 1024;
 
 /// Places in the log with the numbers from which on transactions can have been on their way then.
 #[derive(Debug, Default)]
-pub(super) struct Visibility(Mutex<Noted>);
+pub(super) struct Visibility {
+    family: Family,
+    noted: Mutex<Noted>,
+}
 
 #[derive(Debug, Default)]
 struct Noted {
@@ -34,40 +38,30 @@ struct Noted {
 }
 
 impl Visibility {
+    /// Of a server of which nothing is noted yet.
+    pub(super) fn of(family: Family) -> Self {
+        Self { family, ..Self::default() }
+    }
+
     /// Notes where the log ends now.
     pub(super) async fn note(&self, client: &Client) -> Result<()> {
         {
-            let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
             if noted.at.is_some_and(|at| at.elapsed() < INTERVAL) {
                 return Ok(());
             }
             noted.at = Some(Instant::now());
         }
-        self.keep_to(timeline(client).await?);
-        let end = end_of_log(client).await?;
+        self.keep_to(timeline(client, self.family).await?);
+        let end = end_of_log(client, self.family).await?;
         // Of later than the place, or a transaction between the two would be missed.
-        let row = client
-            .query_one(
-                "SELECT pg_catalog.txid_current_snapshot()::text, ARRAY(SELECT transactionid::text \
-                 FROM pg_catalog.pg_locks WHERE locktype = 'transactionid' AND granted)",
-                &[],
-            )
-            .await
-            .map_err(failed)?;
-        let snapshot = snapshot_of(&row)?;
-        let running: Vec<String> = row.get(1);
-        let first_free = running
-            .iter()
-            .filter_map(|number| number.parse::<u32>().ok())
-            .map(|number| snapshot.with_epoch(number) + 1)
-            .fold(snapshot.xmax, u64::max);
-        self.put(end, first_free);
+        self.put(end, first_free(client, self.family).await?);
         Ok(())
     }
 
     /// Forgets the places of another timeline.
     pub(super) fn keep_to(&self, timeline: u32) {
-        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         if noted.timeline != timeline {
             *noted = Noted { at: noted.at, timeline, places: VecDeque::new() };
         }
@@ -79,7 +73,7 @@ impl Visibility {
     }
 
     fn put(&self, place: Lsn, first_free: u64) {
-        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         if noted.places.back().is_some_and(|&(last, _)| last >= place) {
             return;
         }
@@ -96,33 +90,22 @@ impl Visibility {
     /// The last noted place before which the snapshot has everything; the beginning of the log when none is
     /// known.
     pub(super) fn low(&self, snapshot: &Snapshot) -> Lsn {
-        let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let known = noted.places.iter().rev().find(|&&(_, first_free)| first_free <= snapshot.xmin);
         known.map_or(Lsn(0), |&(place, _)| place)
     }
 }
 
 /// Where the log ends, on a primary.
-pub(super) async fn end_of_log(client: &Client) -> Result<Lsn> {
-    let row = client
-        .query_one(
-            "SELECT pg_catalog.pg_current_wal_insert_lsn()::text, \
-             pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))::bigint, \
-             pg_catalog.current_setting('wal_block_size')::bigint",
-            &[],
-        )
-        .await
-        .map_err(failed)?;
+pub(super) async fn end_of_log(client: &Client, family: Family) -> Result<Lsn> {
+    let row = client.query_one(family.end_of_log(), &[]).await.map_err(failed)?;
     let end = lsn(row.get(0))?;
     Ok(before_header(end, row.get::<_, i64>(1).cast_unsigned(), row.get::<_, i64>(2).cast_unsigned()))
 }
 
 /// The timeline on which the log is written, on a primary.
-pub(super) async fn timeline(client: &Client) -> Result<u32> {
-    let row = client
-        .query_one("SELECT pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn())", &[])
-        .await
-        .map_err(failed)?;
+pub(super) async fn timeline(client: &Client, family: Family) -> Result<u32> {
+    let row = client.query_one(family.log_file(), &[]).await.map_err(failed)?;
     let file: &str = row.get(0);
     file.get(..8)
         .and_then(|digits| u32::from_str_radix(digits, 16).ok())
@@ -131,12 +114,9 @@ pub(super) async fn timeline(client: &Client) -> Result<u32> {
 
 /// Waits until the log is on disk up to a place: what can be seen before it could be lost otherwise, and
 /// other transactions could come in its place.
-pub(super) async fn flushed(client: &Client, place: Lsn) -> Result<()> {
+pub(super) async fn flushed(client: &Client, family: Family, place: Lsn) -> Result<()> {
     loop {
-        let row = client
-            .query_one("SELECT pg_catalog.pg_current_wal_flush_lsn()::text", &[])
-            .await
-            .map_err(failed)?;
+        let row = client.query_one(family.safe_log(), &[]).await.map_err(failed)?;
         if lsn(row.get(0))? >= place {
             return Ok(());
         }
@@ -144,16 +124,48 @@ pub(super) async fn flushed(client: &Client, place: Lsn) -> Result<()> {
     }
 }
 
-/// The snapshot of the transaction that `client` is in, or of this moment.
-pub(super) async fn snapshot(client: &Client) -> Result<Snapshot> {
-    let row =
-        client.query_one("SELECT pg_catalog.txid_current_snapshot()::text", &[]).await.map_err(failed)?;
-    snapshot_of(&row)
+/// The first number that no transaction has yet that is in progress, or that is over and not seen by everybody.
+async fn first_free(client: &Client, family: Family) -> Result<u64> {
+    let query = format!(
+        "SELECT {}, ARRAY(SELECT transactionid::text FROM pg_catalog.pg_locks \
+         WHERE locktype = 'transactionid' AND granted)",
+        family.snapshot()
+    );
+    let row = client.query_one(&query, &[]).await.map_err(failed)?;
+    let snapshot = snapshot_of(&row, family)?;
+    let running: Vec<String> = row.get(1);
+    let numbers = running.iter().filter_map(|number| number.parse::<u64>().ok());
+    let whole = numbers.map(|number| match family {
+        Family::PostgreSql => snapshot.with_epoch(number as u32),
+        // Its numbers have 64 bits everywhere.
+        Family::OpenGauss => number,
+    });
+    Ok(whole.map(|number| number.saturating_add(1)).fold(snapshot.xmax, u64::max))
 }
 
-fn snapshot_of(row: &Row) -> Result<Snapshot> {
+/// Waits until everybody sees what had begun by now and may be in the log already.
+pub(super) async fn until_visible(client: &Client, family: Family) -> Result<()> {
+    let first_free = first_free(client, family).await?;
+    while snapshot(client, family).await?.xmin < first_free {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+/// The snapshot of the transaction that `client` is in, or of this moment.
+pub(super) async fn snapshot(client: &Client, family: Family) -> Result<Snapshot> {
+    let query = format!("SELECT {}", family.snapshot());
+    let row = client.query_one(&query, &[]).await.map_err(failed)?;
+    snapshot_of(&row, family)
+}
+
+fn snapshot_of(row: &Row, family: Family) -> Result<Snapshot> {
     let text: String = row.get(0);
-    Snapshot::parse(&text)
+    let snapshot = match family {
+        Family::PostgreSql => Snapshot::parse(&text),
+        Family::OpenGauss => Snapshot::parse_opengauss(&text),
+    };
+    snapshot
         .ok_or_else(|| Error::new(ErrorKind::Internal, "the source's snapshot can't be read").because(text))
 }
 

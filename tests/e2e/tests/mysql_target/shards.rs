@@ -12,6 +12,7 @@ use test_support::connect;
 use test_support::numbers::Numbers;
 use test_support::same_engine;
 
+use super::merged::cutover;
 use crate::verify::{check, report};
 
 const ABORTED: i32 = 6;
@@ -321,5 +322,36 @@ async fn a_change_of_structure_made_by_hand_is_gone_on_from_by_each() -> Result<
         scene.execute(["UPDATE orders SET note = CONCAT('id ', id)"]).await?;
         shards.to_one(scene.run()).succeed().await?;
     }
+    shards.require_equal().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_is_cut_over_by_itself_after_its_rows_were_checked() -> Result<()> {
+    let shards = Shards::new(test_kit::mysql()?, "shards_end").await?;
+    let mut one = shards.to_one(shards.one.follow()).start()?;
+    let mut other = shards.to_one(shards.other.follow()).start()?;
+    one.phase("streaming").await?;
+    other.phase("streaming").await?;
+    shards
+        .one
+        .execute_on_target([
+            "DELETE FROM orders WHERE id = 100006",
+            "INSERT INTO orders VALUES (50000, 'of nobody', 1)",
+        ])
+        .await?;
+    let error = cutover(&shards.other).fail().await?;
+    ensure!(error.contains("1 missing"), "{error}");
+    // What is wrong of the other is nothing to this one, and neither is what it has more.
+    let said = cutover(&shards.one).succeed().await?.said();
+    ensure!(
+        said.contains("1 with filtered rows, rows set aside or rows of other tasks are not counted"),
+        "{said}"
+    );
+    one.finish().await?.succeeded()?;
+    shards.other.execute(["UPDATE orders SET total = total + 1 WHERE id = 100007"]).await?;
+    report(shards.to_one(check(&shards.other)).argument("--repair"), 0).await?;
+    cutover(&shards.other).succeed().await?;
+    other.finish().await?.succeeded()?;
+    shards.one.execute_on_target(["DELETE FROM orders WHERE id = 50000"]).await?;
     shards.require_equal().await
 }

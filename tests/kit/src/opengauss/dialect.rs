@@ -7,6 +7,7 @@ use anyhow::Result;
 use regex::Regex;
 
 use super::Compatibility;
+use super::catalog::Catalog;
 
 /// What `version()` says.
 pub(super) const BANNER: &str = "(openGauss 7.0.0-RC2 build 7e1fc94a) compiled at 2026-11-21 09:38:28 commit 299 \
@@ -17,7 +18,10 @@ const ABSENT: &str = r"(?i)\b(pg_current_wal_lsn|pg_wal_lsn_diff|pg_sequences|pg
 
 /// Rewrites statements.
 #[derive(Debug, Clone)]
-pub(super) struct Dialect(Vec<(Regex, String)>);
+pub(super) struct Dialect {
+    catalog: Catalog,
+    rules: Vec<(Regex, String)>,
+}
 
 impl Dialect {
     pub(super) fn new(compatibility: Compatibility) -> Result<Self> {
@@ -36,28 +40,36 @@ impl Dialect {
             (r"(?i)(\bpg_catalog\.)?\bversion\(\)", format!("'{BANNER}'::text")),
             (r"(?i)(\bpg_catalog\.)?\bcurrent_setting\('server_version_num'\)", "'90204'::text".to_owned()),
             (r"(?i)(\bpg_catalog\.)?\bcurrent_setting\('server_version'\)", "'9.2.4'::text".to_owned()),
+            (r"(?i)(\bpg_catalog\.)?\bcurrent_setting\('behavior_compat_options'\)", "''::text".to_owned()),
+            (r"(?i)\brolsystemadmin\b", "rolsuper".to_owned()),
+            (r"(?i)\bDBCOMPATIBILITY\s*=?\s*'\w+'", String::new()),
             (r"(?i)(\bpg_catalog\.)?\bcurrent_setting\('sql_compatibility'\)", format!("'{mode}'::text")),
             (r"(?i)^\s*SHOW\s+server_version\s*;?\s*$", "SELECT '9.2.4'::text AS server_version".to_owned()),
             (
                 r"(?i)^\s*SHOW\s+sql_compatibility\s*;?\s*$",
                 format!("SELECT '{mode}'::text AS sql_compatibility"),
             ),
-            (r"'mppdb_decoding'", "'test_decoding'".to_owned()),
-            (r"(?i)\bconfirmed_flush\b", "confirmed_flush_lsn::text".to_owned()),
+            (
+                r"(?i)(create_logical_replication_slot\([^)]*)'mppdb_decoding'",
+                "${1}'test_decoding'".to_owned(),
+            ),
             (r"(?i)\bdatcompatibility\b", format!("'{mode}'::name")),
-            (r"(?i)(\bpg_catalog\.)?\bpg_current_xlog_location\(\)", "pg_current_wal_lsn()::text".to_owned()),
         ];
         let rules = rules.into_iter().map(|(pattern, with)| Ok((Regex::new(pattern)?, with)));
-        Ok(Self(rules.collect::<Result<_>>()?))
+        Ok(Self { catalog: Catalog::new()?, rules: rules.collect::<Result<_>>()? })
     }
 
     /// The statement for the server behind.
     pub(super) fn rewrite<'a>(&self, sql: &'a str) -> Cow<'a, str> {
-        self.0.iter().fold(Cow::Borrowed(sql), |sql, (pattern, with)| {
+        let sql = self.rules.iter().fold(Cow::Borrowed(sql), |sql, (pattern, with)| {
             match pattern.replace_all(&sql, with.as_str()) {
                 Cow::Borrowed(_) => sql,
                 Cow::Owned(rewritten) => Cow::Owned(rewritten),
             }
-        })
+        });
+        match self.catalog.rewrite(&sql) {
+            Cow::Borrowed(_) => sql,
+            Cow::Owned(rewritten) => Cow::Owned(rewritten),
+        }
     }
 }

@@ -1,14 +1,19 @@
 //! One connection to the double: the login, then SQL or replication.
 
+use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::account::Method;
 use super::backend::Session;
-use super::message::{error, message, read, read_body, reported};
+use super::catalog::SNAPSHOT;
+use super::message::{error, message, read, read_body, reported, row, values};
+use super::parameters::Parameters;
+use super::snapshots::Snapshots;
 use super::walsender;
 use super::{Inner, Port};
 
@@ -146,10 +151,18 @@ async fn relay(client: TcpStream, behind: TcpStream, inner: &Inner) -> io::Resul
     let (from_behind, mut to_behind) = behind.into_split();
     let mut from_client = tokio::io::BufReader::with_capacity(1 << 16, from_client);
     let mut from_behind = tokio::io::BufReader::with_capacity(1 << 16, from_behind);
+    let parameters = Parameters::default();
+    let watch = Watch {
+        snapshots: &inner.snapshots,
+        statements: Mutex::default(),
+        is_pending: AtomicBool::new(false),
+    };
     let upward = async {
         loop {
             let (kind, body) = read(&mut from_client).await?;
+            parameters.asked(kind, &body);
             let passed = match kind {
+                b'B' => message(b'B', &parameters.bound(body, &inner.refusals)),
                 b'Q' => message(b'Q', &statement(&body, 0, inner)),
                 b'P' => {
                     let name = body.iter().position(|byte| *byte == 0).map_or(0, |end| end + 1);
@@ -157,15 +170,17 @@ async fn relay(client: TcpStream, behind: TcpStream, inner: &Inner) -> io::Resul
                 }
                 _ => message(kind, &body),
             };
+            watch.asked(&passed);
             to_behind.write_all(&passed).await?;
         }
     };
     let downward = async {
         loop {
             let (kind, body) = read(&mut from_behind).await?;
+            parameters.answered(kind, &body);
             let passed = match kind {
                 b'E' | b'N' => reported(kind, &body, false),
-                _ => message(kind, &body),
+                _ => watch.answered(kind, &body).unwrap_or_else(|| message(kind, &body)),
             };
             to_client.write_all(&passed).await?;
         }
@@ -176,13 +191,85 @@ async fn relay(client: TcpStream, behind: TcpStream, inner: &Inner) -> io::Resul
     }
 }
 
+/// Looks out for statements about snapshots, whose answers are openGauss's own.
+struct Watch<'a> {
+    snapshots: &'a Snapshots,
+    /// Names of prepared statements that are such.
+    statements: Mutex<HashSet<Vec<u8>>>,
+    /// One is on its way.
+    is_pending: AtomicBool,
+}
+
+impl Watch<'_> {
+    /// Takes in what goes to the server behind.
+    fn asked(&self, sent: &[u8]) {
+        let (Some(kind), Some(body)) = (sent.first(), sent.get(5..)) else { return };
+        let mut texts = body.split(|byte| *byte == 0);
+        let (first, second) = (texts.next().unwrap_or_default(), texts.next().unwrap_or_default());
+        let is_about = |sql: &[u8]| sql.windows(SNAPSHOT.len()).any(|part| part == SNAPSHOT.as_bytes());
+        let mut statements = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        let takes = match kind {
+            b'Q' => is_about(first),
+            b'P' => {
+                if is_about(second) {
+                    statements.insert(first.to_vec());
+                } else {
+                    statements.remove(first);
+                }
+                false
+            }
+            // Of a portal, to a statement.
+            b'B' => statements.contains(second),
+            _ => false,
+        };
+        if takes && !self.is_pending.swap(true, Ordering::SeqCst) {
+            self.snapshots.expect();
+        }
+    }
+
+    /// Takes in what comes from the server behind; answers what comes in its place.
+    fn answered(&self, kind: u8, body: &[u8]) -> Option<Vec<u8>> {
+        if !self.is_pending.load(Ordering::SeqCst) {
+            return None;
+        }
+        match kind {
+            b'D' => {
+                let mut values = values(body);
+                for value in values.iter_mut().flatten() {
+                    if let Some(told) = self.snapshots.told(value) {
+                        *value = told;
+                    }
+                }
+                Some(row(&values.iter().map(Option::as_deref).collect::<Vec<_>>()))
+            }
+            b'Z' => {
+                self.settle();
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn settle(&self) {
+        if self.is_pending.swap(false, Ordering::SeqCst) {
+            self.snapshots.settle();
+        }
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
 /// A message with the statement that begins at `begin` put into the words of the server behind.
 fn statement(body: &[u8], begin: usize, inner: &Inner) -> Vec<u8> {
     let (before, rest) = body.split_at_checked(begin).unwrap_or((body, &[]));
     let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
     let (sql, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
     match std::str::from_utf8(sql) {
-        Ok(sql) => [before, inner.dialect.rewrite(sql).as_bytes(), after].concat(),
+        Ok(sql) => [before, inner.dialect.rewrite(&inner.refusals.apply(sql)).as_bytes(), after].concat(),
         Err(_) => body.to_vec(),
     }
 }

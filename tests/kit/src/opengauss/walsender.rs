@@ -78,6 +78,8 @@ pub(super) async fn serve(
                 }
                 _ => Err(syntax()),
             },
+            // Of other versions.
+            "TIMELINE_HISTORY" | "READ_REPLICATION_SLOT" | "ALTER_REPLICATION_SLOT" => Err(syntax()),
             "DROP_REPLICATION_SLOT" => match captures(&DROP, command).as_deref() {
                 Some([_, name, ..]) => {
                     let command = format!("DROP_REPLICATION_SLOT \"{name}\"");
@@ -179,8 +181,9 @@ async fn start(command: &str, database: &str, inner: &Inner) -> Result<Start, Re
     };
     let Slot { plugin, is_active, is_here } = slot.ok_or(missing)?;
     if plugin != "test_decoding" {
-        let command = format!("START_REPLICATION SLOT \"{name}\" LOGICAL {place} {list}");
-        return Ok(Start { options: Ok(Options::pgoutput()), command });
+        let (options, list) = Options::pgoutput(&given)?;
+        let command = format!("START_REPLICATION SLOT \"{name}\" LOGICAL {place} ({list})");
+        return Ok(Start { options: Ok(options), command });
     }
     let mut options = Options::parse(&given);
     if parallel && let Err(refusal) = options {

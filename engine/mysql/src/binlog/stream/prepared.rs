@@ -20,7 +20,8 @@ use super::super::rows::RowsEvent;
 use super::super::tables::Mapped;
 use super::super::transaction::TransactionId;
 use super::super::wire::malformed;
-use super::{BinlogChanges, holds};
+use super::BinlogChanges;
+use super::transaction::holds;
 
 /// Bytes of rows that are kept of transactions that are prepared.
 const MOST_BYTES: usize = 256 << 20;

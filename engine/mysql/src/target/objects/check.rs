@@ -3,11 +3,14 @@
 use engine_core::Result;
 use engine_core::finding::{Finding, Severity};
 use engine_core::object::{Definer, ObjectKind, TargetObject};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{account, digest, environment, is_same, known, other, there};
+use crate::sql;
 use crate::target::connection::Connections;
 use crate::target::control::field;
 use crate::target::failure::translate;
+use crate::target::privileges::{self, Privilege};
 use crate::target::session::Session;
 
 /// Checks whether the objects can be created.
@@ -31,7 +34,11 @@ pub(in crate::target) async fn check(
             (Some(record), Some(_)) if record.made && record.digest != digest(object) => failed(
                 object.to_string(),
                 "it was changed on the source since it was copied".to_owned(),
-                "drop it on the target to have it copied anew",
+                &format!(
+                    "drop it on the target to have it copied anew: DROP {} {}",
+                    object.kind.name().to_uppercase(),
+                    sql::table(&object.name)
+                ),
             ),
             (None, Some(found)) if !is_same(object, found.as_ref()) => failed(
                 object.to_string(),
@@ -42,6 +49,7 @@ pub(in crate::target) async fn check(
         }
     }
     findings.extend(definers(&mut session, objects).await?);
+    findings.extend(rights(&mut session, objects).await?);
     findings.extend(modes(connections, objects).await?);
     findings.extend(functions(&mut session, objects).await?);
     Ok(findings)
@@ -89,6 +97,29 @@ async fn definers(session: &mut Session, objects: &[TargetObject]) -> Result<Vec
                 ));
                 break;
             }
+        }
+    }
+    Ok(findings)
+}
+
+/// The account must be allowed to create them, in the name of whom they are to belong to.
+async fn rights(session: &mut Session, objects: &[TargetObject]) -> Result<Vec<Finding>> {
+    let mut needs: BTreeMap<&str, BTreeSet<Privilege>> = BTreeMap::new();
+    for object in objects {
+        needs.entry(&object.name.namespace).or_default().insert(match object.kind {
+            ObjectKind::View => Privilege::CreateView,
+            ObjectKind::Trigger => Privilege::Trigger,
+            ObjectKind::Function | ObjectKind::Procedure => Privilege::CreateRoutine,
+            ObjectKind::Event => Privilege::Event,
+        });
+    }
+    let mut findings = privileges::lacking(session, &needs).await?;
+    let mut tried = BTreeSet::new();
+    for object in objects.iter().filter(|object| object.mapping.definer == Definer::Keep) {
+        if tried.insert(&object.definer) {
+            let (user, host) = account(&object.definer);
+            let definer = format!("{}@{}", sql::literal(user), sql::literal(host));
+            findings.extend(privileges::in_the_name_of(session, &object.name.namespace, &definer).await?);
         }
     }
     Ok(findings)

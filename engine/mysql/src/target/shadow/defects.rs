@@ -1,22 +1,10 @@
 //! Which defects a column's type allows, and the SQL that plants them: expressions over a row `t` of the copy.
 
 use engine_core::logical::LogicalType;
-use engine_core::shadow::Defect;
+use engine_core::shadow::{Defect, Spoiling};
 
 use super::super::column_type::ColumnType;
 use super::super::layout::TableLayout;
-
-/// A defect of one column: what makes a row fit for it, and the value that the column gets then.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Spoiling {
-    pub(super) defect: Defect,
-    /// Place among the written columns.
-    pub(super) place: usize,
-    /// A condition on the row.
-    pub(super) fits: String,
-    /// The new value; of [`Defect::SwappedValues`], nothing.
-    pub(super) value: String,
-}
 
 /// All defects of columns outside of the key.
 pub(super) fn of(layout: &TableLayout) -> Vec<Spoiling> {

@@ -56,6 +56,8 @@ pub(crate) enum Message<'a> {
     RollbackPrepared(RolledBack<'a>),
     /// A transaction that was sent in blocks is prepared.
     StreamPrepare(Prepared<'a>),
+    /// openGauss tells where its standbys are.
+    Standbys,
 }
 
 /// What can be inside of a transaction.
@@ -88,7 +90,18 @@ pub(crate) struct Begin {
     /// Where its commit is in the log.
     pub(crate) final_lsn: Lsn,
     pub(crate) committed_at: i64,
+    /// Of openGauss's numbers of 64 bits the lower half.
     pub(crate) xid: u32,
+    /// Its place in the order of commits, which openGauss says.
+    pub(crate) csn: Option<u64>,
+}
+
+impl Begin {
+    /// As openGauss says it to a client that uses snapshots.
+    pub(super) fn read_opengauss(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        let (final_lsn, committed_at) = (fields.lsn()?, fields.time()?);
+        Ok(Self { final_lsn, committed_at, xid: fields.u64()? as u32, csn: Some(fields.u64()?) })
+    }
 }
 
 /// Commit.
@@ -275,6 +288,7 @@ impl<'a> Message<'a> {
                 final_lsn: fields.lsn()?,
                 committed_at: fields.time()?,
                 xid: fields.u32()?,
+                csn: None,
             }),
             b'C' => Self::Commit(Commit::read(fields)?),
             b'O' => Self::Origin(Origin { lsn: fields.lsn()?, name: fields.text()? }),

@@ -135,6 +135,7 @@ impl Writer {
                 let places = self.u8(b'r').u8(0).u64(back.prepared_end.0).u64(back.end.0);
                 places.time(back.prepared_at).time(back.at).u32(back.xid).text(back.name)
             }
+            Message::Standbys => self.u8(b'S').text("standbys"),
         }
         .0
     }
@@ -269,7 +270,7 @@ fn every_message<'a>(parts: &'a Parts, rows: &'a [Vec<u8>; 2]) -> Vec<Message<'a
     messages.extend([
         Message::Origin(Origin { lsn, name }),
         Message::StreamStop,
-        Message::Begin(Begin { final_lsn: lsn, committed_at: at, xid }),
+        Message::Begin(Begin { final_lsn: lsn, committed_at: at, xid, csn: None }),
         Message::Commit(commit),
         Message::StreamCommit { xid, commit },
         Message::StreamAbort { xid, subxid, at: None },
@@ -357,6 +358,17 @@ fn blocks_do_not_nest() {
     decoder.decode(start).expect("a beginning");
     assert!(decoder.decode(start).is_err());
     decoder.decode(b"E").expect("an end");
+}
+
+#[test]
+fn opengauss_has_messages_of_its_own() {
+    let mut decoder = Decoder::of(Family::OpenGauss);
+    let begin = b"B\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\x02\0\0\0\0\0\0\0\x03";
+    let Message::Begin(read) = decoder.decode(begin).expect("a beginning") else { panic!("no beginning") };
+    assert_eq!((read.final_lsn, read.xid, read.csn), (Lsn(7), 2, Some(3)));
+    assert!(decoder.decode(&begin[..21]).is_err(), "PostgreSQL's is shorter");
+    let standbys = decoder.decode(b"Shost=a port=1\0").expect("standbys");
+    assert_eq!(standbys, Message::Standbys);
 }
 
 #[test]

@@ -4,12 +4,17 @@ use engine_core::Result;
 use engine_core::schema::{ForeignKey, IndexKind, IndexPart, IndexSchema, ReferentialAction, TableName};
 use tokio_postgres::Transaction;
 
-use super::{TABLES, Tables, USER_SCHEMAS};
+use super::Tables;
 use crate::failure::translate;
+use crate::family::Family;
 
 /// Reads the indexes that other databases have too: trees over all rows. A key that may be violated for
 /// a while is none to tell rows apart by, and is an ordinary index here.
-pub(super) async fn read_indexes(client: &Transaction<'_>, tables: &mut Tables) -> Result<()> {
+pub(super) async fn read_indexes(
+    client: &Transaction<'_>,
+    family: Family,
+    tables: &mut Tables,
+) -> Result<()> {
     let query = format!(
         "SELECT i.indrelid, x.relname, i.indisprimary, i.indisunique AND i.indimmediate, \
          i.indkey::int2[], i.indoption::int2[], i.indnkeyatts::int, \
@@ -18,8 +23,11 @@ pub(super) async fn read_indexes(client: &Transaction<'_>, tables: &mut Tables) 
          FROM pg_catalog.pg_index i \
          JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid JOIN pg_catalog.pg_am a ON a.oid = x.relam \
          JOIN pg_catalog.pg_class c ON c.oid = i.indrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE {TABLES} AND {USER_SCHEMAS} AND a.amname = 'btree' AND i.indisvalid AND i.indpred IS NULL \
-         ORDER BY i.indrelid, NOT i.indisprimary, x.relname COLLATE \"C\""
+         WHERE {} AND {} AND a.amname IN ({}) AND i.indisvalid AND i.indpred IS NULL \
+         ORDER BY i.indrelid, NOT i.indisprimary, x.relname::text COLLATE \"C\"",
+        family.tables(),
+        family.user_schemas(),
+        family.tree_indexes()
     );
     let rows = client
         .query(&query, &[])
@@ -49,17 +57,24 @@ pub(super) async fn read_indexes(client: &Transaction<'_>, tables: &mut Tables) 
 }
 
 /// Reads the foreign keys.
-pub(super) async fn read_foreign_keys(client: &Transaction<'_>, tables: &mut Tables) -> Result<()> {
+pub(super) async fn read_foreign_keys(
+    client: &Transaction<'_>,
+    family: Family,
+    tables: &mut Tables,
+) -> Result<()> {
     let query = format!(
         "SELECT k.conrelid, k.conname, k.conkey, pn.nspname, p.relname, \
-         ARRAY(SELECT a.attname::text FROM pg_catalog.unnest(k.confkey) WITH ORDINALITY AS f (number, place) \
-               JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = f.number ORDER BY f.place), \
+         ARRAY(SELECT a.attname::text FROM pg_catalog.generate_series(1, pg_catalog.array_upper(k.confkey, 1)) AS f (place) \
+               JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = k.confkey[f.place] ORDER BY f.place), \
          k.confdeltype::text, k.confupdtype::text \
          FROM pg_catalog.pg_constraint k \
          JOIN pg_catalog.pg_class c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          JOIN pg_catalog.pg_class p ON p.oid = k.confrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace \
-         WHERE k.contype = 'f' AND k.conparentid = 0 AND {TABLES} AND {USER_SCHEMAS} \
-         ORDER BY k.conrelid, k.conname COLLATE \"C\""
+         WHERE k.contype = 'f' AND {} AND {} AND {} \
+         ORDER BY k.conrelid, k.conname::text COLLATE \"C\"",
+        family.own_foreign_key(),
+        family.tables(),
+        family.user_schemas()
     );
     let rows = client
         .query(&query, &[])

@@ -4,10 +4,12 @@ use engine_core::Result;
 use tokio_postgres::Client;
 
 use crate::failure::translate;
+use crate::family::Family;
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub(super) struct Facts {
+    pub(super) family: Family,
     /// `server_version_num`, e.g. 150018.
     pub(super) version: u32,
     pub(super) version_text: String,
@@ -38,20 +40,30 @@ impl Room {
 }
 
 impl Facts {
-    pub(super) async fn read(client: &Client, slot: &str) -> Result<Self> {
+    pub(super) async fn read(client: &Client, family: Family, slot: &str) -> Result<Self> {
         // The task's own slot, and what reads from it, have their room already.
+        let senders = match family {
+            Family::PostgreSql => {
+                "(SELECT count(*) FROM pg_catalog.pg_stat_replication r \
+                  WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_replication_slots s \
+                                    WHERE s.active_pid = r.pid AND s.slot_name = $1))"
+            }
+            Family::OpenGauss => {
+                "GREATEST(0, (SELECT count(*) FROM pg_catalog.pg_stat_replication) \
+                 - (SELECT count(*) FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = $1 AND s.active))"
+            }
+        };
         let row = client
             .query_one(
-                "SELECT current_setting('server_version_num')::int4, current_setting('server_version'), \
+                &format!(
+                    "SELECT current_setting('server_version_num')::int4, current_setting('server_version'), \
                  current_setting('wal_level'), current_setting('server_encoding'), pg_catalog.pg_is_in_recovery(), \
                  current_user::text, pg_catalog.current_database()::text, pg_catalog.host(pg_catalog.inet_client_addr()), \
                  pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'), \
                  current_setting('max_replication_slots')::int8, \
                  (SELECT count(*) FROM pg_catalog.pg_replication_slots s WHERE s.slot_name <> $1), \
-                 current_setting('max_wal_senders')::int8, \
-                 (SELECT count(*) FROM pg_catalog.pg_stat_replication r \
-                  WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_replication_slots s \
-                                    WHERE s.active_pid = r.pid AND s.slot_name = $1))",
+                 current_setting('max_wal_senders')::int8, {senders}"
+                ),
                 &[&slot],
             )
             .await
@@ -59,6 +71,7 @@ impl Facts {
         let number = |column: usize| row.get::<_, i64>(column).unsigned_abs();
         let version_text: String = row.get(1);
         Ok(Self {
+            family,
             version: row.get::<_, i32>(0).unsigned_abs(),
             // Packagers add their own to it.
             version_text: version_text.split_whitespace().next().unwrap_or_default().to_owned(),
@@ -74,9 +87,21 @@ impl Facts {
         })
     }
 
+    /// The statement or command by which a setting is changed.
+    pub(super) fn setting(&self, name: &str, value: &str) -> String {
+        match self.family {
+            Family::PostgreSql if value.bytes().all(|byte| byte.is_ascii_digit()) => {
+                format!("ALTER SYSTEM SET {name} = {value}")
+            }
+            Family::PostgreSql => format!("ALTER SYSTEM SET {name} = '{value}'"),
+            Family::OpenGauss => format!("gs_guc set -D … -c \"{name}={value}\""),
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn good() -> Self {
         Self {
+            family: Family::PostgreSql,
             version: 180_000,
             version_text: "18.0".to_owned(),
             wal_level: "logical".to_owned(),

@@ -8,10 +8,10 @@ use tokio_postgres::Client;
 
 use super::{finding, list};
 use crate::failure::translate;
-use crate::source::catalog::USER_SCHEMAS;
+use crate::family::Family;
 
 /// What belongs to an extension comes with it; `{class}` and `{oid}` say what of.
-const NOT_OF_AN_EXTENSION: &str = "NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.deptype = 'e' \
+const NOT_OF_AN_EXTENSION: &str = "NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend e WHERE e.deptype = 'e' \
     AND e.classid = '{class}'::regclass AND e.objid = {oid})";
 
 /// A kind of object: what a finding calls it, how it is found (schema, name, and the table that patterns
@@ -62,8 +62,8 @@ const KINDS: [Kind; 5] = [
     Kind {
         name: "sequences of no column",
         query: "SELECT n.nspname::text, c.relname::text, NULL::text FROM pg_catalog.pg_class c \
-                JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'S' \
-                AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_class'::regclass \
+                JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('S', 'L') \
+                AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_class'::regclass \
                                 AND d.objid = c.oid AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i'))",
         class: "pg_class",
         oid: "c.oid",
@@ -72,11 +72,11 @@ const KINDS: [Kind; 5] = [
 ];
 
 /// A warning for each kind of which there are some.
-pub(super) async fn check(client: &Client, selection: &Selection) -> Result<Vec<Finding>> {
+pub(super) async fn check(client: &Client, family: Family, selection: &Selection) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for kind in KINDS {
         let own = NOT_OF_AN_EXTENSION.replace("{class}", kind.class).replace("{oid}", kind.oid);
-        let query = format!("{} AND {own} AND {USER_SCHEMAS} ORDER BY 1, 2", kind.query);
+        let query = format!("{} AND {own} AND {} ORDER BY 1, 2", kind.query, family.user_schemas());
         let rows = client
             .query(&query, &[])
             .await

@@ -6,6 +6,7 @@ use engine_core::{Error, ErrorKind, Result};
 
 use super::facts::Facts;
 use super::finding;
+use crate::family::Family;
 use crate::identifier::quote;
 use crate::replication::connection::ReplicationConnection;
 
@@ -36,7 +37,7 @@ fn refused(error: Error, facts: &Facts) -> Result<Finding> {
     } else if says("28000") {
         format!("put into pg_hba.conf, before lines that say otherwise, and reload it: {}", hba_line(facts))
     } else if says("53300") {
-        "ALTER SYSTEM SET max_wal_senders = a larger number, then restart the server".to_owned()
+        format!("{}, then restart the server", facts.setting("max_wal_senders", "a larger number"))
     } else if matches!(error.kind(), ErrorKind::Connection | ErrorKind::Precondition) {
         error.remedy().unwrap_or("see the server's log").to_owned()
     } else {
@@ -45,14 +46,19 @@ fn refused(error: Error, facts: &Facts) -> Result<Finding> {
     Ok(finding(Severity::Failed, "replication", format!("{}: {why}", error.what()), Some(&fix)))
 }
 
-/// Logical replication goes by the database's name; `replication` as a database is for standbys only.
+/// Logical replication goes by the database's name; `replication` as a database is for standbys only, but with openGauss
+/// for whoever replicates.
 fn hba_line(facts: &Facts) -> String {
     let (kind, address) = match &facts.client {
         Some(address) if address.contains(':') => ("host", format!(" {address}/128")),
         Some(address) => ("host", format!(" {address}/32")),
         None => ("local", String::new()),
     };
-    format!("{kind} {} {}{address} scram-sha-256", quote(&facts.database), quote(&facts.account))
+    let account = quote(&facts.account);
+    match facts.family {
+        Family::PostgreSql => format!("{kind} {} {account}{address} scram-sha-256", quote(&facts.database)),
+        Family::OpenGauss => format!("{kind} replication {account}{address} sha256"),
+    }
 }
 
 #[cfg(test)]

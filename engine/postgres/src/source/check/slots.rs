@@ -14,13 +14,14 @@ const WANTED: u64 = 2;
 
 /// Holds what is free against what a task takes.
 pub(super) fn room(facts: &Facts) -> [Finding; 2] {
-    [judge("max_replication_slots", facts.slots), judge("max_wal_senders", facts.senders)]
+    [judge(facts, "max_replication_slots", facts.slots), judge(facts, "max_wal_senders", facts.senders)]
 }
 
-fn judge(setting: &str, room: Room) -> Finding {
+fn judge(facts: &Facts, setting: &str, room: Room) -> Finding {
     let Room { most, used } = room;
     let message = format!("{used} of {most} are in use by others");
-    let fix = format!("ALTER SYSTEM SET {setting} = {}, then restart the server", used.max(most) + WANTED);
+    let enough = (used.max(most) + WANTED).to_string();
+    let fix = format!("{}, then restart the server", facts.setting(setting, &enough));
     match room.free() {
         0 => finding(
             Severity::Failed,
@@ -135,12 +136,12 @@ mod tests {
 
     #[test]
     fn room_is_needed_for_a_stream_and_liked_for_a_check() {
-        let severity = |most, used| judge("max_wal_senders", Room { most, used }).severity;
+        let severity = |most, used| judge(&Facts::good(), "max_wal_senders", Room { most, used }).severity;
         assert_eq!(severity(10, 8), Severity::Pass);
         assert_eq!(severity(10, 9), Severity::Note);
         assert_eq!(severity(10, 10), Severity::Failed);
         assert_eq!(severity(0, 0), Severity::Failed);
-        let fix = judge("max_wal_senders", Room { most: 10, used: 10 }).fix.expect("a fix");
+        let fix = judge(&Facts::good(), "max_wal_senders", Room { most: 10, used: 10 }).fix.expect("a fix");
         assert!(fix.starts_with("ALTER SYSTEM SET max_wal_senders = 12"), "{fix}");
     }
 

@@ -8,6 +8,8 @@ use tokio_postgres::Client;
 
 use super::{finding, left_behind, list, retention};
 use crate::failure::translate;
+use crate::family::Family;
+use crate::source::watermark;
 
 /// A transaction open for longer than this is worth a word, in seconds.
 const LONG_TRANSACTION: i32 = 600;
@@ -17,32 +19,43 @@ const MUCH_LOG: i64 = 1 << 30;
 /// Looks around.
 pub(in crate::source) async fn survey(
     client: &Client,
+    family: Family,
     selection: &Selection,
     needs: &Needs,
 ) -> Result<Vec<Finding>> {
-    let mut findings = vec![connections(client, needs).await?];
+    let mut findings = vec![connections(client, family, needs).await?];
     findings.extend(large_objects(client).await?);
     if needs.online {
-        findings.extend(retention::check(client, needs).await?);
-        findings.extend(transactions(client).await?);
-        findings.extend(idle_slots(client).await?);
-        findings.extend(standbys(client).await?);
+        if family == Family::PostgreSql {
+            findings.extend(retention::check(client, needs).await?);
+            findings.extend(standbys(client).await?);
+        }
+        findings.extend(transactions(client, family).await?);
+        findings.extend(idle_slots(client, family).await?);
     }
     if !needs.objects_planned {
-        findings.extend(left_behind::check(client, selection).await?);
+        findings.extend(left_behind::check(client, family, selection).await?);
     }
     Ok(findings)
 }
 
-async fn connections(client: &Client, needs: &Needs) -> Result<Finding> {
+async fn connections(client: &Client, family: Family, needs: &Needs) -> Result<Finding> {
+    let (most, used) = match family {
+        Family::PostgreSql => (
+            "current_setting('max_connections')::int8 \
+             - CASE WHEN r.rolsuper THEN 0 ELSE current_setting('superuser_reserved_connections')::int8 END",
+            "backend_type = 'client backend'",
+        ),
+        Family::OpenGauss => ("current_setting('max_connections')::int8", "datname IS NOT NULL"),
+    };
     let row = client
         .query_one(
-            "SELECT current_setting('max_connections')::int8 \
-                    - CASE WHEN r.rolsuper THEN 0 ELSE current_setting('superuser_reserved_connections')::int8 END, \
-                    (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend'), \
+            &format!(
+                "SELECT {most}, (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE {used}), \
                     LEAST(NULLIF(r.rolconnlimit, -1), NULLIF(d.datconnlimit, -1))::int8 \
              FROM pg_catalog.pg_roles r, pg_catalog.pg_database d \
-             WHERE r.rolname = current_user AND d.datname = pg_catalog.current_database()",
+             WHERE r.rolname = current_user AND d.datname = pg_catalog.current_database()"
+            ),
             &[],
         )
         .await
@@ -78,14 +91,22 @@ async fn large_objects(client: &Client) -> Result<Option<Finding>> {
 }
 
 /// A slot is made when all transactions are over that had begun before.
-async fn transactions(client: &Client) -> Result<Vec<Finding>> {
+async fn transactions(client: &Client, family: Family) -> Result<Vec<Finding>> {
     let failed = |error| translate(error, "the source's transactions can't be listed");
+    let (who, has_written) = match family {
+        Family::PostgreSql => ("COALESCE(usename::text, backend_type)", "backend_xid IS NOT NULL"),
+        Family::OpenGauss => (
+            "usename",
+            "EXISTS (SELECT 1 FROM pg_catalog.pg_locks l WHERE l.pid = a.pid AND l.granted \
+                     AND l.locktype = 'transactionid')",
+        ),
+    };
     let rows = client
         .query(
-            "SELECT pg_catalog.format('process %s (%s)', pid, COALESCE(usename::text, backend_type)) \
-             FROM pg_catalog.pg_stat_activity \
-             WHERE backend_xid IS NOT NULL AND xact_start < now() - pg_catalog.make_interval(secs => $1) \
-             ORDER BY xact_start",
+            &format!(
+                "SELECT pg_catalog.format('process %s (%s)', pid, {who}) FROM pg_catalog.pg_stat_activity a \
+                 WHERE {has_written} AND xact_start < now() - $1 * interval '1 second' ORDER BY xact_start"
+            ),
             &[&f64::from(LONG_TRANSACTION)],
         )
         .await
@@ -118,7 +139,10 @@ async fn transactions(client: &Client) -> Result<Vec<Finding>> {
 }
 
 /// Slots that nobody reads from: what they hold back of the log fills the server's disk.
-async fn idle_slots(client: &Client) -> Result<Option<Finding>> {
+async fn idle_slots(client: &Client, family: Family) -> Result<Option<Finding>> {
+    if family == Family::OpenGauss {
+        return idle_slots_of_opengauss(client).await;
+    }
     // A standby writes no log; what it has is held back by the same reckoning.
     let rows = client
         .query(
@@ -131,6 +155,25 @@ async fn idle_slots(client: &Client) -> Result<Option<Finding>> {
         .map_err(|error| translate(error, "the source's replication slots can't be read"))?;
     let slots = rows.iter().filter_map(|row| Some((row.get(0), row.get::<_, Option<i64>>(1)?)));
     Ok(held_back(&slots.collect::<Vec<_>>()))
+}
+
+/// The same of a server that has places as texts.
+async fn idle_slots_of_opengauss(client: &Client) -> Result<Option<Finding>> {
+    let end = watermark::end_of_log(client, Family::OpenGauss).await?;
+    let rows = client
+        .query(
+            "SELECT slot_name::text, restart_lsn FROM pg_catalog.pg_replication_slots \
+             WHERE NOT active AND pg_catalog.length(restart_lsn) > 0",
+            &[],
+        )
+        .await
+        .map_err(|error| translate(error, "the source's replication slots can't be read"))?;
+    let mut slots = Vec::new();
+    for row in &rows {
+        let behind = end.0.saturating_sub(watermark::lsn(row.get(1))?.0);
+        slots.push((row.get(0), i64::try_from(behind).unwrap_or(i64::MAX)));
+    }
+    Ok(held_back(&slots))
 }
 
 fn held_back(slots: &[(String, i64)]) -> Option<Finding> {
@@ -159,7 +202,7 @@ async fn standbys(client: &Client) -> Result<Option<Finding>> {
             "SELECT current_setting('server_version_num')::int4 >= 170000, \
              (SELECT count(*) FROM pg_catalog.pg_replication_slots WHERE slot_type = 'physical') \
              + (SELECT count(*) FROM pg_catalog.pg_stat_replication r \
-                WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_replication_slots s WHERE s.active_pid = r.pid)), \
+                WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_replication_slots s WHERE s.active_pid = r.pid)), \
              COALESCE(current_setting('synchronized_standby_slots', true), '') <> ''",
             &[],
         )

@@ -10,8 +10,9 @@ use tokio_postgres::Client;
 use super::facts::Facts;
 use super::{finding, list};
 use crate::failure::translate;
+use crate::family::Family;
 use crate::identifier::quote;
-use crate::source::catalog::{USER_SCHEMAS, full_identity};
+use crate::source::catalog::full_identity;
 use crate::source::chunk::relation as quoted;
 
 /// Tables whose replica identity is told of one by one.
@@ -26,6 +27,10 @@ pub(super) struct Table {
     identity: Identity,
     /// A primary key that its replica identity can be.
     has_key: bool,
+    /// Unique keys that are not its replica identity.
+    other_keys: Vec<String>,
+    /// Columns whose values may be stored out of line.
+    large: Vec<String>,
     may_use_schema: bool,
     may_read: bool,
     /// Policies apply to what the account reads.
@@ -54,18 +59,36 @@ enum Identity {
 }
 
 /// Reads the tables of the selection. Temporary ones are their session's own.
-pub(super) async fn read(client: &Client, selection: &Selection) -> Result<Vec<Table>> {
+pub(super) async fn read(client: &Client, family: Family, selection: &Selection) -> Result<Vec<Table>> {
+    let (kind, hides_rows, tables) = match family {
+        Family::PostgreSql => (
+            "c.relkind::text",
+            "pg_catalog.row_security_active(c.oid)",
+            "c.relkind IN ('r', 'p', 'f') AND NOT c.relispartition AND c.relpersistence <> 't'".to_owned(),
+        ),
+        Family::OpenGauss => (
+            "CASE WHEN c.parttype <> 'n' THEN 'p' ELSE c.relkind::text END",
+            "coalesce(pg_catalog.array_to_string(c.reloptions, ',') LIKE '%enable_rowsecurity=true%', false) \
+             AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE')",
+            format!("({} OR c.relkind = 'f')", family.tables()),
+        ),
+    };
     let query = format!(
-        "SELECT n.nspname::text, c.relname::text, c.relkind::text, \
-         EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)), \
+        "SELECT n.nspname::text, c.relname::text, {kind}, \
+         EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent)), \
          c.relpersistence = 'u', c.relreplident::text, \
-         EXISTS (SELECT FROM pg_catalog.pg_index x WHERE x.indrelid = c.oid AND x.indisprimary AND x.indimmediate), \
+         EXISTS (SELECT 1 FROM pg_catalog.pg_index x WHERE x.indrelid = c.oid AND x.indisprimary AND x.indimmediate), \
          pg_catalog.has_schema_privilege(n.oid, 'USAGE'), pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
-         pg_catalog.row_security_active(c.oid), pg_catalog.pg_get_userbyid(c.relowner)::text, \
-         pg_catalog.pg_has_role(c.relowner, 'USAGE') \
+         {hides_rows}, pg_catalog.pg_get_userbyid(c.relowner)::text, \
+         pg_catalog.pg_has_role(c.relowner, 'USAGE'), \
+         ARRAY(SELECT k.relname::text FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class k ON k.oid = x.indexrelid \
+               WHERE x.indrelid = c.oid AND x.indisunique AND NOT x.indisreplident \
+               AND NOT (x.indisprimary AND c.relreplident = 'd') ORDER BY 1), \
+         ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 \
+               AND NOT a.attisdropped AND a.attlen = -1 AND a.attstorage <> 'p' ORDER BY a.attnum) \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind IN ('r', 'p', 'f') AND NOT c.relispartition AND c.relpersistence <> 't' AND {USER_SCHEMAS} \
-         ORDER BY 1, 2"
+         WHERE {tables} AND {} ORDER BY 1, 2",
+        family.user_schemas()
     );
     let rows = client
         .query(&query, &[])
@@ -92,6 +115,8 @@ pub(super) async fn read(client: &Client, selection: &Selection) -> Result<Vec<T
         hides_rows: row.get(9),
         owner: row.get(10),
         is_owned: row.get(11),
+        other_keys: row.get(12),
+        large: row.get(13),
     });
     Ok(tables.filter(|table| selection.matches(&table.name)).collect())
 }
@@ -128,14 +153,21 @@ pub(super) fn readable(facts: &Facts, tables: &[Table]) -> Vec<Finding> {
 }
 
 /// Tables that are more, or less, than rows of their own.
-pub(super) fn kinds(tables: &[Table], online: bool) -> Vec<Finding> {
-    // By the table's name, a stream has what is done to its rows, and not what is done to its partitions.
-    let partitioned = if online {
+pub(super) fn kinds(family: Family, tables: &[Table], online: bool) -> Vec<Finding> {
+    let partitioned = if online && family.is_opengauss() {
+        // By the table's name, its stream has what is done to rows, and not what is done to partitions.
         (
             Severity::Failed,
             "partitioned: what empties, drops or detaches a partition is not in the stream, so that its rows would \
              stay in the target",
             Some("exclude them, or migrate with --mode offline"),
+        )
+    } else if online {
+        (
+            Severity::Note,
+            "partitioned; each is carried over as one table. Partitions may be made meanwhile, and each needs its own \
+             REPLICA IDENTITY FULL; one that is attached with rows, detached, dropped or truncated stops the task",
+            None,
         )
     } else {
         (Severity::Note, "partitioned; each is carried over as one table", None)
@@ -210,10 +242,16 @@ fn identity(table: &Table) -> Finding {
         Identity::Default if table.has_key => "its primary key",
         Identity::Default | Identity::Full => "the primary key, and there is none",
     };
-    let mut message = format!(
-        "its replica identity is {is}, must be FULL: else old values of other unique keys are not logged, nor \
-         large values (TOAST) that a change leaves alone"
-    );
+    let mut lacking = Vec::new();
+    if !table.other_keys.is_empty() {
+        lacking.push(format!("old values of other unique keys ({})", list(&table.other_keys)));
+    }
+    if !table.large.is_empty() {
+        lacking.push(format!("large values that a change leaves alone ({})", list(&table.large)));
+    }
+    lacking.push("what the row was, which filters and a check beside the task go by".to_owned());
+    let mut message =
+        format!("its replica identity is {is}, must be FULL: else the log lacks {}", lacking.join(", and "));
     // The server refuses such statements once the table is in a publication.
     if table.identity == Identity::Nothing || (table.identity == Identity::Default && !table.has_key) {
         message.push_str("; and UPDATE and DELETE would fail on the source once its changes are followed");
@@ -228,8 +266,8 @@ fn identity(table: &Table) -> Finding {
 
 /// Tables that the account can't put into a publication: only their owner can.
 pub(super) fn owners(facts: &Facts, tables: &[Table]) -> Vec<Finding> {
-    let foreign: Vec<_> =
-        tables.iter().filter(|table| table.kind == Kind::Plain && !table.is_owned).collect();
+    let is_published = |table: &&Table| matches!(table.kind, Kind::Plain | Kind::Partitioned);
+    let foreign: Vec<_> = tables.iter().filter(is_published).filter(|table| !table.is_owned).collect();
     let owners: BTreeSet<_> = foreign.iter().map(|table| table.owner.as_str()).collect();
     owners
         .into_iter()

@@ -4,13 +4,15 @@
 use engine_core::position::Position;
 use engine_core::source::LogHold;
 use engine_core::{Error, ErrorKind, Result};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
+use super::in_progress::{InProgress, Taken};
 use crate::replication::lsn::Lsn;
 use crate::replication::stream::{Frame, LogStream};
 use crate::source::position::LogPosition;
@@ -28,7 +30,7 @@ const REPORTING: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(90);
 
 /// The near end of a stream that is being read.
-pub(super) struct Pump {
+pub(in crate::source) struct Pump {
     batches: mpsc::Receiver<Result<Vec<Frame>>>,
     applied: Arc<AtomicU64>,
     running: AbortHandle,
@@ -41,13 +43,15 @@ impl Drop for Pump {
 }
 
 impl Pump {
-    /// Starts to read. The server keeps everything from `from` on until it is told otherwise.
-    pub(super) fn start(stream: LogStream, from: Lsn) -> Self {
+    /// Starts to read. The server keeps everything from `from` on until it is told otherwise. With a directory for
+    /// files, the stream has transactions in progress.
+    pub(in crate::source) fn start(stream: LogStream, files: Option<PathBuf>, from: Lsn) -> Self {
+        let in_progress = files.map(InProgress::new);
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
         let applied = Arc::new(AtomicU64::new(from.0));
         let told = Arc::clone(&applied);
         let running = tokio::spawn(async move {
-            if let Err(error) = run(stream, &sender, &told).await {
+            if let Err(error) = run(stream, in_progress, &sender, &told).await {
                 // Nobody is there to be told when the receiver is gone.
                 let _ = sender.send(Err(error)).await;
             }
@@ -83,7 +87,8 @@ impl LogHold for Hold {
 }
 
 async fn run(
-    mut stream: LogStream,
+    stream: LogStream,
+    mut in_progress: Option<InProgress>,
     sender: &mpsc::Sender<Result<Vec<Frame>>>,
     applied: &AtomicU64,
 ) -> Result<()> {
@@ -91,64 +96,99 @@ async fn run(
     reporting.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut asking = interval(ASKING);
     asking.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut received = Lsn(0);
+    let mut line = Line { stream, reporting, received: Lsn(0), sender, applied };
     let mut heard = Instant::now();
     let mut is_asked = false;
     loop {
         let first = tokio::select! {
             biased;
-            _ = reporting.tick() => {
-                report(&mut stream, received, applied, false).await?;
+            _ = line.reporting.tick() => {
+                line.report(false).await?;
                 continue;
             }
-            frame = stream.next() => frame?,
+            frame = line.stream.next() => frame?,
             _ = asking.tick() => {
                 if heard.elapsed() > SILENCE {
                     return Err(silent());
                 }
                 if !is_asked || heard.elapsed() > REPORTING {
-                    report(&mut stream, received, applied, true).await?;
+                    line.report(true).await?;
                     is_asked = true;
                 }
                 continue;
             }
         };
-        (heard, is_asked) = (Instant::now(), false);
-        asking.reset();
         let mut batch = Vec::new();
         let mut bytes = 0;
         let mut next = Some(first);
         while let Some(frame) = next {
             match &frame {
                 Frame::Data { end, payload, .. } => {
-                    received = received.max(*end);
+                    line.received = line.received.max(*end);
                     bytes += payload.len();
                 }
-                Frame::Keepalive { end, .. } => received = received.max(*end),
+                Frame::Keepalive { end, .. } => line.received = line.received.max(*end),
             }
-            batch.push(frame);
-            next = if bytes < BATCH_BYTES { stream.try_next()? } else { None };
+            let taken = match &mut in_progress {
+                Some(in_progress) => in_progress.take(frame).await?,
+                None => Taken::Passed(frame),
+            };
+            match taken {
+                Taken::Passed(frame) => batch.push(frame),
+                Taken::Kept => {}
+                Taken::Whole(mut whole) => {
+                    if !line.send(std::mem::take(&mut batch)).await? {
+                        return Ok(());
+                    }
+                    while let Some(batch) = whole.next().await? {
+                        if !line.send(batch).await? {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+            next = if bytes < BATCH_BYTES { line.stream.try_next()? } else { None };
         }
-        // However long it takes until there is room, the server gets its reports.
-        let room = loop {
-            tokio::select! {
-                room = sender.reserve() => break room,
-                _ = reporting.tick() => report(&mut stream, received, applied, false).await?,
-            }
-        };
-        let Ok(room) = room else { return Ok(()) };
-        room.send(Ok(batch));
+        if !line.send(batch).await? {
+            return Ok(());
+        }
+        // The time that went by until there was room is not the server's.
+        (heard, is_asked) = (Instant::now(), false);
+        asking.reset();
     }
 }
 
-async fn report(
-    stream: &mut LogStream,
+/// The stream at one end, who takes its messages at the other.
+struct Line<'a> {
+    stream: LogStream,
+    reporting: Interval,
     received: Lsn,
-    applied: &AtomicU64,
-    reply_wanted: bool,
-) -> Result<()> {
-    let applied = Lsn(applied.load(Ordering::Relaxed));
-    stream.report(received.max(applied), applied, applied, reply_wanted).await
+    sender: &'a mpsc::Sender<Result<Vec<Frame>>>,
+    applied: &'a AtomicU64,
+}
+
+impl Line<'_> {
+    /// Hands a batch over. However long it takes until there is room, the server gets its reports. False when
+    /// nobody takes it any more.
+    async fn send(&mut self, batch: Vec<Frame>) -> Result<bool> {
+        if batch.is_empty() {
+            return Ok(true);
+        }
+        let room = loop {
+            tokio::select! {
+                room = self.sender.reserve() => break room,
+                _ = self.reporting.tick() => self.report(false).await?,
+            }
+        };
+        let Ok(room) = room else { return Ok(false) };
+        room.send(Ok(batch));
+        Ok(true)
+    }
+
+    async fn report(&mut self, reply_wanted: bool) -> Result<()> {
+        let applied = Lsn(self.applied.load(Ordering::Relaxed));
+        self.stream.report(self.received.max(applied), applied, applied, reply_wanted).await
+    }
 }
 
 fn silent() -> Error {

@@ -11,6 +11,8 @@ pub(super) struct Options {
     pub(super) style: Style,
     /// The plugin is `pgoutput`, whose messages are passed on.
     pub(super) is_pgoutput: bool,
+    /// Beginnings say the number of the commit.
+    pub(super) is_numbered: bool,
     pub(super) batched: bool,
     pub(super) include_xids: bool,
     pub(super) include_timestamp: bool,
@@ -59,15 +61,28 @@ pub(super) fn is_parallel(options: &[(String, Option<String>)]) -> bool {
 }
 
 impl Options {
-    /// What is passed on as it is.
-    pub(super) fn pgoutput() -> Self {
-        Self { is_pgoutput: true, ..Self::new(false) }
+    /// Reads the options of `pgoutput`; answers those too that the server behind knows.
+    pub(super) fn pgoutput(given: &[(String, Option<String>)]) -> Result<(Self, String), Refusal> {
+        let mut options = Self { is_pgoutput: true, ..Self::new(false) };
+        let mut known = Vec::new();
+        for (name, value) in given {
+            match name.as_str() {
+                "usesnapshot" => options.is_numbered = true,
+                "proto_version" | "publication_names" | "binary" => {
+                    let value = value.as_deref().unwrap_or_default().replace('\'', "''");
+                    known.push(format!("{name} '{value}'"));
+                }
+                _ => return Err(("XX000", format!("unrecognized pgoutput option: {name}"))),
+            }
+        }
+        Ok((options, known.join(", ")))
     }
 
     fn new(parallel: bool) -> Self {
         Self {
             style: if parallel { Style::Binary } else { Style::Serial },
             is_pgoutput: false,
+            is_numbered: false,
             batched: false,
             include_xids: true,
             include_timestamp: !parallel,

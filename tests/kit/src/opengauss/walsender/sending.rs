@@ -65,6 +65,7 @@ pub(super) async fn run(
     let ((from_client, client), (from_behind, behind)) = (client.into_split(), behind.into_split());
     let now = Instant::now();
     let mut sending = Sending {
+        inner,
         translator: Translator::new(sql, inner.settings.dolphin),
         options,
         timeout,
@@ -104,7 +105,8 @@ fn frames(half: OwnedReadHalf) -> mpsc::Receiver<Frame> {
     frames
 }
 
-struct Sending {
+struct Sending<'a> {
+    inner: &'a Inner,
     translator: Translator,
     options: Options,
     /// Zero is none.
@@ -134,7 +136,7 @@ struct Sending {
     is_dry: bool,
 }
 
-impl Sending {
+impl Sending<'_> {
     fn is_serial(&self) -> bool {
         self.options.style == Style::Serial
     }
@@ -219,12 +221,39 @@ impl Sending {
         let (lsn, payload) = (number(1)?, body.get(25..).ok_or(io::ErrorKind::InvalidData)?);
         self.reader = self.reader.max(number(9)?);
         if self.options.is_pgoutput {
-            return self.send(lsn, &pgoutput(payload)).await;
+            return self.pgoutput(lsn, payload).await;
         }
         let line = String::from_utf8_lossy(payload).into_owned();
         let event = self.translator.event(&line, lsn).await.map_err(io::Error::other)?;
         let record = Record { lsn, event };
         if self.is_serial() { self.serial(record).await } else { self.parallel(record).await }
+    }
+
+    /// Passes a message of `pgoutput` on as openGauss has it.
+    async fn pgoutput(&mut self, lsn: u64, payload: &[u8]) -> io::Result<()> {
+        let passed = match payload.first() {
+            Some(b'B') => {
+                self.is_lost = false;
+                let (before, xid) = payload.split_last_chunk::<4>().ok_or(io::ErrorKind::InvalidData)?;
+                let xid = u64::from(u32::from_be_bytes(*xid));
+                let mut begin = [before, &xid.to_be_bytes()].concat();
+                if self.options.is_numbered {
+                    self.translator.until_visible(xid).await.map_err(io::Error::other)?;
+                    let number = self.inner.snapshots.number_of(xid).await;
+                    begin.extend_from_slice(&number.to_be_bytes());
+                }
+                begin
+            }
+            // Nothing is sent of what came from elsewhere but that there was something.
+            Some(b'O') => {
+                self.is_lost = true;
+                return Ok(());
+            }
+            Some(b'I' | b'U' | b'D' | b'T') if self.is_lost => return Ok(()),
+            Some(b'R') => without_modifiers(payload),
+            _ => payload.to_vec(),
+        };
+        self.send(lsn, &passed).await
     }
 
     async fn serial(&mut self, mut record: Record) -> io::Result<()> {
@@ -376,14 +405,25 @@ impl Sending {
     }
 }
 
-/// A message of `pgoutput` with a transaction's number of 64 bits.
-fn pgoutput(payload: &[u8]) -> Vec<u8> {
-    match payload.split_last_chunk::<4>() {
-        Some((before, xid)) if payload.first() == Some(&b'B') => {
-            [before, &u64::from(u32::from_be_bytes(*xid)).to_be_bytes()].concat()
+/// A description of a relation whose types have no modifiers.
+fn without_modifiers(payload: &[u8]) -> Vec<u8> {
+    let mut described = payload.to_vec();
+    let text_end = |bytes: &[u8], from: usize| {
+        let length = bytes.iter().skip(from).position(|byte| *byte == 0);
+        length.map_or(bytes.len(), |length| from + length + 1)
+    };
+    // Its type and number, two names, the kind of its identity, the number of columns.
+    let names = text_end(payload, text_end(payload, 5));
+    let mut at = names + 1 + 2;
+    while at < payload.len() {
+        // Of each column flags, a name, the type's number, the modifier.
+        at = text_end(payload, at + 1) + 4;
+        if let Some(modifier) = described.get_mut(at..at + 4) {
+            modifier.fill(0xff);
         }
-        _ => payload.to_vec(),
+        at += 4;
     }
+    described
 }
 
 /// Microseconds since 2000.

@@ -1,6 +1,7 @@
 //! What `test_decoding` says, in the words of `mppdb_decoding`.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use tokio_postgres::Client;
@@ -19,6 +20,17 @@ pub(super) struct Translator {
 impl Translator {
     pub(super) fn new(sql: Client, dolphin: bool) -> Self {
         Self { sql, dolphin, oids: HashMap::new(), identities: HashMap::new() }
+    }
+
+    /// Waits until everybody sees what a transaction has committed.
+    pub(super) async fn until_visible(&self, xid: u64) -> Result<()> {
+        loop {
+            let sql = "SELECT pg_visible_in_snapshot($1::text::xid8, pg_current_snapshot())";
+            if self.sql.query_one(sql, &[&xid.to_string()]).await?.get(0) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// The event of a line; `lsn` is its place, which is taken for the order of commits.

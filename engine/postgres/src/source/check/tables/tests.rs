@@ -7,6 +7,8 @@ fn table(name: &str) -> Table {
         is_unlogged: false,
         identity: Identity::Full,
         has_key: true,
+        other_keys: Vec::new(),
+        large: Vec::new(),
         may_use_schema: true,
         may_read: true,
         hides_rows: false,
@@ -25,7 +27,7 @@ fn good_tables_pass() {
     let tables = [table("a"), table("b")];
     assert_eq!(readable(&Facts::good(), &tables)[0].severity, Severity::Pass);
     assert_eq!(identities(&tables)[0].severity, Severity::Pass);
-    assert!(kinds(&tables, true).is_empty() && logged(&tables).is_none());
+    assert!(kinds(Family::PostgreSql, &tables, true).is_empty() && logged(&tables).is_none());
     assert!(owners(&Facts::good(), &tables).is_empty());
 }
 
@@ -50,7 +52,12 @@ fn every_table_without_its_old_rows_has_its_statement() {
     let tables = [
         Table { identity: Identity::Default, ..table("a") },
         Table { identity: Identity::Default, has_key: false, ..table("b") },
-        Table { identity: Identity::Index, ..table("c") },
+        Table {
+            identity: Identity::Index,
+            other_keys: vec!["c_mail".to_owned()],
+            large: vec!["note".to_owned()],
+            ..table("c")
+        },
         Table { identity: Identity::Nothing, ..table("d") },
         table("full"),
         Table { identity: Identity::Default, kind: Kind::Partitioned, ..table("part") },
@@ -58,6 +65,9 @@ fn every_table_without_its_old_rows_has_its_statement() {
     let findings = identities(&tables);
     assert_eq!(findings.len(), 4);
     assert_eq!(fix(&findings[0]), "ALTER TABLE \"shop\".\"a\" REPLICA IDENTITY FULL");
+    let lacks = |finding: &Finding, what: &str| finding.message.contains(what);
+    assert!(lacks(&findings[2], "unique keys (c_mail)") && lacks(&findings[2], "leaves alone (note)"));
+    assert!(!lacks(&findings[0], "unique keys") && lacks(&findings[0], "what the row was"));
     let would_fail: Vec<_> =
         findings.iter().map(|finding| finding.message.contains("would fail on the source")).collect();
     assert_eq!(would_fail, [false, true, false, true]);
@@ -81,11 +91,17 @@ fn what_is_no_table_of_its_own_is_told() {
         Table { kind: Kind::Inheritance, ..table("i") },
         Table { is_unlogged: true, ..table("u") },
     ];
-    let severities =
-        |online| kinds(&tables, online).iter().map(|finding| finding.severity).collect::<Vec<_>>();
-    assert_eq!(severities(true), [Severity::Warning, Severity::Failed, Severity::Failed]);
-    assert_eq!(severities(false), [Severity::Warning, Severity::Note, Severity::Failed]);
-    assert!(kinds(&tables, true)[0].message.starts_with("shop.f: "));
+    let severities = |family, online| {
+        kinds(family, &tables, online).iter().map(|finding| finding.severity).collect::<Vec<_>>()
+    };
+    for (family, online, partitioned) in [
+        (Family::PostgreSql, true, Severity::Note),
+        (Family::OpenGauss, true, Severity::Failed),
+        (Family::OpenGauss, false, Severity::Note),
+    ] {
+        assert_eq!(severities(family, online), [Severity::Warning, partitioned, Severity::Failed]);
+    }
+    assert!(kinds(Family::PostgreSql, &tables, true)[0].message.starts_with("shop.f: "));
     assert!(fix(&logged(&tables).expect("a finding")).contains("\"shop\".\"u\" SET LOGGED"));
 }
 
