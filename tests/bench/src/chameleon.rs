@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use mysql_async::prelude::Queryable as _;
 use test_kit::{PASSWORD, Peer, Product, USER};
 use test_support::process::{self, Cost, cpu_seconds_of_server};
-use test_support::{connect, eventually};
+use test_support::{connect, within};
 use tokio::runtime::Runtime;
 
 use crate::catch_up::change;
@@ -123,7 +123,7 @@ impl<'a> Chameleon<'a> {
         let arrived = runtime.block_on(async {
             let client = connect::postgres(sides.target.url()).await?;
             let query = format!("SELECT 1 FROM {SCHEMA}.sbtest1 WHERE k = {mark}");
-            eventually("pg_chameleon's changes", LIMIT, async || {
+            within("pg_chameleon's changes", LIMIT, async || {
                 tokio::time::sleep(INTERVAL).await;
                 if let Some(status) = child.try_wait()? {
                     bail!("chameleon ended with {status}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use mysql_async::prelude::Queryable as _;
 use test_support::process::{self, program};
-use test_support::{connect, eventually};
+use test_support::{connect, within};
 
 use crate::engine;
 use crate::measure::Case;
@@ -185,7 +185,7 @@ async fn expect_equal(sides: &Sides) -> Result<()> {
     for table in [1, TABLES / 2, TABLES] {
         let name = format!("{DATABASE}.sbtest{table}");
         let there: i64 = target.query_one(&format!("SELECT count(*) FROM {name}"), &[]).await?.get(0);
-        eventually(&name, LIMIT, async || {
+        within(&name, LIMIT, async || {
             let here: Option<i64> = connection.query_first(format!("SELECT COUNT(*) FROM {name}")).await?;
             Ok((here == Some(there)).then_some(()))
         })

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use mysql_async::prelude::Queryable as _;
 use test_kit::{PASSWORD, Peer, Product, USER};
 use test_support::process::{Cost, measure};
-use test_support::{connect, eventually};
+use test_support::{connect, within};
 use tokio::runtime::Runtime;
 
 use crate::data::{SYSBENCH, SYSBENCH_TABLES, load_sysbench};
@@ -67,7 +67,7 @@ async fn replicate(sides: &Sides) -> Result<()> {
         ))
         .await?;
     target.query_drop("START SLAVE").await?;
-    eventually("the replica's connection", LIMIT, async || {
+    within("the replica's connection", LIMIT, async || {
         let running: Option<(String, String)> =
             target.query_first("SHOW STATUS LIKE 'Slave_running'").await?;
         Ok(running.filter(|(_, state)| state == "ON").map(|_| ()))

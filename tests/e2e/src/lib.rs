@@ -11,5 +11,5 @@ mod writers;
 pub use mysql_scene::MysqlScene;
 pub use scene::Scene;
 pub use test_support::engine::{Outcome, Run, Running, engine, guest};
-pub use test_support::eventually;
+pub use test_support::{PATIENCE, eventually};
 pub use writers::{Writers, Written};

@@ -73,8 +73,7 @@ impl Writers {
     /// Waits until `number` more transactions have been committed.
     pub async fn commit_more(&self, number: u64) -> Result<()> {
         let goal = self.committed.load(Ordering::Relaxed) + number;
-        let limit = Duration::from_mins(1);
-        eventually("the writers' commits", limit, async || {
+        eventually("the writers' commits", async || {
             if self.tasks.iter().any(JoinHandle::is_finished) {
                 bail!("a writer has ended; stop() says why");
             }

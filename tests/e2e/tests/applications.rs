@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use e2e::{Scene, eventually};
@@ -49,7 +48,7 @@ impl Applications {
     /// Waits until `number` more transactions have been committed.
     pub(crate) async fn commit_more(&self, number: u64) -> Result<()> {
         let goal = self.committed.load(Ordering::Relaxed) + number;
-        eventually("the applications' commits", Duration::from_mins(1), async || {
+        eventually("the applications' commits", async || {
             if self.tasks.iter().any(JoinHandle::is_finished) {
                 bail!("an application has ended");
             }

@@ -50,7 +50,7 @@ async fn a_transaction_of_many_sets_goes_through_in_pieces() -> Result<()> {
     source.query_drop("INSERT INTO mark VALUES (2)").await?;
     source.disconnect().await?;
     let marks = format!("SELECT count(*)::text FROM {}.mark", scene.name());
-    e2e::eventually("the end of the transaction", std::time::Duration::from_mins(2), async || {
+    e2e::eventually("the end of the transaction", async || {
         Ok((scene.value(&marks).await? == "2").then_some(()))
     })
     .await?;
@@ -85,10 +85,7 @@ async fn a_row_of_64_mib_is_copied_and_followed() -> Result<()> {
         ])
         .await?;
     let rows = format!("SELECT count(*)::text FROM {}.t", scene.name());
-    e2e::eventually("the last row", std::time::Duration::from_mins(2), async || {
-        Ok((scene.value(&rows).await? == "4").then_some(()))
-    })
-    .await?;
+    e2e::eventually("the last row", async || Ok((scene.value(&rows).await? == "4").then_some(()))).await?;
     let peak = peak(&running)?;
     ensure!(peak < 1200 * MIB, "the engine took {} MiB", peak / MIB);
     running.interrupt().await?;

@@ -48,12 +48,12 @@ async fn all_checked(scene: &impl Place) -> Result<Value> {
     let mut source = connect::mysql(&scene.urls().0).await?;
     let expected: Option<u64> = source.query_first("SELECT COUNT(*) FROM texts WHERE n = -1").await?;
     source.disconnect().await?;
-    eventually("the last change", Duration::from_mins(3), async || {
+    eventually("the last change", async || {
         Ok((Some(scene.count("texts WHERE n = -1").await?) == expected).then_some(()))
     })
     .await?;
     let before = status(scene).await?["at_ms"].as_u64();
-    eventually("the check to catch up", Duration::from_mins(3), async || {
+    eventually("the check to catch up", async || {
         let status = status(scene).await?;
         let is_done =
             status["check"]["waiting"] == 0 && status["at_ms"].as_u64() > before.map(|at| at + 2000);

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Outcome, Run, Scene, Writers, eventually};
+use e2e::{Outcome, PATIENCE, Run, Scene, Writers, eventually};
 use mysql_async::prelude::Queryable as _;
 use serde_json::Value;
 use test_support::connect;
@@ -12,7 +12,6 @@ use test_support::numbers::Numbers;
 
 use crate::locks::{another_task, waiting_statements};
 
-const LIMIT: Duration = Duration::from_mins(1);
 const ROWS: u64 = 20_000;
 
 async fn fill(scene: &Scene<'_>) -> Result<()> {
@@ -115,7 +114,7 @@ async fn paused_while_tables_are_created_it_comes_to_rest() -> Result<()> {
     let pausing = command(&scene, "pause").start()?;
     running.complaint("asked over the control socket").await?;
     holder.batch_execute("ROLLBACK").await?;
-    tokio::time::timeout(LIMIT, pausing.finish())
+    tokio::time::timeout(PATIENCE, pausing.finish())
         .await
         .context("the pause was not answered")??
         .succeeded()?;
@@ -175,7 +174,7 @@ async fn the_work_begins_at_its_hour_and_the_checks_at_once() -> Result<()> {
         scene.value("SELECT to_char(now() + interval '6 seconds', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')").await?;
     let mut running = scene.run().arguments(["--start-at", &now]).start()?;
     running.event(|event| event["event"] == "finding" && event["subject"] == "target version").await?;
-    eventually("a countdown", LIMIT, async || {
+    eventually("a countdown", async || {
         let status = ask(&scene, "status").await?;
         Ok(status["waits_for"].as_str().is_some_and(|why| why.starts_with("it begins in")).then_some(()))
     })

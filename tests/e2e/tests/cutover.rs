@@ -13,7 +13,6 @@ use tokio_postgres::Client;
 
 use crate::refused::refused;
 
-const LIMIT: Duration = Duration::from_mins(1);
 const TABLES: [&str; 4] = [
     "CREATE TABLE customers (id INT UNSIGNED PRIMARY KEY AUTO_INCREMENT, name VARCHAR(50), email VARCHAR(50) UNIQUE)",
     "CREATE TABLE orders (id BIGINT PRIMARY KEY AUTO_INCREMENT, customer INT UNSIGNED NOT NULL, total DECIMAL(12,2), \
@@ -221,7 +220,7 @@ async fn what_fails_or_is_given_up_is_undone_and_the_task_goes_on() -> Result<()
     let (client, holder) = held_in_check(&scene, frozen()).await?;
     client.kill().await?;
     let undone = async || Ok((!is_read_only(&scene).await?).then_some(()));
-    eventually("a source that takes writes", LIMIT, undone).await?;
+    eventually("a source that takes writes", undone).await?;
     holder.batch_execute("ROLLBACK").await?;
 
     let (client, holder) = held_in_check(&scene, frozen()).await?;

@@ -14,13 +14,9 @@ mod sessions;
 mod shape;
 mod target;
 
-use std::time::Duration;
-
 use anyhow::{Result, bail};
 use e2e::{Run, Running, Scene, eventually};
 use test_kit::{CommitFault, Proxy};
-
-const LIMIT: Duration = Duration::from_mins(1);
 
 /// A table with a key, one with a second unique key, and one without any, where a change that is applied twice shows.
 const TABLES: [&str; 4] = [
@@ -79,7 +75,7 @@ impl<'a> Lines<'a> {
 async fn arrives(scene: &Scene<'_>, mark: &str) -> Result<()> {
     scene.execute([format!("INSERT INTO keyless VALUES (-1, '{mark}')")]).await?;
     let query = format!("SELECT count(*)::text FROM {}.keyless WHERE v = '{mark}'", scene.name());
-    eventually(mark, LIMIT, async || match scene.value(&query).await?.as_str() {
+    eventually(mark, async || match scene.value(&query).await?.as_str() {
         "0" => Ok(None),
         "1" => Ok(Some(())),
         times => bail!("the row '{mark}' is there {times} times"),

@@ -1,7 +1,6 @@
 //! Stopped by a signal: cleanly the first time, at once the second, and the same command goes on.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use e2e::{Run, Scene, engine, eventually};
@@ -10,7 +9,6 @@ use tokio::process::Command;
 
 use crate::locks::{another_task, held, hold_chunks};
 
-const LIMIT: Duration = Duration::from_mins(1);
 const FILLED: [&str; 2] = [
     "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(20))",
     "INSERT INTO t (v) VALUES ('a'), ('b'), ('c')",
@@ -103,12 +101,12 @@ async fn it_follows_until_stopped_and_goes_on_later() -> Result<()> {
         let mut running = scene.follow().start()?;
         running.phase("streaming").await?;
         scene.execute([FILLED[1]]).await?;
-        eventually("rows written while following", LIMIT, async || {
+        eventually("rows written while following", async || {
             Ok((scene.value(&rows).await? == expected).then_some(()))
         })
         .await?;
         let process = running.id()?;
-        eventually("a status that says it follows", LIMIT, async || {
+        eventually("a status that says it follows", async || {
             let status = status(&scene).await?;
             Ok((status["pid"] == process && status["phase"] == "streaming").then_some(()))
         })

@@ -1,12 +1,8 @@
 //! Locks in the target that hold the engine at a chosen place.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use e2e::{Scene, eventually};
 use tokio_postgres::Client;
-
-const LIMIT: Duration = Duration::from_mins(1);
 
 /// Makes the target know a task, so that its records can be locked before the engine under test begins.
 pub(crate) async fn another_task(scene: &Scene<'_>) -> Result<()> {
@@ -26,7 +22,7 @@ pub(crate) async fn hold_chunks(scene: &Scene<'_>) -> Result<Client> {
 /// Waits until the engine is held by the lock.
 pub(crate) async fn held(scene: &Scene<'_>) -> Result<()> {
     let target = scene.target().await?;
-    eventually("a chunk that waits for the lock", LIMIT, async || {
+    eventually("a chunk that waits for the lock", async || {
         let waiting = target
             .query_one(
                 "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = '_migration.chunk'::regclass",
@@ -40,7 +36,7 @@ pub(crate) async fn held(scene: &Scene<'_>) -> Result<()> {
 
 /// Waits until so many statements in the target wait for a lock; answers one of them.
 pub(crate) async fn waiting_statements(target: &Client, number: usize) -> Result<String> {
-    eventually("statements that wait for the lock", LIMIT, async || {
+    eventually("statements that wait for the lock", async || {
         let waiting = target
             .query(
                 // What a statement says it waits for lags behind; who blocks it doesn't.

@@ -6,13 +6,11 @@ use anyhow::{Result, ensure};
 use e2e::{Scene, Writers, eventually};
 use test_kit::{Builder, Durability, Product};
 
-const LIMIT: Duration = Duration::from_mins(1);
-
 /// Waits until a row written now, which nobody changes, has arrived.
 async fn follows(scene: &Scene<'_>, mark: &str) -> Result<()> {
     scene.execute([format!("INSERT INTO marks VALUES ('{mark}')")]).await?;
     let query = format!("SELECT count(*)::text FROM {}.marks WHERE v = '{mark}'", scene.name());
-    eventually(mark, LIMIT, async || Ok((scene.value(&query).await? == "1").then_some(()))).await
+    eventually(mark, async || Ok((scene.value(&query).await? == "1").then_some(()))).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

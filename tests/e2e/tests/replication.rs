@@ -1,15 +1,11 @@
 //! Servers that follow each other.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use e2e::eventually;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use test_kit::{PASSWORD, Server, USER};
 use test_support::connect;
-
-const LIMIT: Duration = Duration::from_mins(1);
 
 /// Makes `replica` follow `source`, by GTID.
 pub(crate) async fn replicate(source: &Server, replica: &Server) -> Result<()> {
@@ -36,7 +32,7 @@ async fn executed(server: &Server) -> Result<String> {
 /// Waits until the replica has all that the source has.
 pub(crate) async fn in_step(source: &Server, replica: &Server) -> Result<()> {
     let wanted = executed(source).await?;
-    eventually("the replica", LIMIT, async || Ok((executed(replica).await? == wanted).then_some(()))).await
+    eventually("the replica", async || Ok((executed(replica).await? == wanted).then_some(()))).await
 }
 
 /// Makes `replica` follow `source`, both of `MariaDB`; answers a connection to either.
@@ -61,7 +57,7 @@ pub(crate) async fn replicate_mariadb(source: &Server, replica: &Server) -> Resu
 pub(crate) async fn logged(source: &mut Conn, replica: &mut Conn) -> Result<()> {
     let position = "SELECT @@GLOBAL.gtid_binlog_pos";
     let wanted: Option<String> = source.query_first(position).await?;
-    eventually("the replica", LIMIT, async || {
+    eventually("the replica", async || {
         let reached: Option<String> = replica.query_first(position).await?;
         Ok((reached == wanted).then_some(()))
     })

@@ -12,7 +12,6 @@ use tokio_postgres::Client;
 use crate::locks::{another_task, held, hold_chunks, waiting_statements};
 use crate::refused::refused;
 
-const LIMIT: Duration = Duration::from_mins(1);
 /// Rows of 8 KiB, of which 16 MiB make a chunk.
 const WIDE_ROWS: u64 = 10_000;
 
@@ -79,8 +78,7 @@ async fn chunks(target: &Client) -> Result<Vec<String>> {
 }
 
 async fn chunks_recorded(target: &Client, number: usize) -> Result<()> {
-    eventually("finished chunks", LIMIT, async || Ok((chunks(target).await?.len() >= number).then_some(())))
-        .await
+    eventually("finished chunks", async || Ok((chunks(target).await?.len() >= number).then_some(()))).await
 }
 
 fn slowly(scene: &Scene<'_>) -> Run {
@@ -100,7 +98,7 @@ async fn killed_in_every_phase_of_mariadb() -> Result<()> {
 async fn killed_in_every_phase(scene: Scene<'static>) -> Result<()> {
     fill(&scene).await?;
     let target = scene.target().await?;
-    let writers = Writers::start(&scene.source_url(), 2, Duration::from_millis(10), transaction);
+    let writers = Writers::start(&scene.source_url(), 2, Duration::from_millis(30), transaction);
 
     // Snapshot: each run ends after at least one more chunk than the one before.
     let mut recorded = Vec::new();
@@ -159,9 +157,10 @@ async fn follows(scene: &Scene<'_>, running: &Running, writers: &Writers) -> Res
     let mark = format!("mark {}", running.id()?);
     scene.execute([format!("INSERT INTO notes VALUES (0, '{mark}')")]).await?;
     let query = format!("SELECT count(*)::text FROM {}.notes WHERE note = '{mark}'", scene.name());
-    eventually("a row written while following", LIMIT, async || {
-        Ok((scene.value(&query).await? == "1").then_some(()))
-    })
+    eventually(
+        "a row written while following",
+        async || Ok((scene.value(&query).await? == "1").then_some(())),
+    )
     .await
 }
 
@@ -206,10 +205,8 @@ async fn of_two_engines_on_one_task_one_goes_on() -> Result<()> {
     let error = first.finish().await?.failed(1)?;
     ensure!(error.contains("another engine has taken over this task"), "{error}");
     let rows = format!("SELECT count(*)::text FROM {}.t", scene.name());
-    eventually("the second engine's row", LIMIT, async || {
-        Ok((scene.value(&rows).await? == "2").then_some(()))
-    })
-    .await?;
+    eventually("the second engine's row", async || Ok((scene.value(&rows).await? == "2").then_some(())))
+        .await?;
     second.interrupt().await?;
     second.finish().await?.failed(130)?;
     scene.require_equal().await

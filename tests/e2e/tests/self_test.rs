@@ -159,7 +159,7 @@ async fn live(scene: &impl Place, copies: impl AsyncFn() -> Result<u64>) -> Resu
         assert_eq!((&found["invented"], &found["wrong_before"]), (&0.into(), &0.into()), "{found}");
     }
     let at_work = async |is_at_work: bool| {
-        eventually("a self-test to be at work, or at its end", Duration::from_secs(30), async || {
+        eventually("a self-test to be at work, or at its end", async || {
             Ok(((copies().await? > 0) == is_at_work).then_some(()))
         })
         .await
@@ -176,10 +176,8 @@ async fn live(scene: &impl Place, copies: impl AsyncFn() -> Result<u64>) -> Resu
     writers.stop().await?;
     running.interrupt().await?;
     running.finish().await?;
-    eventually("the server to let go", Duration::from_secs(30), async || {
-        Ok((scene.relations().await? == before).then_some(()))
-    })
-    .await?;
+    eventually("the server to let go", async || Ok((scene.relations().await? == before).then_some(())))
+        .await?;
     scene.run().succeed().await?;
     scene.require_equal().await
 }

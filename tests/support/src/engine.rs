@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -13,10 +12,11 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::PATIENCE;
 use crate::process::program;
 
-/// The longest any run of the engine may take in a test.
-const LIMIT: Duration = Duration::from_mins(3);
+/// How many lines are shown of what an engine said that was still running.
+const LAST: usize = 20;
 
 /// The engine's binary: `ENGINE_BINARY` if set, else the one Cargo built beside the tests.
 pub fn engine() -> Result<PathBuf> {
@@ -211,15 +211,15 @@ impl Running {
                 }
             }
         };
-        let outcome = tokio::time::timeout(LIMIT, waiting).await;
-        outcome.with_context(|| format!("no such event within {} s", LIMIT.as_secs()))?
+        let outcome = tokio::time::timeout(PATIENCE, waiting).await;
+        outcome.with_context(|| format!("no such event within {} s", PATIENCE.as_secs()))?
     }
 
     /// Waits for a line on standard error that has these words, one that has already come included.
     pub async fn complaint(&mut self, words: &str) -> Result<()> {
         let says = |lines: &Vec<String>| lines.iter().any(|line| line.contains(words));
-        let outcome = tokio::time::timeout(LIMIT, self.complaints.wait_for(says)).await;
-        let said = outcome.with_context(|| format!("no '{words}' within {} s", LIMIT.as_secs()))?;
+        let outcome = tokio::time::timeout(PATIENCE, self.complaints.wait_for(says)).await;
+        let said = outcome.with_context(|| format!("no '{words}' within {} s", PATIENCE.as_secs()))?;
         said.map(drop).with_context(|| format!("the engine ended without saying '{words}'"))
     }
 
@@ -260,20 +260,31 @@ impl Running {
 
     /// Waits for its end.
     pub async fn finish(mut self) -> Result<Outcome> {
-        let Ok(status) = tokio::time::timeout(LIMIT, self.child.wait()).await else {
-            self.child.kill().await?;
-            self.complaining.await??;
-            let stderr = self.complaints.borrow().join("\n");
-            let lines = self.lines.borrow().join("\n");
-            bail!("the engine did not end within {} s\n{lines}\n{stderr}", LIMIT.as_secs());
+        let Ok(status) = tokio::time::timeout(PATIENCE, self.child.wait()).await else {
+            bail!("the engine did not end within {} s", PATIENCE.as_secs());
         };
         let status = status?;
-        self.reading.await??;
-        self.complaining.await??;
+        (&mut self.reading).await??;
+        (&mut self.complaining).await??;
         let stderr = self.complaints.borrow().join("\n");
         let lines = self.lines.borrow().clone();
         let events = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
         Ok(Outcome { status, stdout: lines.join("\n"), stderr, events })
+    }
+}
+
+impl Drop for Running {
+    /// Says what an engine did that the test no longer waits for, most often since it failed.
+    fn drop(&mut self) {
+        if self.child.id().is_some() {
+            let (lines, complaints) = (self.lines.borrow(), self.complaints.borrow());
+            let last = lines.get(lines.len().saturating_sub(LAST)..).unwrap_or_default();
+            eprintln!(
+                "the engine was still running; it said last:\n{}\n{}",
+                last.join("\n"),
+                complaints.join("\n")
+            );
+        }
     }
 }
 

@@ -14,4 +14,4 @@ pub mod same_engine;
 pub mod shop;
 pub mod writer;
 
-pub use eventually::eventually;
+pub use eventually::{PATIENCE, eventually, within};

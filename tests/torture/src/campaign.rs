@@ -19,10 +19,6 @@ use crate::supervisor::Supervisor;
 use crate::tables::{self, DATABASE};
 use crate::writers::{Writers, Written};
 
-/// How long an engine that is left alone may take to bring a change over after a round of faults: its longest pause
-/// between attempts, and what has gathered meanwhile.
-const RECOVERY: Duration = Duration::from_mins(2);
-
 /// Which way the changes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Direction {
@@ -261,7 +257,7 @@ impl Campaign {
             Direction::Forward => mysql.query_drop(write).await?,
             Direction::Reverse => postgres.batch_execute(&write).await?,
         }
-        eventually("a row written after the faults", RECOVERY, async || {
+        eventually("a row written after the faults", async || {
             engine.keep_running().await?;
             sleep(Duration::from_millis(100)).await;
             let number = match self.options.direction {

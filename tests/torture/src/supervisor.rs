@@ -12,9 +12,6 @@ use test_support::numbers::Numbers;
 
 use crate::campaign::Direction;
 
-/// How long a paused engine that was replaced may take to notice it.
-const NOTICE: Duration = Duration::from_secs(40);
-
 /// The task's name.
 const TASK: &str = "task";
 
@@ -196,7 +193,7 @@ impl Supervisor {
         first.signal("CONT").await.context("waking the engine")?;
         started?;
         let Some(mut second) = self.running.take() else { return Ok(()) };
-        let first_ended = eventually("the end of an engine that was replaced", NOTICE, async || {
+        let first_ended = eventually("the end of an engine that was replaced", async || {
             Ok(if first.has_ended()? { Some(true) } else { second.has_ended()?.then_some(false) })
         })
         .await?;

@@ -6,8 +6,6 @@ use anyhow::Result;
 use e2e::{Scene, Writers, eventually};
 use test_support::numbers::Numbers;
 
-const LIMIT: Duration = Duration::from_mins(1);
-
 fn orders(numbers: &mut Numbers) -> Vec<String> {
     let id = numbers.below(400);
     match numbers.below(4) {
@@ -58,8 +56,7 @@ async fn altered_online(scene: Scene<'static>) -> Result<()> {
         "SELECT count(*)::text FROM information_schema.tables WHERE table_schema = '{}' AND table_name LIKE '\\_orders%'",
         scene.name()
     );
-    eventually("the old table's end", LIMIT, async || Ok((scene.value(&gone).await? == "0").then_some(())))
-        .await?;
+    eventually("the old table's end", async || Ok((scene.value(&gone).await? == "0").then_some(()))).await?;
     running.kill().await?;
     writers.stop().await?;
     scene.run().succeed().await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use e2e::{Scene, Writers, eventually};
 
-use super::{CommitFault, LIMIT, Lines, TABLES, transaction};
+use super::{CommitFault, Lines, TABLES, transaction};
 
 /// Breaks commits while somebody writes, then looks for what was applied twice or not at all. `refused` is for how
 /// long the target can't be asked afterwards.
@@ -26,10 +26,8 @@ async fn break_commits(
         // The engine applies again, so that the next commit is one of rows.
         lines.arrives(&mut running, &format!("before commit {time}")).await?;
         lines.to_target.break_commits(fault, 1, refused);
-        eventually("a broken commit", LIMIT, async || {
-            Ok((lines.to_target.commits_broken() == time).then_some(()))
-        })
-        .await?;
+        eventually("a broken commit", async || Ok((lines.to_target.commits_broken() == time).then_some(())))
+            .await?;
     }
     let written = writers.stop().await?;
     lines.arrives(&mut running, "after all commits").await?;

@@ -6,7 +6,7 @@ use mysql_async::prelude::Queryable as _;
 use test_kit::{Builder, Product};
 use tokio::task::block_in_place;
 
-use super::{LIMIT, TABLES, arrives};
+use super::{TABLES, arrives};
 use crate::refused::refused;
 
 /// Prepares a transaction over all tables and leaves it so.
@@ -36,7 +36,7 @@ async fn rows(scene: &Scene<'_>, name: &str) -> Result<String> {
 }
 
 async fn appears(scene: &Scene<'_>, name: &str) -> Result<()> {
-    eventually(name, LIMIT, async || match rows(scene, name).await?.as_str() {
+    eventually(name, async || match rows(scene, name).await?.as_str() {
         "0" => Ok(None),
         "2" => Ok(Some(())),
         number => anyhow::bail!("{number} rows of {name} instead of 2"),

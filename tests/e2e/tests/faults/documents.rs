@@ -1,7 +1,6 @@
 //! Updates that log only the differences of JSON documents: what arrives is, to the letter, what the source prints.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{Run, Scene, eventually};
@@ -113,14 +112,16 @@ fn follow(scene: &Scene<'_>) -> Run {
 /// It is waited for, since only what meets under a key keeps its order: the mark that has arrived may have come by
 /// another lane than the documents.
 async fn require_same_text(scene: &Scene<'_>, table: &str, columns: &[&str]) -> Result<()> {
-    let same = eventually("the same text", Duration::from_secs(20), async || {
+    let same = eventually("the same text", async || {
         Ok(differences(scene, table, columns).await?.is_empty().then_some(()))
     });
-    if same.await.is_err() {
-        let differences = differences(scene, table, columns).await?;
-        ensure!(differences.is_empty(), "{table} differs (positive: only in the source): {differences:#?}");
+    match same.await {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            let differences = differences(scene, table, columns).await?;
+            Err(error.context(format!("{table} (positive: only in the source): {differences:#?}")))
+        }
     }
-    Ok(())
 }
 
 /// Rows that one side has more often than the other, and by how much the source.

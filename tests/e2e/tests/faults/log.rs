@@ -8,7 +8,7 @@ use mysql_async::Row;
 use mysql_async::prelude::Queryable as _;
 use test_kit::{Builder, Product};
 
-use super::{LIMIT, Lines, TABLES, arrives, transaction};
+use super::{Lines, TABLES, arrives, transaction};
 use crate::refused::refused;
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn contents(scene: &Scene<'_>) -> Result<Vec<Vec<String>>> {
 async fn purge(scene: &Scene<'_>) -> Result<()> {
     let mut source = scene.source().await?;
     // A file that a stream was sent from is kept until the source has noticed the stream's end.
-    eventually("a log of one file", LIMIT, async || {
+    eventually("a log of one file", async || {
         let files: Vec<Row> = source.query("SHOW BINARY LOGS").await?;
         let last: String = files.last().and_then(|file| file.get(0)).context("the last file of the log")?;
         source.query_drop(format!("PURGE BINARY LOGS TO '{last}'")).await?;

@@ -8,8 +8,6 @@ use mysql_async::prelude::Queryable as _;
 use test_kit::Server;
 use test_support::numbers::Numbers;
 
-use super::LIMIT;
-
 /// Words that are equal in their first three characters, whatever their case and accents, in rows of four.
 const WORDS: [[&str; 4]; 4] = [
     ["abcd", "ABCe", "ábcf", "aBć g"],
@@ -109,7 +107,7 @@ async fn two_lanes_in_a_deadlock_both_arrive_once() -> Result<()> {
         .execute(["BEGIN", "UPDATE a SET n = 1 WHERE id = 1", "UPDATE b SET n = 1 WHERE id = 1", "COMMIT"])
         .await?;
     // Once the first lane holds its row, the other transaction is one of a set of its own.
-    eventually("the first lane to hold a row", LIMIT, async || {
+    eventually("the first lane to hold a row", async || {
         let locked: Option<u64> = scene
             .target()
             .await?
@@ -121,7 +119,7 @@ async fn two_lanes_in_a_deadlock_both_arrive_once() -> Result<()> {
     scene
         .execute(["BEGIN", "UPDATE a SET n = 1 WHERE id = 2", "UPDATE b SET n = 1 WHERE id = 2", "COMMIT"])
         .await?;
-    eventually("both transactions", LIMIT, async || {
+    eventually("both transactions", async || {
         let rows: Option<u64> = scene
             .target()
             .await?

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use e2e::{Scene, Writers, eventually};
 use test_kit::Proxy;
 
-use super::{LIMIT, Lines, TABLES, arrives, transaction};
+use super::{Lines, TABLES, arrives, transaction};
 use crate::big::peak_memory;
 
 /// Lines with an engine that streams, and somebody who writes.
@@ -29,12 +29,12 @@ async fn under_writes(
 /// Waits until so many connections were broken off.
 async fn truncated(proxy: &Proxy, number: u32) -> Result<()> {
     let broken = async || Ok((proxy.truncated() == number).then_some(()));
-    eventually("a connection that breaks off", LIMIT, broken).await
+    eventually("a connection that breaks off", broken).await
 }
 
 /// Waits until something is on its way that is not delivered.
 async fn held_back(proxy: &Proxy) -> Result<()> {
-    eventually("something held back", LIMIT, async || Ok((proxy.held_back() > 0).then_some(()))).await
+    eventually("something held back", async || Ok((proxy.held_back() > 0).then_some(()))).await
 }
 
 /// Cuts all connections and refuses new ones for a moment.

@@ -12,7 +12,7 @@ use test_support::compare::{compare, require_equal, tables_of};
 use test_support::connect;
 use tokio::task::block_in_place;
 
-use super::{LIMIT, Lines, TABLES, arrives, transaction};
+use super::{Lines, TABLES, arrives, transaction};
 use crate::refused::refused;
 
 /// `MySQL` ends a stream in other ways than `MariaDB`, and goes by sets of GTIDs.
@@ -101,7 +101,7 @@ async fn a_chunk_that_the_target_lost_is_copied_again() -> Result<()> {
         )
         .await?;
     let running = scene.run().arguments(["--parallelism", "2"]).start()?;
-    eventually("the first chunk", LIMIT, async || {
+    eventually("the first chunk", async || {
         let chunks = holder.query_one("SELECT count(*) FROM _migration.chunk", &[]).await;
         // Before the engine begins there is no such table.
         Ok(chunks.is_ok_and(|row| row.get::<_, i64>(0) == 1).then_some(()))
@@ -160,7 +160,7 @@ async fn standby_of(primary: &Server) -> Result<Server> {
         standby.start()
     })?;
     let client = connect::postgres(primary.url()).await?;
-    eventually("a standby that follows", LIMIT, async || {
+    eventually("a standby that follows", async || {
         let caught_up = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn()";
         Ok((client.query_one(caught_up, &[]).await?.get::<_, i64>(0) == 1).then_some(()))
     })

@@ -6,7 +6,7 @@ use e2e::{Scene, Writers, eventually};
 use mysql_async::prelude::Queryable as _;
 use serde_json::Value;
 
-use super::{LIMIT, TABLES, arrives};
+use super::{TABLES, arrives};
 use crate::refused::refused;
 
 /// Session settings under which rows can't be followed, a change that shows it, and the words of the refusal.
@@ -201,7 +201,7 @@ async fn a_stream_that_the_source_kills_is_opened_again() -> Result<()> {
 
     // Nothing happens for longer than the source waits between two signs of life, over one and the same connection.
     let (sender, begin) = sender(&scene).await?.context("nobody sends the log")?;
-    eventually("a stream that goes on while nothing happens", LIMIT, async || {
+    eventually("a stream that goes on while nothing happens", async || {
         let Some((same, seconds)) = self::sender(&scene).await? else { return Ok(None) };
         ensure!(same == sender, "the stream of an idle source was opened again");
         Ok((seconds >= begin + 5).then_some(()))
@@ -234,7 +234,7 @@ async fn two_streams_of_one_number_do_not_lose_rows() -> Result<()> {
         for round in 0..3 {
             scene.execute([format!("INSERT INTO keyless VALUES ({round}, 'both')")]).await?;
             let rows = format!("SELECT count(*)::text FROM other.keyless WHERE n = {round} AND v = 'both'");
-            eventually("a row in the second task", LIMIT, async || {
+            eventually("a row in the second task", async || {
                 Ok((scene.value(&rows).await? == "1").then_some(()))
             })
             .await?;

@@ -6,7 +6,7 @@ use test_kit::{Builder, Product};
 use test_support::connect;
 use tokio_postgres::Client;
 
-use super::{LIMIT, TABLES, arrives, transaction};
+use super::{TABLES, arrives, transaction};
 use crate::locks::waiting_statements;
 use crate::refused::refused;
 
@@ -99,7 +99,7 @@ async fn limits_on_time_do_not_apply() -> Result<()> {
     let watcher = connect::postgres(&scene.target_url()).await?;
     watcher.batch_execute("SET statement_timeout = 0").await?;
     // One and the same statement waits for much longer than the limits.
-    eventually("a statement that waits for long", LIMIT, async || {
+    eventually("a statement that waits for long", async || {
         let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
                        AND wait_event_type = 'Lock' AND clock_timestamp() - query_start > interval '400 ms'";
         Ok((watcher.query_one(waiting, &[]).await?.get::<_, i64>(0) > 0).then_some(()))
@@ -160,7 +160,7 @@ async fn a_target_that_becomes_read_only_stops_the_task_until_it_is_not() -> Res
             .await?;
         administrator.batch_execute("SELECT pg_reload_conf()").await?;
         let watcher = connect::postgres(server.url()).await?;
-        eventually("the setting", LIMIT, async || {
+        eventually("the setting", async || {
             let now: String = watcher.query_one("SHOW default_transaction_read_only", &[]).await?.get(0);
             Ok((now == value).then_some(()))
         })

@@ -1,7 +1,5 @@
 //! Transactions of every form, and changes that the server makes by itself.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use e2e::{Scene, eventually};
 use mysql_async::prelude::Queryable as _;
@@ -149,7 +147,7 @@ async fn cascade_during_the_copy(scene: &Scene<'_>) -> Result<()> {
     // One connection is busy with the large table while the other copies the small ones.
     let running = scene.run().arguments(["--parallelism", "2"]).start()?;
     let target = scene.target().await?;
-    eventually("the copy of the child's rows", Duration::from_mins(1), async || {
+    eventually("the copy of the child's rows", async || {
         let known: bool =
             target.query_one("SELECT to_regclass('_migration.chunk') IS NOT NULL", &[]).await?.get(0);
         if !known {

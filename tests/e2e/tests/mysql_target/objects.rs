@@ -2,7 +2,6 @@
 //! the cut-over.
 
 use std::os::unix::process::ExitStatusExt as _;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{MysqlScene, Run, eventually};
@@ -11,7 +10,6 @@ use mysql_async::prelude::Queryable as _;
 use serde_json::json;
 use test_kit::Server;
 
-const LIMIT: Duration = Duration::from_mins(1);
 const ABORTED: i32 = 6;
 
 /// Two accounts of the server, one of which it doesn't know.
@@ -137,7 +135,7 @@ fn cutover(scene: &MysqlScene<'_>) -> Run {
 async fn wait_for_log(scene: &MysqlScene<'_>, rows: u64) -> Result<()> {
     let query = format!("SELECT COUNT(*) FROM {}.log", scene.target_name());
     let what = format!("{rows} rows of the log");
-    eventually(&what, LIMIT, async || {
+    eventually(&what, async || {
         let found: Option<u64> = scene.target().await?.query_first(&query).await?;
         Ok((found == Some(rows)).then_some(()))
     })

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use e2e::PATIENCE;
 use engine_core::ErrorKind;
 use engine_core::endpoint::EndpointUrl;
 use engine_postgres::opengauss::decoding::{Change, Column, Event, Lsn, Style, Value};
@@ -11,8 +12,6 @@ use test_kit::opengauss::{Double, Settings};
 use tokio_postgres::Client;
 
 use super::OpenGauss;
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 const STYLES: [(Style, bool); 7] = [
     (Style::Serial, false),

@@ -11,7 +11,6 @@ use test_support::numbers::Numbers;
 use super::scene::GaussScene;
 
 const ABORTED: i32 = 6;
-const LIMIT: Duration = Duration::from_mins(1);
 
 async fn fill(scene: &GaussScene) -> Result<()> {
     let numbers = "(WITH RECURSIVE n (seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM n WHERE seq < 300) \
@@ -149,7 +148,7 @@ async fn a_replaced_engine_is_fenced() -> Result<()> {
     let error = first.finish().await?.failed(1)?;
     ensure!(error.contains("another engine has taken over this task"), "{error}");
     let arrived = format!("SELECT count(*)::text FROM {}.visits WHERE at = 7777", scene.name());
-    eventually("the row", LIMIT, async || Ok((scene.value(&arrived).await? == "1").then_some(()))).await?;
+    eventually("the row", async || Ok((scene.value(&arrived).await? == "1").then_some(()))).await?;
     second.interrupt().await?;
     second.finish().await?;
     scene.require_equal().await?;

@@ -14,9 +14,6 @@ use tokio_postgres::Client;
 
 use super::OpenGauss;
 
-/// Longest time for sessions of the server to be gone.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// See the module.
 pub(super) struct Place {
     server: OpenGauss,
@@ -110,7 +107,7 @@ impl Place {
             }
             Ok(())
         };
-        tokio::time::timeout(PATIENCE, dropped).await.context("the database stays in use")??;
+        tokio::time::timeout(e2e::PATIENCE, dropped).await.context("the database stays in use")??;
         let mut client = self.mysql.client()?;
         client.arg("--execute").arg(format!("DROP DATABASE IF EXISTS {}", self.name));
         let _ = client.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use e2e::eventually;
@@ -80,7 +79,7 @@ impl Writing {
     /// Waits until `number` more transactions have been committed.
     pub(super) async fn commit_more(&self, number: u64) -> Result<()> {
         let goal = self.committed.load(Ordering::Relaxed) + number;
-        eventually("the applications' commits", Duration::from_mins(2), async || {
+        eventually("the applications' commits", async || {
             if self.sessions.iter().any(JoinHandle::is_finished) {
                 bail!("an application has ended");
             }

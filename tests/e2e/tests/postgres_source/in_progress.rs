@@ -1,7 +1,6 @@
 //! Transactions that are sent before they are committed.
 
 use std::fs;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{Scene, eventually};
@@ -11,7 +10,6 @@ use tokio_postgres::Client;
 use super::follow;
 use crate::bad_state::SmallDisk;
 
-const LIMIT: Duration = Duration::from_mins(2);
 /// More than the engine keeps in memory of them.
 const ROWS: u32 = 10_000;
 /// Of one row, with its text out of line.
@@ -32,7 +30,7 @@ async fn session(scene: &Scene<'_>) -> Result<Client> {
 
 async fn arrives(scene: &Scene<'_>, id: u32) -> Result<()> {
     let mut target = scene.source().await?;
-    eventually(&format!("the row {id}"), LIMIT, async || {
+    eventually(&format!("the row {id}"), async || {
         Ok(target.query_first::<u32, _>(format!("SELECT id FROM t WHERE id = {id}")).await?.map(drop))
     })
     .await?;

@@ -1,7 +1,5 @@
 //! Tables in partitions, each with a replica identity of its own, that come and go.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
 use e2e::{Scene, eventually};
 use mysql_async::prelude::Queryable as _;
@@ -11,7 +9,6 @@ use super::{follow, of_task};
 use crate::applications::Applications;
 use crate::refused::refused;
 
-const LIMIT: Duration = Duration::from_mins(1);
 /// Transactions between two kills.
 const BETWEEN: u64 = 60;
 
@@ -105,7 +102,7 @@ async fn under_fire(scene: Scene<'_>) -> Result<()> {
     let noted = "SELECT obj_description(oid, 'pg_publication') FROM pg_publication";
     let number = format!("SELECT ' p:' || '{}.orders_8'::regclass::oid || ':'", scene.name());
     let number = scene.value(&number).await?;
-    eventually("the new partition to be noted", LIMIT, async || {
+    eventually("the new partition to be noted", async || {
         Ok(scene.value(noted).await?.contains(&number).then_some(()))
     })
     .await?;

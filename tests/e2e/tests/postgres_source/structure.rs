@@ -1,15 +1,11 @@
 //! Tables that change while they are followed: the log shows it by their next rows alone.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
 use e2e::{Scene, eventually};
 use mysql_async::prelude::Queryable as _;
 
 use super::follow;
 use crate::refused::refused;
-
-const LIMIT: Duration = Duration::from_mins(1);
 
 async fn fill(scene: &Scene<'_>) -> Result<()> {
     write(
@@ -38,7 +34,7 @@ async fn write<S: AsRef<str>>(scene: &Scene<'_>, statements: impl IntoIterator<I
 /// Waits until a row has arrived.
 async fn arrives(scene: &Scene<'_>, id: i32) -> Result<()> {
     let mut target = scene.source().await?;
-    eventually(&format!("the row {id}"), LIMIT, async || {
+    eventually(&format!("the row {id}"), async || {
         Ok(target.query_first::<i32, _>(format!("SELECT id FROM t WHERE id = {id}")).await?.map(drop))
     })
     .await?;

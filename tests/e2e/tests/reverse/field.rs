@@ -2,7 +2,6 @@
 //! middle of one.
 
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::{Scene, eventually};
@@ -13,8 +12,6 @@ use test_support::engine::Run;
 use super::{ROWS, TABLES, caught_up, forward, give_up, moved_over, of_task, reverse, write};
 use crate::refused::refused;
 
-const LIMIT: Duration = Duration::from_mins(1);
-
 /// Writes more log than the server keeps for a slot, and has it drop the rest.
 async fn outrun(scene: &Scene<'_>) -> Result<()> {
     let target = scene.target().await?;
@@ -24,10 +21,8 @@ async fn outrun(scene: &Scene<'_>) -> Result<()> {
     }
     target.batch_execute("CHECKPOINT").await?;
     let lost = "SELECT string_agg(wal_status, ',') FROM pg_replication_slots";
-    eventually("the slot to be given up", LIMIT, async || {
-        Ok((scene.value(lost).await? == "lost").then_some(()))
-    })
-    .await
+    eventually("the slot to be given up", async || Ok((scene.value(lost).await? == "lost").then_some(())))
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -175,7 +170,7 @@ async fn an_account_that_may_not_any_more() -> Result<()> {
         }
         admin.batch_execute(close).await?;
         // A session may begin before the server has read its file again.
-        let ended = eventually("the engine to give up", LIMIT, async || {
+        let ended = eventually("the engine to give up", async || {
             admin.batch_execute(end).await?;
             refused(as_mover(caught_up(&scene)), 1, &words).await.map(Some).or(Ok(None))
         });
@@ -186,7 +181,7 @@ async fn an_account_that_may_not_any_more() -> Result<()> {
         }
         admin.batch_execute(open).await?;
         write(&scene, ["INSERT INTO log VALUES (4, 'kept')"]).await?;
-        eventually("the engine to be let in again", LIMIT, async || {
+        eventually("the engine to be let in again", async || {
             as_mover(caught_up(&scene)).succeed().await.map(Some).or(Ok(None))
         })
         .await?;
@@ -250,18 +245,12 @@ async fn settings_that_leave_no_room() -> Result<()> {
     // Somebody else has the one place.
     let taken = Sender::start(&target, scene.name())?;
     let senders = "SELECT count(*)::text FROM pg_stat_replication";
-    eventually("the place to be taken", LIMIT, async || {
-        Ok((scene.value(senders).await? == "1").then_some(()))
-    })
-    .await?;
+    eventually("the place to be taken", async || Ok((scene.value(senders).await? == "1").then_some(())))
+        .await?;
     refused(caught_up(&scene), 1, &["max_wal_senders", "ALTER SYSTEM SET max_wal_senders"]).await?;
     drop(taken);
-    eventually(
-        "the place to be free",
-        LIMIT,
-        async || Ok((scene.value(senders).await? == "0").then_some(())),
-    )
-    .await?;
+    eventually("the place to be free", async || Ok((scene.value(senders).await? == "0").then_some(())))
+        .await?;
     write(&scene, ["INSERT INTO log VALUES (6, 'kept')"]).await?;
     caught_up(&scene).succeed().await?;
     scene.require_equal().await?;

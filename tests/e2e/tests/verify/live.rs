@@ -67,8 +67,7 @@ async fn nothing_is_wrong_in_mariadb_while_everything_moves() -> Result<()> {
 
 /// Writes to the target, which may lose against the engine in a deadlock.
 async fn break_row(scene: &impl Place, statement: &str) -> Result<()> {
-    eventually("rows to break", Duration::from_secs(30), async || Ok(scene.on_target(statement).await.ok()))
-        .await
+    eventually("rows to break", async || Ok(scene.on_target(statement).await.ok())).await
 }
 
 async fn moving(scene: &impl Place) -> Result<()> {
