@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::column::Column;
-use crate::digest::{Digest, ValueForm};
+use crate::digest::{Digest, ValueForm, Weights};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::TargetTable;
 use crate::position::Position;
@@ -219,9 +219,13 @@ pub trait Examiner: Send {
         Ok(table.written_columns().map(|_| None).collect())
     }
 
-    /// Has the server sum up rows of the snapshot, each of whose written columns has a form. Each row's text
-    /// begins with `salt`.
-    async fn digest(&mut self, table: &Arc<TargetTable>, _range: &KeyRange, _salt: &str) -> Result<Digest> {
+    /// Has the server sum up rows of the snapshot, each of whose written columns has a form.
+    async fn digest(
+        &mut self,
+        table: &Arc<TargetTable>,
+        _range: &KeyRange,
+        _weights: &Weights,
+    ) -> Result<Digest> {
         Err(Error::new(ErrorKind::Internal, "a target of this kind sums up no rows").at("table", &table.name))
     }
 

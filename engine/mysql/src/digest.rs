@@ -1,13 +1,12 @@
 //! Rows summed up by the server, see [`engine_core::digest`].
 
-use engine_core::digest::{Digest, ValueForm};
+use engine_core::digest::{Digest, Factor, MODULUS, NULL, ValueForm, Weights};
 use engine_core::logical::LogicalType;
 use engine_core::schema::ColumnSchema;
 use engine_core::{Error, ErrorKind, Result};
 use mysql_async::Row;
 
 use crate::server::Flavor;
-use crate::sql;
 
 /// Character sets each of whose characters has one code, and each of whose codes a character: what the
 /// server makes of their texts in UTF-8 is as good as the texts.
@@ -41,37 +40,59 @@ pub(crate) fn is_plain(charset: &str) -> bool {
     PLAIN.contains(&charset)
 }
 
-/// What writes a column's value down, as bytes or ASCII text.
-fn expression(name: &str, form: &ValueForm) -> String {
-    match form {
-        // A sum of nothing takes the zeros off that ZEROFILL adds; a CAST gives the number of a BIT.
-        ValueForm::Integer => format!("{name}+0"),
-        ValueForm::Label(_) | ValueForm::Labels(_) => format!("CAST({name} AS UNSIGNED)"),
-        // The second coordinate is zero; the first begins after the order of bytes and the kind.
-        ValueForm::Float => format!("SUBSTR(HEX(ST_AsBinary(POINT({name}*1e0,0))),11,16)"),
-        ValueForm::Text => format!("CAST(CONVERT({name} USING utf8mb4) AS BINARY)"),
-        ValueForm::Document(_) => format!("CAST(CAST({name} AS CHAR CHARACTER SET utf8mb4) AS BINARY)"),
-        ValueForm::Bytes => format!("CAST({name} AS BINARY)"),
-        ValueForm::Decimal { .. }
-        | ValueForm::Date
-        | ValueForm::Timestamp { .. }
-        | ValueForm::Time { .. } => format!("CAST({name} AS CHAR)"),
+/// A column of a query for a digest.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written<'a> {
+    /// Its name, in quotes.
+    pub(crate) name: &'a str,
+    /// How it is written down.
+    pub(crate) form: &'a ValueForm,
+    /// The character set of a text.
+    pub(crate) charset: Option<&'a str>,
+}
+
+impl Written<'_> {
+    /// What writes the column's value down, as bytes or ASCII text.
+    fn text(&self) -> String {
+        let name = self.name;
+        match self.form {
+            // A sum of nothing takes the zeros off that ZEROFILL adds; a CAST gives the number of a BIT.
+            ValueForm::Integer => format!("{name}+0"),
+            ValueForm::Label(_) | ValueForm::Labels(_) => format!("CAST({name} AS UNSIGNED)"),
+            // The second coordinate is zero; the first begins after the order of bytes and the kind.
+            ValueForm::Float => format!("SUBSTR(HEX(ST_AsBinary(POINT({name}*1e0,0))),11,16)"),
+            // These bytes are UTF-8 as they are; to convert them all the same costs as much as all the rest.
+            ValueForm::Text if self.charset.is_some_and(|charset| charset.starts_with("utf8")) => {
+                name.to_owned()
+            }
+            ValueForm::Text => format!("CONVERT({name} USING utf8mb4)"),
+            ValueForm::Document(_) => format!("CAST({name} AS CHAR CHARACTER SET utf8mb4)"),
+            ValueForm::Bytes => name.to_owned(),
+            ValueForm::Decimal { .. }
+            | ValueForm::Date
+            | ValueForm::Timestamp { .. }
+            | ValueForm::Time { .. } => format!("CAST({name} AS CHAR)"),
+        }
+    }
+
+    /// What the column counts. Of one type in either case: a number of two would be a DECIMAL, which is slow.
+    fn number(&self) -> String {
+        format!("IF({} IS NULL,CAST({NULL} AS UNSIGNED),CRC32({}))", self.name, self.text())
     }
 }
 
-/// A query for the digest of the rows of `from`, a table with a condition, for [`taken`]. Columns are names
-/// in quotes.
-pub(crate) fn query<'a>(
-    columns: impl IntoIterator<Item = (&'a str, &'a ValueForm)>,
-    from: &str,
-    salt: &str,
-) -> String {
-    let columns = columns.into_iter().map(|(name, form)| {
-        let text = expression(name, form);
-        format!("IF({name} IS NULL,'~',CONCAT(OCTET_LENGTH({text}),':',{text}))")
-    });
-    let texts: Vec<String> = std::iter::once(sql::literal(salt)).chain(columns).collect();
-    let hash = format!("CAST(CONV(LEFT(SHA2(CONCAT({}),256),16),16,10) AS UNSIGNED)", texts.join(","));
+/// A query for the digest of the rows of `from`, a table with a condition, for [`taken`].
+pub(crate) fn query(columns: &[Written<'_>], from: &str, weights: &Weights) -> String {
+    let [key, others] = &weights.factors;
+    let factor = |factor: &Factor| {
+        let terms = factor
+            .terms
+            .iter()
+            .filter_map(|&(place, weight)| Some(format!("{weight}*{}", columns.get(place)?.number())));
+        let terms: Vec<String> = std::iter::once(factor.constant.to_string()).chain(terms).collect();
+        format!("(({})%{MODULUS})", terms.join("+"))
+    };
+    let hash = format!("{}*{}", factor(key), factor(others));
     // Text that grows beyond max_allowed_packet is NULL, with a warning alone.
     format!("SELECT COUNT(*), CAST(COALESCE(SUM(COALESCE({hash},{LOST})),0) AS CHAR) FROM {from}")
 }
@@ -92,16 +113,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_is_its_columns_with_their_lengths() {
-        let forms = [("`a`", &ValueForm::Integer), ("`b`", &ValueForm::Text)];
-        let query = query(forms, "`d`.`t` WHERE `a` > 5", "salt");
-        assert!(
-            query.contains(
-                "CONCAT('salt',IF(`a` IS NULL,'~',CONCAT(OCTET_LENGTH(`a`+0),':',`a`+0)),IF(`b` IS NULL"
-            ),
-            "{query}"
-        );
-        assert!(query.ends_with("FROM `d`.`t` WHERE `a` > 5"), "{query}");
+    fn a_row_is_the_product_of_its_key_and_the_rest() {
+        let written = |name, form, charset| Written { name, form, charset };
+        let columns = [
+            written("`id`", &ValueForm::Integer, None),
+            written("`old`", &ValueForm::Text, Some("latin1")),
+            written("`new`", &ValueForm::Text, Some("utf8mb4")),
+        ];
+        let weights = Weights::draw(3, &[0], |greatest| greatest);
+        insta::assert_snapshot!(query(&columns, "`d`.`t` WHERE `id` > 5", &weights));
     }
 
     #[test]

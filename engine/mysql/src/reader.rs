@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use engine_core::batch::Batch;
-use engine_core::digest::{Digest, DigestRequest, ValueForm};
+use engine_core::digest::{Digest, DigestRequest, ValueForm, Weights};
+use engine_core::logical::LogicalType;
 use engine_core::position::{Position, Watermarks};
 use engine_core::source::{BatchSink, ChunkRange, KeyedRequest, ReadRequest, Reader};
 use engine_core::{Error, ErrorKind, Result};
@@ -19,6 +20,7 @@ use mysql_async::prelude::Queryable;
 use self::rows::RowReader;
 use crate::charset::Charsets;
 use crate::connect::Connector;
+use crate::digest::Written;
 use crate::error::server_error;
 use crate::server::{GtidMode, Server};
 use crate::{binlog, chunk, digest};
@@ -132,25 +134,33 @@ impl ChunkReader {
         let from = chunk::from_clause(&request.table, &request.range)?;
         match answer {
             Answer::Rows(sink) => self.select(conn, request, &from, *sink).await.map(drop),
-            Answer::Digest { salt, digest } => {
+            Answer::Digest { weights, digest } => {
                 let table = &request.table;
-                let forms: Option<Vec<(String, ValueForm)>> = request
+                let forms: Option<Vec<(String, ValueForm, Option<&str>)>> = request
                     .columns
                     .iter()
                     .map(|&ordinal| {
                         let column = table.columns.get(ordinal)?;
                         let form = digest::form_of_source(column, self.server.flavor)?;
-                        Some((sql::identifier(&column.name), form))
+                        let charset = match &column.logical {
+                            LogicalType::Text { charset, .. } => charset.as_deref(),
+                            _ => None,
+                        };
+                        Some((sql::identifier(&column.name), form, charset))
                     })
                     .collect();
                 let forms = forms.ok_or_else(|| {
                     Error::new(ErrorKind::Internal, "rows are to be summed up that can't be")
                         .at("table", &table.name)
                 })?;
-                let columns = forms.iter().map(|(name, form)| (name.as_str(), form));
-                let row = conn.query_first(digest::query(columns, &from, salt)).await.map_err(|error| {
-                    server_error("rows can't be summed up", error).at("table", &table.name)
-                })?;
+                let columns: Vec<Written<'_>> = forms
+                    .iter()
+                    .map(|(name, form, charset)| Written { name, form, charset: *charset })
+                    .collect();
+                let row =
+                    conn.query_first(digest::query(&columns, &from, weights)).await.map_err(|error| {
+                        server_error("rows can't be summed up", error).at("table", &table.name)
+                    })?;
                 **digest = Some(digest::taken(row)?);
                 Ok(())
             }
@@ -188,7 +198,7 @@ impl ChunkReader {
 /// What is wanted of the rows of a chunk.
 enum Answer<'a> {
     Rows(&'a mut dyn BatchSink),
-    Digest { salt: &'a str, digest: &'a mut Option<Digest> },
+    Digest { weights: &'a Weights, digest: &'a mut Option<Digest> },
 }
 
 #[async_trait]
@@ -217,7 +227,7 @@ impl Reader for ChunkReader {
             None => self.connector.open().await?,
         };
         let mut digest = None;
-        let mut answer = Answer::Digest { salt: &request.salt, digest: &mut digest };
+        let mut answer = Answer::Digest { weights: &request.weights, digest: &mut digest };
         let watermarks = self.chunk(&mut conn, &read, &mut answer).await?;
         self.conn = Some(conn);
         let digest = digest.ok_or_else(|| Error::new(ErrorKind::Internal, "nothing was summed up"))?;

@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 use engine_core::batch::Batch;
-use engine_core::digest::{Digest, ValueForm};
+use engine_core::digest::{Digest, ValueForm, Weights};
 use engine_core::examine::{CanonicalRows, Examiner, KeyRange, RowSink, Stand};
 use engine_core::plan::TargetTable;
 use engine_core::schema::TableName;
@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::connection::Connections;
-use super::digest;
+use super::digest::FoundColumns;
 use super::failure::translate;
 use super::lanes;
 use super::layout::TableLayout;
@@ -25,6 +25,7 @@ use super::session::Session;
 use super::statement;
 use crate::charset::{Charset, Charsets};
 use crate::chunk;
+use crate::digest::Written;
 
 /// Bytes of canonical rows that are handed over together.
 const HANDED_OVER: usize = 256 << 10;
@@ -36,6 +37,7 @@ pub(super) struct MysqlExaminer {
     connections: Connections,
     charsets: Charsets,
     tables: HashMap<TableName, Arc<CanonicalForm>>,
+    found: HashMap<TableName, Arc<FoundColumns>>,
     /// Taken out while something is read: what is left of an answer must not be taken for the next one.
     session: Option<Session>,
     in_snapshot: bool,
@@ -45,7 +47,8 @@ impl MysqlExaminer {
     /// An examiner over a connection of its own.
     pub(super) async fn open(connections: Connections, charsets: Charsets) -> Result<Self> {
         let session = connections.open_reading().await?;
-        Ok(Self { connections, charsets, tables: HashMap::new(), session: Some(session), in_snapshot: false })
+        let (tables, found) = (HashMap::new(), HashMap::new());
+        Ok(Self { connections, charsets, tables, found, session: Some(session), in_snapshot: false })
     }
 
     fn form(&mut self, table: &Arc<TargetTable>) -> Result<Arc<CanonicalForm>> {
@@ -57,6 +60,16 @@ impl MysqlExaminer {
         let form = Arc::new(CanonicalForm::new(TableLayout::new(table, self.connections.flavor())?));
         self.tables.insert(table.name.clone(), Arc::clone(&form));
         Ok(form)
+    }
+
+    /// A table's columns as the server has them; as it had them, when it was asked before.
+    async fn found(&mut self, session: &mut Session, layout: &TableLayout) -> Result<Arc<FoundColumns>> {
+        if let Some(found) = self.found.get(&layout.table.name) {
+            return Ok(Arc::clone(found));
+        }
+        let found = Arc::new(FoundColumns::of(session, layout).await?);
+        self.found.insert(layout.table.name.clone(), Arc::clone(&found));
+        Ok(found)
     }
 
     /// The session of the open snapshot.
@@ -132,22 +145,33 @@ impl Examiner for MysqlExaminer {
             Some(session) => session,
             None => self.connections.open_reading().await?,
         };
-        let forms = digest::value_forms(&mut session, form.layout()).await?;
+        let found = self.found(&mut session, form.layout()).await?;
         self.session = Some(session);
-        Ok(forms)
+        Ok(found.forms(form.layout()))
     }
 
-    async fn digest(&mut self, table: &Arc<TargetTable>, range: &KeyRange, salt: &str) -> Result<Digest> {
+    async fn digest(
+        &mut self,
+        table: &Arc<TargetTable>,
+        range: &KeyRange,
+        weights: &Weights,
+    ) -> Result<Digest> {
         let form = self.form(table)?;
         let layout = form.layout();
         let mut session = self.take_session()?;
-        let forms: Option<Vec<ValueForm>> =
-            layout.columns.iter().map(|column| digest::planned(column, layout.flavor)).collect();
+        let found = self.found(&mut session, layout).await?;
+        let forms: Option<Vec<ValueForm>> = found.forms(layout).into_iter().collect();
         let forms = forms.ok_or_else(|| {
             Error::new(ErrorKind::Internal, "rows are to be summed up that can't be").at("table", &table.name)
         })?;
-        let columns = layout.columns.iter().zip(&forms).map(|(column, form)| (column.name.as_str(), form));
-        let query = crate::digest::query(columns, &from_clause(layout, &layout.name, range)?, salt);
+        let columns: Vec<Written<'_>> = layout
+            .columns
+            .iter()
+            .zip(&forms)
+            .zip(found.charsets())
+            .map(|((column, form), charset)| Written { name: &column.name, form, charset })
+            .collect();
+        let query = crate::digest::query(&columns, &from_clause(layout, &layout.name, range)?, weights);
         let row = session.connection().query_first(query).await;
         let digest = crate::digest::taken(row.map_err(|error| not_read(error).at("table", &table.name))?)?;
         self.session = Some(session);

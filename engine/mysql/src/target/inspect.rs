@@ -67,6 +67,15 @@ async fn identity(session: &mut Session, table: &TargetTable, column: &str) -> R
         message,
         fix,
     };
+    // Before the next number is asked for: rows may be written meanwhile.
+    let name = sql::identifier(column);
+    let query =
+        format!("SELECT CAST(MAX({name}) AS SIGNED) FROM {} WHERE {name} > 0", sql::table(&table.name));
+    let rows = session.query(query).await.map_err(failed)?;
+    let greatest: Option<i64> = match rows.into_iter().next() {
+        Some(mut row) => field(&mut row, 0)?,
+        None => None,
+    };
     let rows = session
         .select(
             "SELECT c.extra LIKE '%auto_increment%', CAST(t.auto_increment AS UNSIGNED) \
@@ -82,14 +91,6 @@ async fn identity(session: &mut Session, table: &TargetTable, column: &str) -> R
     if !numbers {
         return Ok(Some(finding("the column does not number new rows".to_owned(), None)));
     }
-    let name = sql::identifier(column);
-    let query =
-        format!("SELECT CAST(MAX({name}) AS SIGNED) FROM {} WHERE {name} > 0", sql::table(&table.name));
-    let rows = session.query(query).await.map_err(failed)?;
-    let greatest: Option<i64> = match rows.into_iter().next() {
-        Some(mut row) => field(&mut row, 0)?,
-        None => None,
-    };
     // A server that has not numbered any row since it was started may tell no next number.
     let (Some(greatest), Some(next)) = (greatest.and_then(|greatest| u64::try_from(greatest).ok()), next)
     else {

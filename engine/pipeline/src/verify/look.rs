@@ -21,6 +21,7 @@ use crate::dead_letter::Values;
 
 use super::hash::Hashing;
 use super::parts::Part;
+use super::push_down::SummedBy;
 use super::report::Progress;
 use super::sets::Held;
 use super::side::{Scope, Side};
@@ -92,7 +93,7 @@ impl Connections {
         &mut self,
         subject: &Subject,
         part: &Part,
-        (columns, salt): (&[usize], &str),
+        by: &SummedBy,
         trail: Option<&Trail>,
         stop: &CancellationToken,
     ) -> Result<Summed> {
@@ -100,15 +101,17 @@ impl Connections {
         let stand = self.begin(subject).await?;
         let request = DigestRequest {
             table: Arc::new(table.route.composed().schema.clone()),
-            columns: columns.to_vec(),
+            columns: by.columns.clone(),
             range: part.range.clone(),
             exact: trail.is_some() && table.key.is_none(),
-            salt: salt.to_owned(),
+            weights: Arc::clone(&by.weights),
         };
         let everything = KeyRange::All;
         let range = part.interval.as_ref().map_or(&everything, |interval| &interval.range);
-        let ((source, watermarks), target) =
-            tokio::try_join!(self.reader.digest(&request), self.examiner.digest(&table.target, range, salt))?;
+        let ((source, watermarks), target) = tokio::try_join!(
+            self.reader.digest(&request),
+            self.examiner.digest(&table.target, range, &by.weights)
+        )?;
         self.examiner.end().await?;
         let mut summed = Summed { equal: source.is_same(&target).then_some(source.rows), stand, low: None };
         if let (Some(trail), Some(position)) = (trail, &summed.stand.position) {

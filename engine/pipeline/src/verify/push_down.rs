@@ -4,12 +4,14 @@
 //! databases must know one [form](engine_core::digest::ValueForm) for each of the columns. Parts whose sums
 //! differ, and parts that changes touch, are read.
 
-use std::sync::{Mutex, PoisonError};
+use rand::Rng as _;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use engine_core::digest::Weights;
 use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::plan::TargetTable;
 
-use super::hash::Hashing;
 use super::look::Connections;
 use super::order::origin;
 use super::subject::{Subject, Table};
@@ -29,14 +31,20 @@ pub enum Method {
 /// Which tables can be summed up, and what came of it so far.
 pub(super) struct PushDown {
     method: Method,
-    salt: String,
     tables: Vec<Option<Pushed>>,
+}
+
+/// What rows of a table are summed up by.
+pub(super) struct SummedBy {
+    /// Ordinals in the source of the written columns.
+    pub(super) columns: Vec<usize>,
+    /// What they count.
+    pub(super) weights: Arc<Weights>,
 }
 
 /// A table that can be summed up.
 struct Pushed {
-    /// Ordinals in the source of the written columns.
-    columns: Vec<usize>,
+    by: SummedBy,
     /// Rows, and the time that they took: read, and summed up.
     took: Mutex<[(u64, Duration); 2]>,
 }
@@ -55,7 +63,10 @@ impl PushDown {
             } else {
                 columns(subject, table, connections).await?
             };
-            tables.push(columns.map(|columns| Pushed { columns, took: Mutex::default() }));
+            tables.push(columns.map(|columns| {
+                let weights = Arc::new(weights(&columns, &table.target));
+                Pushed { by: SummedBy { columns, weights }, took: Mutex::default() }
+            }));
         }
         let wanted = || subject.tables.iter().zip(&tables).filter(|(table, _)| table.is_compared());
         if method == Method::PushDown && wanted().all(|(_, pushed)| pushed.is_none()) {
@@ -64,18 +75,18 @@ impl PushDown {
                 .because("the plan changes values or filters rows, or the databases write values down in different ways")
                 .help("compare with --method auto or --method stream"));
         }
-        Ok(Self { method, salt: hex(&Hashing::draw()), tables })
+        Ok(Self { method, tables })
     }
 
-    /// What a part of a table is to be summed up by: columns and salt; `None` when it is to be read.
-    pub(super) fn wanted(&self, table: usize) -> Option<(&[usize], &str)> {
+    /// What a part of a table is to be summed up by; `None` when it is to be read.
+    pub(super) fn wanted(&self, table: usize) -> Option<&SummedBy> {
         let pushed = self.tables.get(table)?.as_ref()?;
         let chosen = match self.method {
             Method::Stream => false,
             Method::PushDown => true,
             Method::Auto => is_quicker(&pushed.took.lock().unwrap_or_else(PoisonError::into_inner)),
         };
-        chosen.then_some((pushed.columns.as_slice(), self.salt.as_str()))
+        chosen.then_some(&pushed.by)
     }
 
     /// Notes how long rows of a table took; `summed` when the databases summed them up.
@@ -127,12 +138,13 @@ async fn columns(
     Ok((all && !columns.is_empty()).then_some(columns))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+/// What the columns count, under numbers that nobody knows.
+fn weights(columns: &[usize], target: &TargetTable) -> Weights {
+    let written: Vec<usize> = target.written_columns().collect();
+    let place = |ordinal: &usize| written.iter().position(|written| written == ordinal);
+    let key: Vec<usize> = target.row_key.iter().flatten().filter_map(place).collect();
+    let mut numbers = rand::rng();
+    Weights::draw(columns.len(), &key, |greatest| numbers.random_range(1..=greatest))
 }
 
 #[cfg(test)]
