@@ -10,7 +10,7 @@ use engine_mysql::{MysqlSource, MysqlTarget, ReplicatedSource};
 use engine_pipeline::task::TaskSpec;
 use engine_postgres::{PostgresSource, PostgresTarget};
 
-use crate::settings::Settings;
+use crate::settings::{Settings, stands};
 
 /// The connector that reads a scheme.
 #[derive(Clone, Copy)]
@@ -31,13 +31,10 @@ enum TargetKind {
 pub(crate) fn check(settings: &Settings) -> Result<()> {
     let source = source_kind(&settings.source)?;
     if let Some(replica) = &settings.read_from {
-        let kind = source_kind(replica).map_err(|error| error.at("option", "--read-from"))?;
-        if !matches!((kind, source), (SourceKind::Mysql, SourceKind::Mysql)) {
-            return Err(Error::new(
-                ErrorKind::Usage,
-                "rows can be read from a replica of MySQL and MariaDB only",
-            )
-            .at("option", "--read-from"));
+        if !matches!((source_kind(replica)?, source), (SourceKind::Mysql, SourceKind::Mysql)) {
+            let error =
+                Error::new(ErrorKind::Usage, "rows can be read from a replica of MySQL and MariaDB only");
+            return Err(stands(error, "read-from", settings.read_from_file.as_deref()));
         }
     }
     let target = target_kind(&settings.target)?;

@@ -48,17 +48,22 @@ impl Chain {
                         Error::new(ErrorKind::Usage, "a plugin is given twice").at("plugin", plugin.name())
                     );
                 }
-                let config = configs.remove(plugin.name()).map(|value| value.to_string()).unwrap_or_default();
-                let settings = Settings { context: context.clone(), config };
+                let (config, place) = match configs.remove(plugin.name()) {
+                    Some(config) => (config.value.to_string(), Some(config.place)),
+                    None => (String::new(), None),
+                };
+                let settings = Settings { context: context.clone(), config, place };
                 links.push(Link { plugin, settings });
             }
-            if let Some(name) = configs.keys().next() {
+            if let Some((name, config)) = configs.first_key_value() {
                 let known: Vec<&str> = links.iter().map(|link| link.plugin.name()).collect();
                 return Err(Error::new(
                     ErrorKind::Usage,
                     "the configuration names a plugin that is not in the chain",
                 )
                 .at("plugin", name)
+                .at("file", config.place.file.display())
+                .at("section", &config.place.section)
                 .help(format!("the chain has: {}", known.join(", "))));
             }
             Ok(Self { links, inverse })

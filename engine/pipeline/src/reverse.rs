@@ -6,7 +6,7 @@
 
 mod inverse;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use engine_core::error::{Error, ErrorKind, Result};
@@ -96,7 +96,7 @@ pub async fn open(forward: &TaskSpec, target: Arc<dyn Target>) -> Result<TaskSpe
         selection: selection(&inverse.targets()),
         mode: Mode::Online,
         plugins: Vec::new(),
-        plugin_config: serde_json::Map::new(),
+        plugin_config: BTreeMap::new(),
         inverse: Some(Arc::new(inverse)),
         structure_by_hand: Vec::new(),
         name,

@@ -1,5 +1,6 @@
 //! What a task is asked to do.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,6 +9,8 @@ use engine_core::source::Source;
 use engine_core::target::Target;
 
 use crate::reverse::Inverse;
+
+pub use engine_plugin::ConfigPlace;
 
 /// Whether the source keeps taking writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,15 @@ pub struct PluginSpec {
     pub path: PathBuf,
 }
 
+/// The configuration of a plugin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PluginConfig {
+    /// An object.
+    pub value: serde_json::Value,
+    /// Where it stands.
+    pub place: ConfigPlace,
+}
+
 /// Everything a task needs. Later runs of the same task pass the same.
 #[derive(Clone)]
 pub struct TaskSpec {
@@ -58,7 +70,7 @@ pub struct TaskSpec {
     /// In place of a chain: the way back of another task.
     pub inverse: Option<Arc<Inverse>>,
     /// Configuration by plugin name; a name that no plugin of the chain has is an error.
-    pub plugin_config: serde_json::Map<String, serde_json::Value>,
+    pub plugin_config: BTreeMap<String, PluginConfig>,
     /// Connections to source and target that copy at the same time, and indexes built at once.
     pub parallelism: usize,
     /// The most rows that may be set aside, over all runs; `None` for any number.

@@ -110,8 +110,13 @@ impl Control {
             .call(|exported, store| exported.planning.call_plan_table(store, &schema, &source, &target))
             .map_err(|error| error.at("table", &table.name))?;
         let planned = answer.map_err(|refusal| {
-            convert::plugin_error(refusal, self.plugin.name(), "the plugin can't plan the table")
-                .at("table", &table.name)
+            convert::plugin_error(
+                refusal,
+                self.plugin.name(),
+                &self.settings,
+                "the plugin can't plan the table",
+            )
+            .at("table", &table.name)
         })?;
         plan::plan_from(planned, table)
             .and_then(|planned| {
@@ -152,7 +157,8 @@ impl Control {
             })
             .map_err(|refusal| {
                 let what = "the plugin can't map a change of structure";
-                convert::plugin_error(refusal, self.plugin.name(), what).at("position", &event.position)
+                convert::plugin_error(refusal, self.plugin.name(), &self.settings, what)
+                    .at("position", &event.position)
             })
     }
 
@@ -181,8 +187,13 @@ impl Control {
             .map_err(|error| error.at("object", &object.name))?;
         let Some(answer) = answer else { return Ok(None) };
         let action = answer.map_err(|refusal| {
-            convert::plugin_error(refusal, self.plugin.name(), "the plugin can't map an object")
-                .at("object", &object.name)
+            convert::plugin_error(
+                refusal,
+                self.plugin.name(),
+                &self.settings,
+                "the plugin can't map an object",
+            )
+            .at("object", &object.name)
         })?;
         Ok(Some(match action {
             objects::ObjectAction::LeaveOut(why) => ObjectAction::LeaveOut(why),
@@ -223,8 +234,9 @@ impl Control {
         let Some(answer) = answer else {
             return Err(self.nonsense(what, "it exports no 'conflicts'").at("table", table));
         };
-        let answers = answer
-            .map_err(|refusal| convert::plugin_error(refusal, self.plugin.name(), what).at("table", table))?;
+        let answers = answer.map_err(|refusal| {
+            convert::plugin_error(refusal, self.plugin.name(), &self.settings, what).at("table", table)
+        })?;
         if answers.len() != rows.len() {
             let why = format!("it answered {} times about {} rows", answers.len(), rows.len());
             return Err(self.nonsense(what, &why).at("table", table));

@@ -108,7 +108,7 @@ impl Instance {
                 this.lifecycle.call_configure(store, &settings.context.to_wit(), &settings.config)
             })?
             .map_err(|refusal| {
-                convert::plugin_error(refusal, plugin.name(), "the plugin can't be configured")
+                convert::plugin_error(refusal, plugin.name(), settings, "the plugin can't be configured")
             })?;
         Ok(instance)
     }

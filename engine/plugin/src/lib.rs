@@ -27,5 +27,5 @@ pub use control::{Control, DdlAction, DdlEvent, RowConflict, RowResolution};
 pub use engine::{Limits, PluginEngine};
 pub use inspect::{CONTRACT_VERSION, Interfaces};
 pub use plugin::{Description, Plugin};
-pub use settings::{RunContext, Settings};
+pub use settings::{ConfigPlace, RunContext, Settings};
 pub use workers::{Filtered, Origin, RowError, Transformed, Workers};

@@ -1,6 +1,7 @@
 //! What a plugin is told before anything else.
 
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 use crate::bindings::contract::lifecycle;
 
@@ -25,6 +26,17 @@ pub struct Settings {
     pub context: RunContext,
     /// JSON text of an object; empty = none given.
     pub config: String,
+    /// Where that stands, for whoever has to correct it.
+    pub place: Option<ConfigPlace>,
+}
+
+/// Where the configuration of a plugin stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigPlace {
+    /// The file.
+    pub file: PathBuf,
+    /// The section in it, as in `plugin.mysql2og`.
+    pub section: String,
 }
 
 impl RunContext {

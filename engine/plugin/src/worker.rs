@@ -153,7 +153,7 @@ impl Worker {
                 Ok(Err(refusal)) => {
                     *seat = Some(taken);
                     let what = "the plugin can't process a batch";
-                    return Err(convert::plugin_error(refusal, plugin.name(), what));
+                    return Err(convert::plugin_error(refusal, plugin.name(), settings, what));
                 }
                 Err(failure) => failure,
             };
@@ -188,7 +188,12 @@ fn ready(seat: Option<Seat>, plugin: &Plugin, settings: &Settings, table: &OpenT
                 exported.lifecycle.call_open_table(store, table.id, &table.schema, &table.plan)
             })?
             .map_err(|refusal| {
-                convert::plugin_error(refusal, plugin.name(), "the plugin can't start with the table")
+                convert::plugin_error(
+                    refusal,
+                    plugin.name(),
+                    settings,
+                    "the plugin can't start with the table",
+                )
             })?;
         seat.open.insert(table.id);
     }

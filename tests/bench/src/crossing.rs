@@ -36,7 +36,8 @@ fn one(runtime: &tokio::runtime::Runtime, plugin: &Path, by: &str, name: &str, r
     let plugin = Plugin::load(&engine, plugin).map_err(failed)?;
     let context =
         RunContext { run_id: "bench".to_owned(), started_at_us: 0, seed: 1, attributes: Vec::new() };
-    let settings = Settings { context, config: format!(r#"{{"columns": ["c1", "c11"], "by": "{by}"}}"#) };
+    let settings =
+        Settings { context, config: format!(r#"{{"columns": ["c1", "c11"], "by": "{by}"}}"#), place: None };
     let schema = schema();
     let endpoint = Endpoint { engine: "any".to_owned(), version: "1".to_owned(), attributes: Vec::new() };
     let plan = Control::new(&plugin, &settings)

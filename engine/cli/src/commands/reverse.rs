@@ -4,12 +4,13 @@ use engine_core::{Error, ErrorKind, Result};
 use engine_pipeline::options::RunOptions;
 use engine_pipeline::reverse;
 use engine_pipeline::task::{Mode, TaskSpec};
+use engine_pipeline::throttle::Limits;
 
-use crate::arguments::{DropArguments, ReverseArguments, ThrottleArguments};
+use crate::arguments::{DropArguments, ReverseArguments};
 use crate::consent::consent;
 use crate::render::Screen;
 use crate::render::summary::Asked;
-use crate::settings::{self, Settings, check_name};
+use crate::settings::{Settings, check_name};
 use crate::signals::{stop_on_signal, unless_stopped};
 use crate::{connect, environment};
 
@@ -26,7 +27,7 @@ pub(super) async fn reverse(mut arguments: ReverseArguments, screen: &Screen) ->
         // Nothing is asked of a task that has begun.
         consent: consent(true, arguments.json, screen),
         start_at: None,
-        limits: settings::limits(ThrottleArguments::default(), ThrottleArguments::default(), false)?,
+        limits: Limits::default(),
         check_changes: arguments.check_changes,
     };
     let asked = Asked {

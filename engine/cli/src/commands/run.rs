@@ -31,7 +31,7 @@ pub(super) async fn run(arguments: RunArguments, screen: &Screen) -> Result<u8> 
     let options = RunOptions {
         consent: consent(arguments.accept_warnings, arguments.json, screen),
         start_at: arguments.start_at,
-        limits: settings::limits(arguments.throttle, settings.throttle, settings.read_from.is_some())?,
+        limits: settings::limits(arguments.throttle, &settings)?,
         check_changes: arguments.check_changes || settings.check_changes,
     };
     connect::check(&settings)?;

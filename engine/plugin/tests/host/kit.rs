@@ -38,7 +38,7 @@ pub(crate) fn misbehave() -> Plugin {
 
 pub(crate) fn settings(config: &str) -> Settings {
     let context = RunContext { run_id: "test".to_owned(), started_at_us: 0, seed: 7, attributes: Vec::new() };
-    Settings { context, config: config.to_owned() }
+    Settings { context, config: config.to_owned(), place: None }
 }
 
 pub(crate) fn control(config: &str) -> Control {
