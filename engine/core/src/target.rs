@@ -55,6 +55,9 @@ pub struct TaskRecord {
     pub chunks: Vec<ChunkRecord>,
     /// Whether everything that follows the copy [was built](Target::record_built).
     pub built: bool,
+    /// Whether anything was made for it in the target, a table or a chunk. Until then neither plan nor start
+    /// binds it, and whoever [claims](Target::claim) it begins it anew.
+    pub is_bound: bool,
 }
 
 /// What the target remembers of a row that was set aside.
@@ -247,7 +250,8 @@ pub trait Target: Send + Sync {
     async fn task(&self, name: &str) -> Result<Option<TaskRecord>>;
 
     /// Registers the task, or takes it over: an engine that had it before can't commit any more.
-    /// `start` is kept from the first time. Everything below needs it done.
+    /// Of a task that is [bound](TaskRecord::is_bound), `start` is kept and another plan is refused; any other is
+    /// begun anew with both. Everything below needs it done.
     async fn claim(&self, name: &str, plan_digest: &str, start: Option<&Position>) -> Result<()>;
 
     /// Makes the chunks that are committed survive a crash of the server. Which these are is to be

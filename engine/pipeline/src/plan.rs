@@ -1,8 +1,10 @@
 //! The plan of a task: every table through the chain of plugins, and the target's statements for it.
 
+pub(crate) mod difference;
+
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use engine_core::endpoint::Endpoint;
@@ -16,7 +18,7 @@ use crate::cascades;
 use crate::chain::Chain;
 use crate::compose::{self, Composed};
 use crate::merged;
-use crate::state::{PluginRecord, RunContext, TaskPlanRecord};
+use crate::state::{PluginRecord, RunContext};
 use crate::task::{Mode, TaskSpec};
 
 /// The plan as the phases use it.
@@ -187,55 +189,6 @@ fn digest(plugins: &[PluginRecord], tables: &[Composed]) -> Result<String> {
         feed(serde_json::to_vec(&(&table.target, &table.reads, &table.stages)))?;
     }
     Ok(hex::encode(hasher.finalize()))
-}
-
-/// Why a task can't go on under this plan, in a sentence.
-pub(crate) fn difference(
-    stored: Option<&TaskPlanRecord>,
-    plugins: &[PluginRecord],
-    plan: &TaskPlan,
-) -> String {
-    let Some(stored) = stored else {
-        return "the plugins, their configuration, or the structure of the source's tables".to_owned();
-    };
-    if stored.plugins.len() != plugins.len() {
-        return format!(
-            "it was begun with {} plugins, now there are {}",
-            stored.plugins.len(),
-            plugins.len()
-        );
-    }
-    for (old, new) in stored.plugins.iter().zip(plugins) {
-        if old.name != new.name {
-            return format!("plugin {} takes the place of {}", new.name, old.name);
-        }
-        if old.config != new.config {
-            return format!("the configuration of plugin {} changed", new.name);
-        }
-        if old.digest != new.digest {
-            return format!(
-                "plugin {} is another build (version {}, it was {})",
-                new.name, new.version, old.version
-            );
-        }
-    }
-    let mut new_tables: HashMap<&TableName, &Composed> =
-        plan.tables.iter().map(|table| (&table.schema.name, table)).collect();
-    for old in &stored.tables {
-        let Some(new) = new_tables.remove(&old.schema.name) else {
-            return format!("table {} is not part of it any more", old.schema.name);
-        };
-        if without_counters(&old.schema) != without_counters(&new.schema) {
-            return format!("the structure of {} changed on the source", old.schema.name);
-        }
-        if (&old.target, &old.stages, &old.reads) != (&new.target, &new.stages, &new.reads) {
-            return format!("the plan for {} changed", old.schema.name);
-        }
-    }
-    match plan.tables.iter().find(|table| new_tables.contains_key(&table.schema.name)) {
-        Some(new) => format!("table {} is new", new.schema.name),
-        None => "the order of the tables".to_owned(),
-    }
 }
 
 fn describe(table: Composed) -> PlannedTable {

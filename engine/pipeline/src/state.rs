@@ -12,8 +12,8 @@ mod records;
 mod status;
 mod store;
 
-pub use context::{context, write_context};
+pub use context::{BegunWith, context, write_context};
 pub use directory::{TaskDirectory, dead_letters};
-pub use records::{PluginRecord, RunContext, TaskPlanRecord};
+pub use records::{PluginFile, PluginRecord, RunContext, TaskPlanRecord};
 pub use status::{status, write_status};
 pub use store::Store;

@@ -177,7 +177,9 @@ pub(crate) async fn claim(
             .map_err(failed)?,
     };
     let epoch: i64 = row.get(0);
-    if row.get::<_, &str>(1) != plan_digest {
+    if !is_bound(&transaction, name).await? {
+        begin_anew(&transaction, name, plan_digest, start).await?;
+    } else if row.get::<_, &str>(1) != plan_digest {
         // Dropping the transaction leaves the task with whoever has it.
         return Err(Error::new(ErrorKind::State, "the plan is not the one that the task was begun with")
             .at("task", name)
@@ -187,6 +189,44 @@ pub(crate) async fn claim(
     lanes::take_over(&transaction, name).await?;
     transaction.commit().await.map_err(failed)?;
     Ok(Claim { task: name.to_owned(), epoch })
+}
+
+/// Whether anything was made for the task.
+async fn is_bound(transaction: &Transaction<'_>, name: &str) -> Result<bool> {
+    let row = transaction
+        .query_one(
+            "SELECT EXISTS (SELECT 1 FROM _migration.owned_table WHERE task = $1) \
+             OR EXISTS (SELECT 1 FROM _migration.chunk WHERE task = $1) \
+             OR EXISTS (SELECT 1 FROM _migration.task WHERE name = $1 AND built)",
+            &[&name],
+        )
+        .await
+        .map_err(|error| {
+            translate(error, "the target's record of the task can't be read").at("task", name)
+        })?;
+    Ok(row.get(0))
+}
+
+/// Replaces all that is on record of a task for which nothing was made, but its epoch.
+async fn begin_anew(
+    transaction: &Transaction<'_>,
+    name: &str,
+    plan_digest: &str,
+    start: Option<&str>,
+) -> Result<()> {
+    let failed = |error| translate(error, "the task can't be registered in the target").at("task", name);
+    transaction
+        .execute(
+            "UPDATE _migration.task SET plan_digest = $2, start_position = $3::text WHERE name = $1",
+            &[&name, &plan_digest, &start],
+        )
+        .await
+        .map_err(failed)?;
+    for table in ["lane", "source_table"] {
+        let sql = format!("DELETE FROM _migration.{table} WHERE task = $1");
+        transaction.execute(&sql, &[&name]).await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Whether there are records of tasks, of this format.
@@ -252,6 +292,7 @@ pub(crate) async fn task(client: &mut Client, name: &str) -> Result<Option<TaskR
         )
         .await
         .map_err(failed)?;
+    let is_bound = is_bound(&transaction, name).await?;
     transaction.commit().await.map_err(failed)?;
     Ok(Some(TaskRecord {
         plan_digest: row.get(0),
@@ -259,6 +300,7 @@ pub(crate) async fn task(client: &mut Client, name: &str) -> Result<Option<TaskR
         built: row.get(2),
         position: row.get::<_, Option<String>>(3).map(Position),
         chunks: chunks.iter().map(chunk).collect(),
+        is_bound,
     }))
 }
 

@@ -14,6 +14,7 @@ mod dead_letter;
 mod failover;
 mod failpoints;
 mod faults;
+mod first_run;
 mod interrupt;
 mod live;
 mod locks;

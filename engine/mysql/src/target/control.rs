@@ -23,8 +23,8 @@ use mysql_async::prelude::FromValue;
 use mysql_async::{Error as DriverFailure, Row, Value};
 
 use super::failure::translate;
-use super::lanes;
 use super::session::Session;
+use super::{lanes, shared};
 
 /// Version of the tables below.
 const FORMAT: i64 = 2;
@@ -168,8 +168,10 @@ pub(super) async fn claim(
     let mut row = rows.into_iter().next().ok_or_else(|| {
         Error::new(ErrorKind::Internal, "the target has no record of the task that was just made")
     })?;
-    let epoch: i64 = field(&mut row, 0)?;
-    if field::<String>(&mut row, 1)? != plan_digest {
+    let (epoch, bound_to): (i64, String) = (field(&mut row, 0)?, field(&mut row, 1)?);
+    if !is_bound(session, name).await? {
+        begin_anew(session, name, plan_digest, start).await?;
+    } else if bound_to != plan_digest {
         // Without a commit the task stays with whoever has it.
         session.run("ROLLBACK").await.map_err(failed)?;
         return Err(Error::new(ErrorKind::State, "the plan is not the one that the task was begun with")
@@ -180,6 +182,63 @@ pub(super) async fn claim(
     lanes::take_over(session, name).await?;
     session.run("COMMIT").await.map_err(failed)?;
     Ok(Claim { task: name.to_owned(), epoch })
+}
+
+/// Whether anything was made for the task. A table that is there may have been made although that is not on
+/// record, by an engine that died before.
+async fn is_bound(session: &mut Session, name: &str) -> Result<bool> {
+    let failed = |error| translate(error, "the target's record of the task can't be read").at("task", name);
+    let made = session
+        .select(
+            "SELECT EXISTS (SELECT 1 FROM _migration.owned_table WHERE task = ? AND made) \
+             OR EXISTS (SELECT 1 FROM _migration.chunk WHERE task = ?) \
+             OR EXISTS (SELECT 1 FROM _migration.task WHERE name = ? AND built)",
+            (name, name, name),
+        )
+        .await
+        .map_err(failed)?;
+    if let Some(mut row) = made.into_iter().next()
+        && field(&mut row, 0)?
+    {
+        return Ok(true);
+    }
+    let begun = session
+        .select("SELECT namespace, name FROM _migration.owned_table WHERE task = ?", (name,))
+        .await
+        .map_err(failed)?;
+    for mut row in begun {
+        let there = session
+            .select(
+                "SELECT 1 FROM information_schema.tables WHERE LOWER(table_schema) = LOWER(?) \
+                 AND LOWER(table_name) = LOWER(?)",
+                (field::<String>(&mut row, 0)?, field::<String>(&mut row, 1)?),
+            )
+            .await
+            .map_err(failed)?;
+        if !there.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Replaces all that is on record of a task for which nothing was made, but its epoch.
+async fn begin_anew(session: &mut Session, name: &str, plan_digest: &str, start: Option<&str>) -> Result<()> {
+    let failed = |error| translate(error, "the task can't be registered in the target").at("task", name);
+    session
+        .change(
+            "UPDATE _migration.task SET plan_digest = ?, start_position = ? WHERE name = ?",
+            (plan_digest, start, name),
+        )
+        .await
+        .map_err(failed)?;
+    for table in ["lane", "source_table", "owned_table"] {
+        session
+            .change(&format!("DELETE FROM _migration.{table} WHERE task = ?"), (name,))
+            .await
+            .map_err(failed)?;
+    }
+    shared::leave(session, name).await
 }
 
 /// Makes what isn't there of the database. Statements of structure commit by themselves, so each does
@@ -272,12 +331,15 @@ pub(super) async fn task(session: &mut Session, name: &str) -> Result<Option<Tas
         .map_err(failed)?;
     session.run("COMMIT").await.map_err(failed)?;
     let Some(mut row) = rows.into_iter().next() else { return Ok(None) };
+    // What is made on a server whose statements of structure commit by themselves is in no snapshot.
+    let is_bound = is_bound(session, name).await?;
     Ok(Some(TaskRecord {
         plan_digest: field(&mut row, 0)?,
         start: field::<Option<String>>(&mut row, 1)?.map(Position),
         built: field(&mut row, 2)?,
         position: field::<Option<String>>(&mut row, 3)?.map(Position),
         chunks: chunks.into_iter().map(chunk).collect::<Result<_>>()?,
+        is_bound,
     }))
 }
 

@@ -29,11 +29,8 @@ fn failed(error: mysql_async::Error) -> Error {
     translate(error, "the target's record of shared tables can't be read")
 }
 
-/// The tasks on record for a table, with the definition that each has.
-async fn sharers(session: &mut Session, name: &TableName) -> Result<Vec<(String, String)>> {
-    if !exists(session).await? {
-        return Ok(Vec::new());
-    }
+/// Whether there is a record of shared tables.
+async fn is_kept(session: &mut Session) -> Result<bool> {
     let there = session
         .query(
             "SELECT 1 FROM information_schema.tables WHERE table_schema = '_migration' \
@@ -41,7 +38,12 @@ async fn sharers(session: &mut Session, name: &TableName) -> Result<Vec<(String,
         )
         .await
         .map_err(failed)?;
-    if there.is_empty() {
+    Ok(!there.is_empty())
+}
+
+/// The tasks on record for a table, with the definition that each has.
+async fn sharers(session: &mut Session, name: &TableName) -> Result<Vec<(String, String)>> {
+    if !exists(session).await? || !is_kept(session).await? {
         return Ok(Vec::new());
     }
     let rows = session
@@ -169,6 +171,18 @@ pub(super) async fn join(session: &mut Session, claim: &Claim, table: &Arc<Targe
 /// Lets other tasks [join](self::join).
 pub(super) async fn let_others(session: &mut Session) -> Result<()> {
     session.select("SELECT RELEASE_LOCK(?)", (LOCK,)).await.map(drop).map_err(failed)
+}
+
+/// Takes a task off the record of those that share tables, in the open transaction.
+pub(super) async fn leave(session: &mut Session, task: &str) -> Result<()> {
+    if !is_kept(session).await? {
+        return Ok(());
+    }
+    session
+        .change("DELETE FROM _migration.shared_table WHERE task = ?", (task,))
+        .await
+        .map(drop)
+        .map_err(|error| translate(error, "the target's record of shared tables can't be written"))
 }
 
 /// Says of a row that is in the way, or gone, which tasks may have written it.

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use super::Task;
 use crate::chain::Chain;
 use crate::dead_letter::DeadLetters;
-use crate::plan::{self, TaskPlan};
+use crate::plan::{self, TaskPlan, difference};
 use crate::progress::{TableProgress, now_ms};
 use crate::route::Route;
 use crate::snapshot;
-use crate::state::{self, RunContext, TaskPlanRecord};
+use crate::state::{self, BegunWith, RunContext, TaskPlanRecord};
 use crate::task::TaskSpec;
 
 /// What a task begins or goes on with.
@@ -71,7 +71,8 @@ impl Task {
             stored.as_ref().map_or_else(|| RunContext::of_task(&spec.name), |plan| plan.context.clone());
         let chain = Chain::load(spec, &context).await?;
         let known = spec.target.task(&spec.name).await?;
-        let Begun { plan: task_plan, start, recorded } = self.begin(online, known.as_ref(), &chain).await?;
+        let bound = known.as_ref().filter(|record| record.is_bound);
+        let Begun { plan: task_plan, start, recorded } = self.begin(online, bound, &chain).await?;
         let targets = targets(&task_plan);
         let plan_findings = task_plan.tables.iter().flat_map(|table| table.findings.clone()).collect();
         self.note(plan_findings)?;
@@ -80,7 +81,7 @@ impl Task {
         }
         let of_target = spec.target.check(&spec.name, &targets, online).await?;
         self.note(of_target.clone())?;
-        if online && known.is_none() {
+        if online && bound.is_none() {
             self.progress.update(|report| report.applied_at_ms = Some(now_ms()));
         }
         if let Some(mut checked) = checked
@@ -90,7 +91,7 @@ impl Task {
             self.ask_to_begin(&chain, &task_plan, &targets, &checked).await?;
         }
 
-        self.accept(known.as_ref(), stored.as_ref(), &chain, &task_plan)?;
+        self.accept(bound, stored.as_ref(), &chain, &task_plan)?;
         let record = TaskPlanRecord {
             digest: task_plan.digest.clone(),
             plugins: chain.records(),
@@ -98,7 +99,7 @@ impl Task {
             tables: task_plan.tables.clone(),
         };
         store.put_plan(&record)?;
-        state::write_context(self.directory.path(), &record.context)?;
+        state::write_context(self.directory.path(), &BegunWith::from(&record))?;
         Failpoint::PlanStored.reach();
         // Both servers have answered: from here on a failure may pass. Claiming twice is claiming.
         self.persistently(|| spec.target.claim(&spec.name, &task_plan.digest, start.as_ref())).await?;
@@ -147,13 +148,13 @@ impl Task {
 
     /// Where a task begins, or the tables that it went on with: those on record in the target, since
     /// today's may be ahead of its rows.
-    async fn begin(&self, online: bool, known: Option<&TaskRecord>, chain: &Chain) -> Result<Begun> {
+    async fn begin(&self, online: bool, bound: Option<&TaskRecord>, chain: &Chain) -> Result<Begun> {
         let spec = &self.spec;
-        let mut start = known.and_then(|record| record.start.clone());
+        let mut start = bound.and_then(|record| record.start.clone());
         if !online {
             return Ok(Begun { plan: plan::build(spec, chain).await?, start, recorded: None });
         }
-        match known {
+        match bound {
             Some(_) if start.is_none() => {
                 return Err(Error::new(
                     ErrorKind::Usage,
@@ -189,24 +190,16 @@ impl Task {
     /// Refuses to go on under another plan than the task was begun with.
     fn accept(
         &self,
-        known: Option<&TaskRecord>,
+        bound: Option<&TaskRecord>,
         stored: Option<&TaskPlanRecord>,
         chain: &Chain,
         plan: &TaskPlan,
     ) -> Result<()> {
-        // A plan that was stored but never registered with the target bound nothing yet.
-        let Some(known) = known else { return Ok(()) };
-        if known.plan_digest == plan.digest {
+        let Some(bound) = bound else { return Ok(()) };
+        if bound.plan_digest == plan.digest {
             return Ok(());
         }
-        let what = plan::difference(stored, &chain.records(), plan);
-        Err(Error::new(ErrorKind::State, "the plan is not the one that the task was begun with")
-            .at("task", &self.spec.name)
-            .because(what)
-            .help(
-                "rows already copied followed the old plan: go back to the same plugins and configuration, \
-                 or begin a new task with another --name after dropping this task's target tables",
-            ))
+        Err(difference::refused(&self.spec.name, stored, &chain.records(), plan))
     }
 }
 

@@ -39,6 +39,30 @@ pub struct PluginRecord {
     pub config: String,
 }
 
+/// Which file a plugin of the chain is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginFile {
+    /// Its name, by its own account.
+    pub name: String,
+    /// Its version, by its own account.
+    pub version: String,
+    /// SHA-256 of the file, in hexadecimal.
+    pub digest: String,
+}
+
+impl From<&PluginRecord> for PluginFile {
+    fn from(record: &PluginRecord) -> Self {
+        Self { name: record.name.clone(), version: record.version.clone(), digest: record.digest.clone() }
+    }
+}
+
+impl PluginFile {
+    /// What is seen of the digest, as `engine plugin inspect` shows it in full.
+    pub fn short_digest(&self) -> &str {
+        self.digest.get(..12).unwrap_or(&self.digest)
+    }
+}
+
 /// The plan that a task was begun with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskPlanRecord {

@@ -14,7 +14,7 @@ use engine_core::target::TaskRecord;
 
 use crate::chain::Chain;
 use crate::dead_letter::DeadLetters;
-use crate::plan;
+use crate::plan::{self, difference};
 use crate::route::Route;
 use crate::snapshot;
 use crate::state;
@@ -92,8 +92,8 @@ impl Subject {
                 .at("target", &spec.target_label)
                 .help("give the name and the target that the task was run with")
         })?;
-        let context = state::context(&directory, &spec.name)?;
-        let chain = Chain::load(&spec, &context).await?;
+        let begun = state::context(&directory, &spec.name)?;
+        let chain = Chain::load(&spec, &begun.context).await?;
         let is_followed = record.start.is_some();
         let recorded = if is_followed { spec.target.structure(&spec.name).await? } else { Vec::new() };
         let plan = if recorded.is_empty() {
@@ -103,10 +103,7 @@ impl Subject {
                 .await?
         };
         if plan.digest != record.plan_digest {
-            return Err(Error::new(ErrorKind::State, "the plan is not the one that the task was begun with")
-                .at("task", &spec.name)
-                .because("the plugins, their configuration, or the structure of the source's tables")
-                .help("give the options, plugins and configuration that the task is run with"));
+            return Err(difference::refused_by_files(&spec.name, begun.plugins.as_deref(), &chain.records()));
         }
         if !snapshot::is_complete(&plan.tables, &record.chunks) {
             return Err(Error::new(ErrorKind::Precondition, "the copy is not complete")
