@@ -154,16 +154,61 @@ fn rows_set_aside_without_tasks() {
     let (_, stderr) = expect(1, &[&arguments[..], &["--plugin", "p.wasm"]].concat());
     assert!(stderr.contains("there is no task 'shop'"), "{stderr}");
     expect(2, &[&arguments[..], &["--name", "other"]].concat());
-    expect(2, &["dead-letter", "retry", "shop"]);
+    let (_, stderr) = expect(1, &["dead-letter", "retry", "shop"]);
+    assert!(stderr.contains("there is no task 'shop'"), "{stderr}");
     expect(2, &["dead-letter", "list", "../shop"]);
 
     let directory = tempfile::tempdir().expect("a temporary directory");
-    std::fs::create_dir_all(directory.path().join("engine-state/shop")).expect("a writable directory");
+    begun(directory.path(), "shop");
     let list = |arguments: &[&str]| {
         expect_in(directory.path(), 0, &[&["dead-letter", "list", "shop"], arguments].concat()).0
     };
     assert_eq!(list(&[]), "shop: no row is set aside\n");
     assert_eq!(list(&["--json"]), "[]\n");
+}
+
+/// Leaves what a run of a task leaves in any case.
+fn begun(directory: &Path, task: &str) {
+    let task = directory.join("engine-state").join(task);
+    std::fs::create_dir_all(&task).expect("a writable directory");
+    write(&task, "lock", "");
+}
+
+#[test]
+fn every_command_says_of_an_unknown_task_which_there_are() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let commands: [&[&str]; 11] = [
+        &["status", "shpo"],
+        &["pause", "shpo"],
+        &["resume", "shpo"],
+        &["stop", "shpo"],
+        &["cutover", "shpo", "--yes"],
+        &["verify", "shpo"],
+        &["verify", "shpo", "--way-back"],
+        &["reverse", "shpo"],
+        &["drop", "shpo"],
+        &["dead-letter", "list", "shpo"],
+        &["dead-letter", "retry", "shpo"],
+    ];
+    for command in commands {
+        let (_, stderr) = expect_in(directory.path(), 1, command);
+        assert!(stderr.contains("there is no task 'shpo' in this state directory"), "{stderr}");
+        assert!(stderr.contains("engine run begins one"), "{stderr}");
+    }
+    begun(directory.path(), "shop");
+    begun(directory.path(), "books");
+    for command in commands {
+        let (_, stderr) = expect_in(directory.path(), 1, command);
+        assert!(stderr.contains("its tasks are: books, shop"), "{stderr}");
+        assert!(stderr.contains("--state-dir"), "{stderr}");
+    }
+    // One that is there lacks something else.
+    for command in ["verify", "reverse", "drop"] {
+        let (_, stderr) = expect_in(directory.path(), 2, &[command, "shop"]);
+        assert!(stderr.contains("give the options that the task was run with"), "{stderr}");
+    }
+    let (_, stderr) = expect_in(directory.path(), 1, &["cutover", "shop", "--yes"]);
+    assert!(stderr.contains("no engine is running this task"), "{stderr}");
 }
 
 #[test]

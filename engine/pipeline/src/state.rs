@@ -13,7 +13,7 @@ mod status;
 mod store;
 
 pub use context::{BegunWith, context, write_context};
-pub use directory::{TaskDirectory, dead_letters};
+pub use directory::{TaskDirectory, dead_letters, is_known, unknown_task};
 pub use records::{PluginFile, PluginRecord, RunContext, TaskPlanRecord};
 pub use status::{status, write_status};
 pub use store::Store;

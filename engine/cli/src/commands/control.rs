@@ -4,16 +4,16 @@ use serde_json::json;
 
 use engine_core::Result;
 use engine_pipeline::control::{Condition, Request, ask};
+use engine_pipeline::state;
 
 use super::print;
-use super::status::unknown;
 use crate::arguments::ControlArguments;
 use crate::settings::{STATE_DIR, check_name};
 
 pub(super) async fn control(arguments: &ControlArguments, request: Request) -> Result<()> {
     let name = check_name(arguments.name.clone())?;
-    if !arguments.state_dir.join(&name).is_dir() {
-        return Err(unknown(&name, &arguments.state_dir));
+    if !state::is_known(&arguments.state_dir, &name) {
+        return Err(state::unknown_task(&arguments.state_dir, &name));
     }
     let (condition, position) = ask(&arguments.state_dir, &name, &request).await?;
     if arguments.json {

@@ -14,8 +14,10 @@ use engine_pipeline::cut_over::{Completed, CutOverOptions, Event, Progressed, co
 use engine_pipeline::options::RunOptions;
 use engine_pipeline::progress::{Phase, Progress};
 use engine_pipeline::run::run;
+use engine_pipeline::state::{self, unknown_task};
 use engine_pipeline::task::{Mode, Until};
 
+use super::known;
 use crate::arguments::CutoverArguments;
 use crate::consent::{ask, is_conversation};
 use crate::render::Screen;
@@ -47,12 +49,19 @@ pub(super) async fn cutover(mut arguments: CutoverArguments, screen: &Screen) ->
         arguments.task.name = Some(check_name(named)?);
     }
     let given = (arguments.task.name.clone(), arguments.task.state_dir.clone());
+    let has_file = arguments.task.task.is_some();
     let settings = Settings::gather(arguments.task, None, &environment::variable);
     let (name, state_dir) = match (&settings, given) {
         (Ok(settings), _) => (settings.name.clone(), settings.state_dir.clone()),
         // A task that is being run needs its name alone.
         (Err(_), (Some(name), state_dir)) => {
-            (check_name(name)?, state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR)))
+            let (name, state_dir) =
+                (check_name(name)?, state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR)));
+            if !state::is_known(&state_dir, &name) {
+                // What is wrong with a task file may be that it does not name this directory.
+                return if has_file { settings.map(drop) } else { Err(unknown_task(&state_dir, &name)) };
+            }
+            (name, state_dir)
         }
         (Err(_), (None, _)) => return settings.map(drop),
     };
@@ -90,6 +99,7 @@ async fn take_over(
     if let Some(completed) = unless_stopped(stop, completed_unheard(&spec)).await? {
         return Ok(completed);
     }
+    unless_stopped(stop, known::require(&spec)).await?;
     let known = unless_stopped(stop, spec.target.task(&spec.name)).await?;
     if known.is_none() {
         return Err(Error::new(ErrorKind::State, "the target does not know the task")

@@ -8,19 +8,19 @@ use engine_core::{Error, ErrorKind, Result};
 use engine_pipeline::dead_letter::{self, Letter};
 use engine_pipeline::state;
 
-use super::{print, status, to_json};
+use super::{known, print, to_json};
 use crate::arguments::{ListArguments, RetryArguments};
+use crate::connect;
 use crate::render::Screen;
 use crate::render::table::Table;
 use crate::render::units::{count, plural};
-use crate::settings::{Settings, check_name};
+use crate::settings::check_name;
 use crate::signals::{stop_on_signal, unless_stopped};
-use crate::{connect, environment};
 
 pub(super) fn list(arguments: &ListArguments) -> Result<()> {
     let name = check_name(arguments.name.clone())?;
-    if !arguments.state_dir.join(&name).is_dir() {
-        return Err(status::unknown(&name, &arguments.state_dir));
+    if !state::is_known(&arguments.state_dir, &name) {
+        return Err(state::unknown_task(&arguments.state_dir, &name));
     }
     let mut letters = dead_letter::read(&state::dead_letters(&arguments.state_dir, &name))?;
     let all = letters.len();
@@ -77,13 +77,11 @@ fn text(letters: &[Letter]) -> String {
 }
 
 pub(super) async fn retry(arguments: RetryArguments, screen: &Screen) -> Result<()> {
-    let mut task = arguments.task;
-    task.name = arguments.named.or(task.name);
-    let settings = Settings::gather(task, None, &environment::variable)?;
+    let settings = known::settings(arguments.named, arguments.task, None)?;
     connect::check(&settings)?;
     let (name, state_dir) = (settings.name.clone(), settings.state_dir.clone());
-    if !state_dir.join(&name).is_dir() {
-        return Err(status::unknown(&name, &state_dir));
+    if !state::is_known(&state_dir, &name) {
+        return Err(state::unknown_task(&state_dir, &name));
     }
     let stop = stop_on_signal(screen)?;
     let spec = unless_stopped(&stop, Box::pin(connect::connect(settings))).await?;

@@ -3,6 +3,7 @@
 mod control;
 mod cutover;
 mod dead_letter;
+mod known;
 mod plan;
 mod plugin;
 mod precheck;

@@ -6,19 +6,17 @@ use engine_pipeline::reverse;
 use engine_pipeline::task::{Mode, TaskSpec};
 use engine_pipeline::throttle::Limits;
 
+use super::known;
 use crate::arguments::{DropArguments, ReverseArguments};
+use crate::connect;
 use crate::consent::consent;
 use crate::render::Screen;
 use crate::render::summary::Asked;
-use crate::settings::{Settings, check_name};
+use crate::settings::Settings;
 use crate::signals::{stop_on_signal, unless_stopped};
-use crate::{connect, environment};
 
-pub(super) async fn reverse(mut arguments: ReverseArguments, screen: &Screen) -> Result<u8> {
-    if let Some(named) = arguments.named.take() {
-        arguments.task.name = Some(check_name(named)?);
-    }
-    let settings = Settings::gather(arguments.task, arguments.until, &environment::variable)?;
+pub(super) async fn reverse(arguments: ReverseArguments, screen: &Screen) -> Result<u8> {
+    let settings = known::settings(arguments.named, arguments.task, arguments.until)?;
     if settings.mode == Mode::Offline {
         return Err(Error::new(ErrorKind::Usage, "there is no way back from an offline task")
             .because("it ends without a cut-over"));
@@ -47,16 +45,15 @@ pub(super) async fn way_back(settings: Settings) -> Result<TaskSpec> {
     connect::check(&settings)?;
     let source = settings.source.clone();
     let forward = connect::connect(settings).await?;
+    known::require(&forward).await?;
     reverse::open(&forward, connect::source_as_target(&source).await?).await
 }
 
-pub(super) async fn let_go(mut arguments: DropArguments, screen: &Screen) -> Result<()> {
-    if let Some(named) = arguments.named.take() {
-        arguments.task.name = Some(check_name(named)?);
-    }
-    let settings = Settings::gather(arguments.task, None, &environment::variable)?;
+pub(super) async fn let_go(arguments: DropArguments, screen: &Screen) -> Result<()> {
+    let settings = known::settings(arguments.named, arguments.task, None)?;
     connect::check(&settings)?;
     let spec = connect::connect(settings).await?;
+    known::require(&spec).await?;
     if arguments.way_back {
         let name = reverse::task_name(&spec.name);
         spec.target.as_source(&name, &spec.source_label).await?.let_go().await?;

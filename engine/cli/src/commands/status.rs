@@ -1,9 +1,7 @@
 //! `engine status`: how far tasks are, from what their runs left on disk.
 
-use std::path::Path;
-
+use engine_core::Result;
 use engine_core::finding::Severity;
-use engine_core::{Error, ErrorKind, Result};
 use engine_pipeline::progress::{Phase, Report, now_ms};
 use engine_pipeline::state;
 
@@ -21,11 +19,8 @@ const TABLES_SHOWN: usize = 40;
 pub(super) fn status(arguments: &StatusArguments) -> Result<()> {
     let Some(name) = &arguments.name else { return all(arguments) };
     let name = check_name(name.clone())?;
-    if !arguments.state_dir.join(&name).is_dir() {
-        return Err(unknown(&name, &arguments.state_dir));
-    }
     let reports = state::status(&arguments.state_dir, Some(&name))?;
-    let report = reports.first().ok_or_else(|| unknown(&name, &arguments.state_dir))?;
+    let report = reports.first().ok_or_else(|| state::unknown_task(&arguments.state_dir, &name))?;
     print(&if arguments.json { to_json(report)? } else { full(report, now_ms()) })
 }
 
@@ -38,19 +33,6 @@ fn all(arguments: &StatusArguments) -> Result<()> {
     } else {
         print(&overview(&reports, now_ms()))
     }
-}
-
-pub(super) fn unknown(name: &str, state_dir: &Path) -> Error {
-    let others: Vec<String> =
-        state::status(state_dir, None).unwrap_or_default().into_iter().map(|report| report.task).collect();
-    let help = if others.is_empty() {
-        "no task was run with this state directory; --state-dir names another".to_owned()
-    } else {
-        format!("the tasks here are: {}", others.join(", "))
-    };
-    Error::new(ErrorKind::State, format!("there is no task '{name}'"))
-        .at("state directory", state_dir.display())
-        .help(help)
 }
 
 /// What the task is doing, in a word or two.

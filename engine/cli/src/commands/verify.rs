@@ -9,16 +9,15 @@ use std::time::{Duration, Instant};
 use engine_core::{Error, ErrorKind, Result};
 use engine_pipeline::progress::now_ms;
 use engine_pipeline::verify::{self, Difference, Kind, Options, Progress, Report, State};
+use engine_pipeline::{reverse, state};
 
-use super::{print, status, to_json};
+use super::{known, print, to_json};
 use crate::arguments::VerifyArguments;
 use crate::render::table::Table;
 use crate::render::units::{count, duration_ms, per_second, percent, plural};
 use crate::render::{Screen, finding_lines};
-use crate::settings::Settings;
 use crate::signals::{stop_on_signal, unless_stopped};
-use crate::{connect, environment, exit};
-use engine_pipeline::reverse;
+use crate::{connect, exit};
 
 /// How long a check is silent.
 const SILENT: Duration = Duration::from_secs(2);
@@ -30,15 +29,15 @@ const SHOWN: usize = 20;
 const WIDTH: usize = 60;
 
 pub(super) async fn verify(arguments: VerifyArguments, screen: &Screen) -> Result<u8> {
-    let mut task = arguments.task;
-    task.name = arguments.named.or(task.name);
-    let settings = Settings::gather(task, None, &environment::variable)?;
+    let settings = known::settings(arguments.named, arguments.task, None)?;
     connect::check(&settings)?;
-    let state_dir = settings.state_dir.clone();
     let is_back = arguments.way_back;
-    let name = if is_back { reverse::task_name(&settings.name) } else { settings.name.clone() };
-    if !state_dir.join(&name).is_dir() {
-        return Err(status::unknown(&name, &state_dir));
+    let (name, state_dir) = (&settings.name, &settings.state_dir);
+    let way_back = is_back.then(|| reverse::task_name(name));
+    if let Some(unknown) =
+        [Some(name), way_back.as_ref()].into_iter().flatten().find(|name| !state::is_known(state_dir, name))
+    {
+        return Err(state::unknown_task(state_dir, unknown));
     }
     let options = Options {
         tables: arguments.tables,

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use engine_core::error::{Error, ErrorKind, Result};
 
+use super::directory::{is_known, unknown_task};
 use crate::progress::Report;
 
 const FILE: &str = "status.json";
@@ -40,12 +41,11 @@ pub fn status(state_dir: &Path, task: Option<&str>) -> Result<Vec<Report>> {
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(_) if task.is_none() => continue,
+            Err(_) if !is_known(state_dir, &name) => return Err(unknown_task(state_dir, &name)),
             Err(error) => {
-                return Err(Error::new(ErrorKind::State, "there is no such task")
-                    .at("task", &name)
-                    .at("directory", state_dir.display())
-                    .caused_by(error)
-                    .help("engine status without a name lists the tasks; --state-dir says where to look"));
+                return Err(Error::new(ErrorKind::State, "the status file can't be read")
+                    .at("file", path.display())
+                    .caused_by(error));
             }
         };
         let mut report: Report = serde_json::from_slice(&text).map_err(|error| {
