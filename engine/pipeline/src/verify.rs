@@ -145,9 +145,8 @@ async fn check_once(
     stop: &CancellationToken,
 ) -> Result<Report> {
     progress.update(|state| state.doing = "planning");
-    let directory = spec.state_dir.join(&spec.name);
     let wanted = Selection { database: None, include: options.tables.clone(), exclude: Vec::new() };
-    let journal = Journal::open(&directory, &spec.name)?;
+    let journal = Journal::open(&spec.state_dir, &spec.name)?;
     let mut subject =
         Subject::open(spec, &wanted, options.part_rows, journal.hashing(options.restart)?).await?;
     subject.altered = Arc::clone(altered);
@@ -172,6 +171,18 @@ async fn check_once(
         None => None,
     };
     let mut findings = subject.spec.target.inspect(&subject.targets()).await?;
+    if before.outdated > 0 {
+        findings.push(Finding {
+            severity: Severity::Note,
+            subject: "check".into(),
+            message: format!(
+                "begun anew: the structure of the tables has changed since an interrupted check, whose {} equal parts \
+                 count for nothing",
+                before.outdated
+            ),
+            fix: None,
+        });
+    }
     if trail.is_none() {
         findings.push(Finding {
             severity: Severity::Note,
@@ -227,7 +238,10 @@ async fn compare(
     let done: Vec<Vec<_>> =
         before.iter().map(|parts| parts.iter().map(journal::PartRecord::range).collect()).collect();
     let parts = Arc::new(Parts::new(subject, &done));
-    let outcomes = Arc::new(Mutex::new(Outcomes::new(subject.tables.len(), before)));
+    let outcomes = Outcomes::new(subject.tables.len(), before);
+    let is_done = |table: &&subject::Table| table.is_compared() && outcomes.is_complete(table.place);
+    progress.update(|state| state.tables_done = subject.tables.iter().filter(is_done).count() as u64);
+    let outcomes = Arc::new(Mutex::new(outcomes));
     let trail = trail.map(Arc::new);
     let push_down = Arc::new(push_down);
     // The workers stop each other: the first real reason is the one to tell.

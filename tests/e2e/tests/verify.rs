@@ -1,6 +1,7 @@
 //! The full check: what is equal is found equal, also while everything moves, what is not is found row by row, and the
 //! repair makes it so.
 
+mod altered;
 mod family;
 mod live;
 mod place;

@@ -10,7 +10,7 @@ use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::source::{ChunkRange, KeyBound};
 
 use crate::progress::now_ms;
-use crate::state::Store;
+use crate::state::{self, Store};
 
 use super::hash::Hashing;
 use super::subject::Subject;
@@ -58,6 +58,8 @@ pub(super) struct Before {
     pub(super) parts: Vec<Vec<PartRecord>>,
     /// When it began.
     pub(super) started_ms: u64,
+    /// Parts that it had found equal under another plan, which count for nothing.
+    pub(super) outdated: u64,
 }
 
 impl Before {
@@ -74,13 +76,11 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Opens the record. Another check of the same task is an error.
-    pub(super) fn open(directory: &Path, task: &str) -> Result<Self> {
-        if !directory.is_dir() {
-            return Err(Error::new(ErrorKind::State, "there is no such task")
-                .at("task", task)
-                .at("directory", directory.display())
-                .help("engine status without a name lists the tasks; --state-dir says where to look"));
+    pub(super) fn open(state_dir: &Path, task: &str) -> Result<Self> {
+        if !state::is_known(state_dir, task) {
+            return Err(state::unknown_task(state_dir, task));
         }
+        let directory = state_dir.join(task);
         let store = Store::open(&directory.join("verify")).map_err(|error| {
             Error::new(ErrorKind::State, "the record of the check can't be opened")
                 .at("task", task)
@@ -107,23 +107,24 @@ impl Journal {
     pub(super) fn resume(&self, subject: &Subject, tables: &[String]) -> Result<Before> {
         let known: Option<Header> = self.store.record(HEADER, VERSION)?;
         let mut parts: Vec<Vec<PartRecord>> = vec![Vec::new(); subject.tables.len()];
-        if let Some(header) = known
-            && header.plan_digest == subject.plan_digest
-            && header.tables == tables
-        {
+        let known = known.filter(|header| header.tables == tables);
+        let is_outdated = known.as_ref().is_some_and(|header| header.plan_digest != subject.plan_digest);
+        if let Some(header) = known.filter(|_| !is_outdated) {
             for record in self.store.records::<PartRecord>("part ", VERSION)? {
                 let table = subject.tables.iter().find(|table| table.name().to_string() == record.table);
                 if let Some(parts) = table.and_then(|table| parts.get_mut(table.place)) {
                     parts.push(record);
                 }
             }
-            return Ok(Before { parts, started_ms: header.started_ms });
+            return Ok(Before { parts, started_ms: header.started_ms, outdated: 0 });
         }
+        let outdated =
+            if is_outdated { self.store.records::<PartRecord>("part ", VERSION)?.len() as u64 } else { 0 };
         self.store.clear()?;
         let started_ms = now_ms();
         let header = Header { plan_digest: subject.plan_digest.clone(), tables: tables.to_vec(), started_ms };
         self.store.put_record(HEADER, VERSION, &header)?;
-        Ok(Before { parts, started_ms })
+        Ok(Before { parts, started_ms, outdated })
     }
 
     /// Puts a part on record.

@@ -185,7 +185,7 @@ pub struct State {
     pub rows_estimate: u64,
     /// Rows found wrong so far.
     pub wrong: u64,
-    /// Tables finished.
+    /// Tables of which every part was compared.
     pub tables_done: u64,
     /// Tables to compare.
     pub tables: u64,

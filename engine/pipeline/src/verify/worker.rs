@@ -68,6 +68,8 @@ pub(super) struct Outcomes {
 struct TableOutcome {
     /// The parts compared, each from its lower bound to its upper one.
     ranges: HashMap<Option<KeyBound>, Option<KeyBound>>,
+    /// Whether the last part is among them; others, begun before it, may not be.
+    has_end: bool,
     /// Why a part could not be compared.
     unsettled: Option<String>,
     found: Found,
@@ -82,6 +84,7 @@ impl Outcomes {
         for (outcome, parts) in outcomes.tables.iter_mut().zip(before) {
             for part in parts {
                 let (_, range) = part.range();
+                outcome.has_end |= range.to.is_none();
                 outcome.ranges.insert(range.after, range.to);
                 outcome.found.equal += part.equal;
                 outcome.found.followed += part.followed;
@@ -93,16 +96,23 @@ impl Outcomes {
         outcomes
     }
 
+    /// Takes in what was found in a part.
     pub(super) fn add(&mut self, part: &Part, found: Found) {
         if found.position.is_some() {
             self.position.clone_from(&found.position);
         }
         let Some(outcome) = self.tables.get_mut(part.table) else { return };
+        outcome.has_end |= part.range.to.is_none();
         outcome.ranges.insert(part.range.after.clone(), part.range.to.clone());
         if !found.wrong.is_empty() {
             outcome.suspects.push((part.clone(), found.wrong.iter().map(|&(key, _)| key).collect()));
         }
         outcome.found.take(found);
+    }
+
+    /// Whether every part of the table was compared.
+    pub(super) fn is_complete(&self, table: usize) -> bool {
+        self.tables.get(table).is_some_and(TableOutcome::is_complete)
     }
 
     /// Notes that a part could not be compared.
@@ -160,6 +170,9 @@ impl TableOutcome {
     /// Whether the parts lead from the table's beginning to its end, without a gap and with none left over.
     fn is_complete(&self) -> bool {
         let (mut at, mut walked) = (None, 0);
+        if !self.has_end {
+            return false;
+        }
         while let Some(to) = self.ranges.get(&at) {
             walked += 1;
             if to.is_none() || walked > self.ranges.len() {
@@ -258,10 +271,15 @@ impl Worker {
                 self.journal.note(&record)?;
                 Failpoint::PartCompared.reach();
             }
-            if part.range.to.is_none() {
+            // Under one lock, so that of the workers that share a table one finishes it.
+            let is_complete = {
+                let mut outcomes = self.lock_outcomes();
+                outcomes.add(&part, found);
+                outcomes.is_complete(part.table)
+            };
+            if is_complete {
                 self.progress.update(|state| state.tables_done += 1);
             }
-            self.lock_outcomes().add(&part, found);
         }
         Err(interrupted())
     }
@@ -477,14 +495,17 @@ async fn examine(
 
 #[cfg(test)]
 mod tests {
+    use engine_core::source::ChunkRange;
+
     use super::*;
 
     #[test]
     fn a_table_is_complete_when_its_parts_lead_through_it() {
         let bound = |key: u8| Some(KeyBound(vec![key]));
         let complete = |ranges: &[(Option<KeyBound>, Option<KeyBound>)]| {
+            let has_end = ranges.iter().any(|(_, to)| to.is_none());
             let ranges = ranges.iter().cloned().collect();
-            TableOutcome { ranges, ..TableOutcome::default() }.is_complete()
+            TableOutcome { ranges, has_end, ..TableOutcome::default() }.is_complete()
         };
         assert!(complete(&[(bound(2), None), (None, bound(1)), (bound(1), bound(2))]));
         assert!(complete(&[(None, None)]));
@@ -493,5 +514,30 @@ mod tests {
         assert!(!complete(&[(None, bound(1)), (bound(2), None)]));
         assert!(!complete(&[(None, None), (bound(2), bound(3))]));
         assert!(!complete(&[(None, bound(1)), (bound(1), bound(1))]));
+    }
+
+    #[test]
+    fn a_table_is_done_with_its_last_part_whichever_that_is() {
+        let bound = |key: u8| Some(KeyBound(vec![key]));
+        let part =
+            |number, after, to| Part { table: 0, number, range: ChunkRange { after, to }, interval: None };
+        let mut outcomes = Outcomes::new(1, &[]);
+        let mut done = Vec::new();
+        for part in [part(2, bound(2), None), part(0, None, bound(1)), part(1, bound(1), bound(2))] {
+            outcomes.add(&part, Found::default());
+            done.push(outcomes.is_complete(0));
+        }
+        assert_eq!(done, [false, false, true]);
+    }
+
+    #[test]
+    fn what_an_interrupted_check_had_done_counts() {
+        let range = |after, to| ChunkRange { after, to };
+        let bound = Some(KeyBound(vec![1]));
+        let record = |number, range| PartRecord::new("shop.t".to_owned(), number, &range);
+        let whole = vec![record(0, range(None, bound.clone())), record(1, range(bound.clone(), None))];
+        let holed = vec![record(1, range(bound, None))];
+        let outcomes = Outcomes::new(2, &[whole, holed]);
+        assert!(outcomes.is_complete(0) && !outcomes.is_complete(1));
     }
 }
