@@ -30,12 +30,11 @@ enum TargetKind {
 /// them. Opens no connection.
 pub(crate) fn check(settings: &Settings) -> Result<()> {
     let source = source_kind(&settings.source)?;
-    if let Some(replica) = &settings.read_from {
-        if !matches!((source_kind(replica)?, source), (SourceKind::Mysql, SourceKind::Mysql)) {
-            let error =
-                Error::new(ErrorKind::Usage, "rows can be read from a replica of MySQL and MariaDB only");
-            return Err(stands(error, "read-from", settings.read_from_file.as_deref()));
-        }
+    if let Some(replica) = &settings.read_from
+        && !matches!((source_kind(replica)?, source), (SourceKind::Mysql, SourceKind::Mysql))
+    {
+        let error = Error::new(ErrorKind::Usage, "rows can be read from a replica of MySQL and MariaDB only");
+        return Err(stands(error, "read-from", settings.read_from_file.as_deref()));
     }
     let target = target_kind(&settings.target)?;
     match (source, target) {

@@ -78,9 +78,10 @@ fn of_files(task: &str, old: &[PluginFile], new: &[PluginFile], besides: &[Strin
         return None;
     }
     let why = changed.iter().map(|(old, new)| {
-        let version = match old.version == new.version {
-            true => format!("both say version {}", new.version),
-            false => format!("version {}, it was {}", new.version, old.version),
+        let version = if old.version == new.version {
+            format!("both say version {}", new.version)
+        } else {
+            format!("version {}, it was {}", new.version, old.version)
         };
         format!(
             "the file of plugin {} changed: its SHA-256 begins with {}, it was {} ({version})",

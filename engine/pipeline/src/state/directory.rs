@@ -33,9 +33,10 @@ pub fn unknown_task(state_dir: &Path, task: &str) -> Error {
     let more = names.len().saturating_sub(LISTED);
     names.truncate(LISTED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let tasks = match names.is_empty() {
-        true => "no task was run with it: engine run begins one".to_owned(),
-        false => format!("its tasks are: {}{more}", names.join(", ")),
+    let tasks = if names.is_empty() {
+        "no task was run with it: engine run begins one".to_owned()
+    } else {
+        format!("its tasks are: {}{more}", names.join(", "))
     };
     Error::new(ErrorKind::State, format!("there is no task '{task}' in this state directory"))
         .at("state directory", state_dir.display())
