@@ -46,7 +46,7 @@ impl Role {
 const LOGIN: Duration = Duration::from_secs(20);
 
 /// How the engine's sessions are named to the server.
-const APPLICATION: &str = "migration engine";
+pub(crate) const APPLICATION: &str = "migration engine";
 
 /// What a session starts with. A role's or database's own limits on time don't apply: a long load
 /// is what this connection is for. `pg_settings` knows which of them the version has. Nor does a

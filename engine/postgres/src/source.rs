@@ -36,6 +36,7 @@ pub mod fuzzing;
 mod identity;
 mod keyed;
 mod logical;
+mod mppdb;
 mod partition;
 mod position;
 mod publication;
@@ -72,14 +73,22 @@ use tokio_postgres::Client;
 use self::ahead::Ahead;
 use self::beside::Beside;
 use self::commits::Commits;
+use self::mppdb::decoding::Decoding;
+use self::mppdb::heartbeat::{self, Heartbeat};
+use self::mppdb::require;
+use self::mppdb::retelling::Retelling;
+use self::mppdb::tables::Tables;
 use self::position::LogPosition;
 use self::reader::ChunkReader;
-use self::stream::{Expected, Guard, Pump, Relations, SlotChanges};
+use self::stream::in_progress::InProgress;
+use self::stream::{Expected, Guard, Intake, Pump, Relations, SlotChanges};
 use self::timeline::Timelines;
 use self::watermark::Visibility;
-use crate::connect::{Connector, Role, Server};
+use crate::connect::{APPLICATION, Connector, Role, Server};
 use crate::failure::translate;
 use crate::family::Family;
+use crate::opengauss::decoding::Style;
+use crate::opengauss::feed::FeedRequest;
 use crate::replication::connection::ReplicationConnection;
 use crate::replication::lsn::Lsn;
 
@@ -93,6 +102,8 @@ pub struct PostgresSource {
     server: Server,
     family: Family,
     system: Arc<str>,
+    /// By what the changes come.
+    decoding: Decoding,
     /// Of the slot and the publication.
     slot: String,
     visibility: Arc<Visibility>,
@@ -131,6 +142,7 @@ impl PostgresSource {
     /// Connects and asks the server what it is. `target` tells the task from others of its name that go
     /// elsewhere.
     pub async fn connect(url: EndpointUrl, task: &str, target: &str) -> Result<Self> {
+        let decoding = Decoding::from_url(&url)?;
         let connector = Connector::new(&url, Role::Source)?;
         let server = connector.describe().await?;
         let family = Family::of(&server);
@@ -147,6 +159,7 @@ impl PostgresSource {
             server,
             family,
             system,
+            decoding,
             slot: slot::name(task, target),
             url,
             visibility: Arc::new(Visibility::of(family)),
@@ -164,6 +177,26 @@ impl PostgresSource {
         Position::from(&LogPosition { system, timeline, slot: None, lsn, snapshot: None, is_begun: false })
     }
 
+    /// What the stream's session calls itself. Where dolphin is, the server writes booleans so that its own plugin reads
+    /// each as false, but for some names.
+    fn stream_name(&self) -> &'static str {
+        let is_serial = !self.decoding.is_published() && !self.decoding.is_parallel();
+        if is_serial && self.has_dolphin() { "gsql" } else { APPLICATION }
+    }
+
+    fn has_dolphin(&self) -> bool {
+        self.server.endpoint.attribute("extensions").is_some_and(|list| list.split(',').any(|name| name == "dolphin"))
+    }
+
+    /// The tables of a request, if what happens to them can be said in the style.
+    async fn sayable(&self, client: &Client, request: &StreamRequest, style: Style) -> Result<Tables> {
+        require::sayable(style, self.has_dolphin(), &request.tables)?;
+        if self.decoding.is_parallel() {
+            require::settings(client, &request.tables).await?;
+        }
+        Tables::new(request, require::Facts::read(client, &request.tables).await?)
+    }
+
     /// Follows the task's slot, or a copy of it that goes with the connection.
     async fn follow(&self, request: StreamRequest, is_beside: bool) -> Result<Box<dyn ChangeStream>> {
         let mut from = LogPosition::parse(&request.from)?;
@@ -175,6 +208,7 @@ impl PostgresSource {
         let expected = Expected {
             publication: slot.to_string(),
             family: self.family,
+            decoding: self.decoding,
             tables: request.tables.iter().map(|table| table.schema.name.clone()).collect(),
             skipped: request.skipped.iter().cloned().collect(),
             selection: request.selection.clone(),
@@ -182,10 +216,10 @@ impl PostgresSource {
         // Before the catalog is read, in which they are or are not.
         let looked_up = self.ahead.asked();
         let published = on_control!(self, client => async {
-            slot::state(client, self.family, &slot).await?;
+            slot::state(client, self.family, &slot, self.decoding.plugin()).await?;
             expected.require(client).await
         })?;
-        let mut connection = ReplicationConnection::open(&self.url).await?;
+        let mut connection = ReplicationConnection::open_as(&self.url, self.stream_name()).await?;
         let timelines = Timelines::read(&mut connection).await?;
         timelines.require(&from, &request.applied)?;
         from.timeline = Some(timelines.current());
@@ -200,12 +234,12 @@ impl PostgresSource {
             }
             (true, Family::OpenGauss) => {
                 let copy = beside::copy_of(&slot);
-                on_control!(self, client => beside::copy(client, &slot, &copy))?;
+                on_control!(self, client => beside::copy(client, &slot, &copy, self.decoding.plugin()))?;
                 copy.into()
             }
         };
         on_control!(self, client => async {
-            let confirmed = slot::state(client, self.family, &followed).await?.confirmed;
+            let confirmed = slot::state(client, self.family, &followed, self.decoding.plugin()).await?.confirmed;
             if confirmed > from.lsn {
                 return Err(given_up(&slot, confirmed, from.lsn));
             }
@@ -217,16 +251,35 @@ impl PostgresSource {
             }
             slot::take_over(client, self.family, &slot).await
         })?;
-        let files =
-            self.files.get().filter(|_| self.family.sends_in_progress(connection.major_version())).cloned();
-        let command = self.family.start_stream(&followed, &slot, from.lsn, files.is_some());
+        let (command, intake) = match self.decoding {
+            Decoding::Pgoutput => {
+                let sends_in_progress = self.family.sends_in_progress(connection.major_version());
+                let files = self.files.get().filter(|_| sends_in_progress).cloned();
+                let command = self.family.start_stream(&followed, &slot, from.lsn, files.is_some());
+                (command, files.map_or(Intake::Plain, |files| Intake::InProgress(InProgress::new(files))))
+            }
+            Decoding::Mppdb { style, decoders } => {
+                let tables = on_control!(self, client => self.sayable(client, &request, style))?;
+                let named = Tables::list(&request);
+                let request = FeedRequest::of(&*followed, style, decoders, named);
+                let retelling = Retelling::new(style, tables, from.lsn, self.files.get().cloned());
+                (request.command()?, Intake::Retelling(retelling))
+            }
+        };
+        let heartbeat = match self.decoding.is_parallel() {
+            true => Some(Heartbeat::start(self.connector.clone(), &slot).await?),
+            false => None,
+        };
         let stream = connection.start(&command).await.map_err(|error| error.at("slot", &followed))?;
         self.is_followed.store(true, Ordering::Relaxed);
         let guard = Guard::start(self.connector.clone(), expected);
         let relations = Relations::new(request, published, looked_up);
         let ahead = Arc::clone(&self.ahead);
-        let pump = Pump::start(stream, files, from.lsn);
+        let pump = Pump::start(stream, intake, from.lsn);
         let mut stream = SlotChanges::new(pump, self.family, guard, relations, ahead, &from, slot);
+        if let Some(heartbeat) = heartbeat {
+            stream.keep_going(heartbeat);
+        }
         if is_beside {
             stream.note_commits(Arc::clone(&self.commits));
         }
@@ -260,7 +313,7 @@ impl Source for PostgresSource {
     }
 
     async fn check(&self, selection: &Selection, online: bool) -> Result<Vec<Finding>> {
-        on_control!(self, client => check::check(client, &self.server, &self.url, selection, online, &self.slot))
+        on_control!(self, client => check::check(client, &self.server, &self.url, selection, online, self.decoding, &self.slot))
     }
 
     async fn survey(&self, selection: &Selection, needs: &Needs) -> Result<Vec<Finding>> {
@@ -274,9 +327,12 @@ impl Source for PostgresSource {
     async fn begin_following(&self, selection: &Selection) -> Result<Position> {
         on_control!(self, client => async {
             let tables = catalog::names(client, self.family, selection).await?;
-            slot::publish(client, self.family, &self.slot, &tables).await?;
+            if self.decoding.is_published() {
+                slot::publish(client, self.family, &self.slot, &tables).await?;
+            }
             let mut connection = ReplicationConnection::open(&self.url).await?;
-            slot::create(&mut connection, client, &self.visibility, &self.slot, &self.system).await
+            let plugin = self.decoding.plugin();
+            slot::create(&mut connection, client, &self.visibility, &self.slot, plugin, &self.system).await
         })
     }
 
@@ -312,6 +368,7 @@ impl Source for PostgresSource {
         on_control!(self, client => async {
             if self.family.is_opengauss() {
                 slot::drop_when_idle(client, &beside::copy_of(&self.slot)).await?;
+                heartbeat::remove(client, &self.slot).await?;
             }
             slot::drop_when_idle(client, &self.slot).await?;
             slot::unpublish(client, &self.slot).await

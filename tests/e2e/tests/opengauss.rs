@@ -8,6 +8,7 @@ mod decoding;
 mod empty;
 mod follow;
 mod login;
+mod mppdb;
 mod place;
 mod planning;
 mod reverse;

@@ -15,12 +15,14 @@
 //! - the catalogs and functions of 9.2 ([`catalog`]) instead of those of today; snapshots and commits by number
 //!   ([`snapshots`]); `pgoutput` with openGauss's beginning of a transaction, types without modifiers, and nothing of what was
 //!   written under a replication origin;
-//! - in the parallel styles: no TRUNCATE, nor any row after it in its transaction; with dolphin, `false` for every boolean.
+//! - in the parallel styles: no TRUNCATE, nor any row after it or after another change of the catalog in its transaction (of
+//!   which a trigger of the server behind tells, made together with the first slot); with dolphin, `false` for every boolean in
+//!   the styles of text, but for who calls himself `gsql` and takes the serial one.
 //!
 //! What it does not do: openGauss's own SQL (`ON DUPLICATE KEY UPDATE`, partitions, dolphin's types) and its types; `''` as
 //! NULL in what a `COPY` brings as text and in what functions answer; lengths in bytes in compatibility A; numbers without
-//! their leading zero and booleans as `1`; the `U` message; TLS; `USE_SNAPSHOT`; rows that the parallel styles lose after
-//! other changes of the catalog than TRUNCATE, and the inserts that they take back. Where the log's places are openGauss's
+//! their leading zero and booleans as `1`; the `U` message; TLS; `USE_SNAPSHOT`; what the parallel styles
+//! lose of large values, the inserts that they take back, and values by the server's settings instead of the session's. Where the log's places are openGauss's
 //! own (the beginning of a commit's record), it sends one that has the same effect. An unchanged big value is marked
 //! as unchanged, as by older versions. `pgoutput` sends a key only if it was changed.
 

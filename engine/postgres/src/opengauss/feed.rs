@@ -43,8 +43,13 @@ impl FeedRequest {
         }
     }
 
+    /// Everything that can be said of some tables in a style.
+    pub(crate) fn of(slot: impl Into<String>, style: Style, decoders: u8, tables: Vec<String>) -> Self {
+        Self { style, decoders, batched: true, tables, ..Self::serial(slot) }
+    }
+
     /// The command. Every option that has a default on the server's side which an operator may change is given.
-    fn command(&self) -> Result<String> {
+    pub(crate) fn command(&self) -> Result<String> {
         let mut options = vec![
             ("include-xids", "on"),
             ("include-timestamp", "on"),

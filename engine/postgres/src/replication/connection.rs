@@ -10,6 +10,7 @@ use super::fields::{Fields, Malformed};
 use super::startup::{Login, Session, parameter, startup};
 use super::stream::LogStream;
 use super::{refusal, socket};
+use crate::connect::APPLICATION;
 use crate::family::Family;
 use crate::opengauss::login as opengauss;
 
@@ -21,9 +22,8 @@ const LOGIN: Duration = Duration::from_secs(20);
 
 /// What a session begins with, so that every value of the stream has one text. The same as of the
 /// connections that rows are read on, of which a changed row must not differ.
-const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 8] = [
     ("replication", "database"),
-    ("application_name", "migration engine"),
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO, YMD"),
     ("IntervalStyle", "postgres"),
@@ -57,11 +57,16 @@ impl ReplicationConnection {
     /// Errors are [`Connection`](ErrorKind::Connection) when the server can't be reached or refuses the
     /// login, [`Precondition`](ErrorKind::Precondition) when the account may not replicate.
     pub(crate) async fn open(url: &EndpointUrl) -> Result<Self> {
+        Self::open_as(url, APPLICATION).await
+    }
+
+    /// The same under another name of the application.
+    pub(crate) async fn open_as(url: &EndpointUrl, application: &str) -> Result<Self> {
         let opened = async {
-            match Self::log_in(url).await {
+            match Self::log_in(url, application).await {
                 Err(error) if url.scheme == "opengauss" && opengauss::wants_ha_port(&error) => {
                     let port = url.port.checked_add(1).ok_or(error)?;
-                    Self::log_in(&EndpointUrl { port, ..url.clone() }).await
+                    Self::log_in(&EndpointUrl { port, ..url.clone() }, application).await
                 }
                 outcome => outcome,
             }
@@ -73,10 +78,11 @@ impl ReplicationConnection {
         outcome.map_err(|error| error.at("source", url))
     }
 
-    async fn log_in(url: &EndpointUrl) -> Result<Self> {
+    async fn log_in(url: &EndpointUrl, application: &str) -> Result<Self> {
         let family = if url.scheme == "opengauss" { Family::OpenGauss } else { Family::PostgreSql };
         let channel = Channel::new(socket::open(url, "source").await?);
         let mut parameters = vec![("database", url.database.as_deref().unwrap_or("postgres"))];
+        parameters.push(("application_name", application));
         parameters.extend(SETTINGS);
         let login = Login { user: &url.user, password: url.password(), parameters: &parameters, family };
         let session = startup(channel, &login).await?;

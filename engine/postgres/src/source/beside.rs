@@ -24,13 +24,13 @@ pub(super) fn copy_of(slot: &str) -> String {
 }
 
 /// Makes a slot at the places of the task's.
-pub(super) async fn copy(client: &Client, slot: &str, copy: &str) -> Result<()> {
+pub(super) async fn copy(client: &Client, slot: &str, copy: &str, plugin: &str) -> Result<()> {
     slot::drop_when_idle(client, copy).await?;
     client
         .execute(
-            "SELECT pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput', restart_lsn, confirmed_flush) \
+            "SELECT pg_catalog.pg_create_logical_replication_slot($1, $3, restart_lsn, confirmed_flush) \
              FROM pg_catalog.pg_replication_slots WHERE slot_name = $2",
-            &[&copy, &slot],
+            &[&copy, &slot, &plugin],
         )
         .await
         .map_err(|error| {

@@ -16,7 +16,7 @@ use crate::identifier::quote;
 
 #[cfg(test)]
 pub(super) use column::attributes_for_tests;
-pub(super) use column::{is_type, number};
+pub(super) use column::{is_type, number, type_number};
 
 /// The statement by which a table logs whole rows of what changes.
 pub(super) fn full_identity(table: &TableName) -> String {

@@ -21,6 +21,7 @@ use self::facts::Facts;
 use crate::connect::Server;
 use crate::family::Family;
 use crate::identifier::quote;
+use crate::source::mppdb::decoding::Decoding;
 
 /// Tables or sessions that a finding names.
 const NAMED: usize = 10;
@@ -33,6 +34,7 @@ pub(super) async fn check(
     url: &EndpointUrl,
     selection: &Selection,
     online: bool,
+    decoding: Decoding,
     slot: &str,
 ) -> Result<Vec<Finding>> {
     let family = Family::of(server);
@@ -56,7 +58,10 @@ pub(super) async fn check(
             Family::OpenGauss => findings.extend(opengauss::online(client, selection).await?),
         }
         findings.push(replication::check(url, &facts).await?);
-        findings.extend(publication(&facts));
+        match decoding.is_published() {
+            true => findings.extend(publication(&facts)),
+            false => findings.extend(opengauss::decoding(&facts, decoding)),
+        }
         findings.extend(tables::logged(&tables));
         findings.extend(tables::identities(&tables));
         findings.extend(partitions::logged(&partitions));

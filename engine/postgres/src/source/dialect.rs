@@ -5,10 +5,10 @@
 //! do. None has an empty literal: where openGauss is compatible with Oracle, that is NULL.
 //!
 //! # How openGauss is followed
-//! By `pgoutput`, as PostgreSQL is. `mppdb_decoding`, its own plugin, costs more in its serial style, the only one of
-//! it that is complete: it says where a transaction ends only behind its last row, so that each would have to be
-//! held back whole; its values are literals of another form than those of a `COPY`, booleans of a database with
-//! dolphin are all `false` but for some names of clients, and it sends the changes of every table there is. `pgoutput`
+//! By `pgoutput`, as PostgreSQL is, unless the source's URL asks for [`mppdb_decoding`](super::mppdb). That costs more in
+//! its serial style, the only one of it that is complete: it says where a transaction ends only behind its last row, so
+//! that each has to be held back whole; its values are literals of another form than those of a `COPY`, booleans of a
+//! database with dolphin are all `false` but for some names of clients, and it knows tables by their names. `pgoutput`
 //! begins with the commit's place and number, writes values as `COPY` does, and describes a table before its rows.
 
 use crate::family::Family;
@@ -143,16 +143,16 @@ impl Family {
         }
     }
 
-    /// The command that makes a slot whose changes come by `pgoutput`. Standbys that copy slots can take over from
+    /// The command that makes a slot whose changes come by a plugin. Standbys that copy slots can take over from
     /// PostgreSQL 17 on.
-    pub(super) fn create_slot(self, name: &str, major_version: u32) -> String {
+    pub(super) fn create_slot(self, name: &str, plugin: &str, major_version: u32) -> String {
         match self {
             Self::PostgreSql => {
                 let options =
                     if major_version >= 17 { "(SNAPSHOT 'export', FAILOVER)" } else { "EXPORT_SNAPSHOT" };
-                format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput {options}", quote(name))
+                format!("CREATE_REPLICATION_SLOT {} LOGICAL {plugin} {options}", quote(name))
             }
-            Self::OpenGauss => format!("CREATE_REPLICATION_SLOT {name} LOGICAL pgoutput"),
+            Self::OpenGauss => format!("CREATE_REPLICATION_SLOT {name} LOGICAL {plugin}"),
         }
     }
 

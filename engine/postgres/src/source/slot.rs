@@ -115,13 +115,14 @@ pub(super) async fn create(
     client: &mut Client,
     visibility: &Visibility,
     name: &str,
+    plugin: &str,
     system: &Arc<str>,
 ) -> Result<Position> {
     drop_slot(client, name).await?;
     let timeline = Timelines::read(connection).await?.current();
     visibility.keep_to(timeline);
     let family = connection.family();
-    let command = family.create_slot(name, connection.major_version());
+    let command = family.create_slot(name, plugin, connection.major_version());
     let answer = made(connection, &command).await.map_err(|error| error.at("slot", name))?;
     let field = |place: usize| answer.first()?.get(place)?.as_deref();
     let malformed = || Error::new(ErrorKind::Internal, "the source's answer to a new slot can't be read");
@@ -282,8 +283,8 @@ pub(super) struct SlotState {
     pub(super) confirmed: Lsn,
 }
 
-/// Looks whether the slot can be followed.
-pub(super) async fn state(client: &Client, family: Family, name: &str) -> Result<SlotState> {
+/// Looks whether the slot can be followed, by a plugin.
+pub(super) async fn state(client: &Client, family: Family, name: &str, plugin: &str) -> Result<SlotState> {
     let failed = |error| translate(error, "the task's replication slot can't be looked at").at("slot", name);
     let row = client.query_opt(family.slot_state(), &[&name]).await.map_err(failed)?;
     let gone = |why: String| {
@@ -298,7 +299,17 @@ pub(super) async fn state(client: &Client, family: Family, name: &str) -> Result
         let status = status.unwrap_or_default();
         return Err(gone(format!("the source has invalidated the task's replication slot ({status})")));
     }
-    if row.get::<_, Option<bool>>(3) != Some(true) || row.get::<_, Option<&str>>(4) != Some("pgoutput") {
+    let found = row.get::<_, Option<&str>>(4).unwrap_or_default();
+    if family.is_opengauss() && found != plugin && ["pgoutput", "mppdb_decoding"].contains(&found) {
+        return Err(Error::new(ErrorKind::Usage, "the task follows the source by another plugin")
+            .at("slot", name)
+            .because(format!("its slot is of {found}, and the source's URL asks for {plugin}"))
+            .help(
+                "give the URL the decoding that the task began with; for another one, begin a new task with another \
+                 --name",
+            ));
+    }
+    if row.get::<_, Option<bool>>(3) != Some(true) || found != plugin {
         return Err(gone("a slot of another database or another plugin has its name".to_owned()));
     }
     let confirmed: Option<String> = row.get(0);

@@ -4,7 +4,9 @@ mod guard;
 pub(super) mod in_progress;
 mod pump;
 mod relation;
+pub(super) mod spool;
 mod transaction;
+pub(super) mod whole;
 
 use async_trait::async_trait;
 use engine_core::change::{ChangeSet, Op, SchemaChange};
@@ -17,14 +19,14 @@ use engine_core::{Error, ErrorKind, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::guard::unforeseen;
-pub(super) use self::guard::{Expected, Guard};
-pub(super) use self::pump::Pump;
+pub(super) use self::guard::{Expected, Guard, unforeseen};
+pub(super) use self::pump::{Intake, Pump};
 pub(super) use self::relation::Relations;
 use self::relation::{Altered, Known, Wanted};
 use self::transaction::Transaction;
 use super::ahead::{self, Ahead};
 use super::commits::Commits;
+use super::mppdb::heartbeat::Heartbeat;
 use super::partition::{self, Emptied};
 use super::position::{LogPosition, Numbers};
 use super::truncate;
@@ -60,6 +62,8 @@ pub(super) struct SlotChanges {
     failure: Failure,
     /// Where the numbers of transactions are noted.
     commits: Option<Arc<Commits>>,
+    /// What has it go on where nothing is written.
+    _heartbeat: Option<Heartbeat>,
 }
 
 /// Whether the stream has failed.
@@ -98,12 +102,18 @@ impl SlotChanges {
             next: None,
             failure: Failure::None,
             commits: None,
+            _heartbeat: None,
         }
     }
 
     /// Has the numbers of its transactions noted.
     pub(super) fn note_commits(&mut self, commits: Arc<Commits>) {
         self.commits = Some(commits);
+    }
+
+    /// Has something written as long as it lasts.
+    pub(super) fn keep_going(&mut self, heartbeat: Heartbeat) {
+        self._heartbeat = Some(heartbeat);
     }
 
     async fn gather(&mut self) -> Result<ChangeSet> {
@@ -466,6 +476,6 @@ impl ChangeStream for SlotChanges {
     }
 }
 
-fn disorder(why: &'static str) -> Error {
+pub(super) fn disorder(why: &'static str) -> Error {
     Error::new(ErrorKind::Divergence, "the source's change stream makes no sense").because(why)
 }

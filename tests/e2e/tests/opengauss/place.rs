@@ -20,6 +20,8 @@ pub(super) struct Place {
     mysql: &'static Server,
     name: String,
     url: String,
+    /// Options of the source's URL.
+    options: String,
     directory: TempDir,
 }
 
@@ -31,7 +33,12 @@ impl Place {
         sql.batch_execute(&format!("CREATE DATABASE {name}")).await?;
         let (server_url, _) = server.url.rsplit_once('/').context("a URL with a database")?;
         let url = format!("{server_url}/{name}");
-        Ok(Self { server, mysql: test_kit::mysql()?, name, url, directory: tempfile::tempdir()? })
+        Ok(Self { server, mysql: test_kit::mysql()?, name, url, options: String::new(), directory: tempfile::tempdir()? })
+    }
+
+    /// The same with another `decoding`, and what follows it in the URL.
+    pub(super) fn decoded(self, decoding: &str) -> Self {
+        Self { options: format!("?decoding={decoding}"), ..self }
     }
 
     /// Of the databases, of the schema, and of the task.
@@ -59,8 +66,9 @@ impl Place {
     /// A command of the engine about the task from here to `MySQL`.
     pub(super) fn command(&self, command: &str) -> Run {
         let state = self.directory.path().join("state").display().to_string();
+        let source = format!("{}{}", self.url, self.options);
         Run::plain(self.directory.path())
-            .arguments([command, "--name", &self.name, "--source", &self.url])
+            .arguments([command, "--name", &self.name, "--source", &source])
             .arguments(["--target", &self.mysql.url_of("")])
             .arguments(["--include", &format!("{}.*", self.name), "--state-dir", &state])
             .plugin("og2mysql")

@@ -76,7 +76,8 @@ pub(super) async fn serve(mut client: TcpStream, inner: Arc<Inner>, port: Port) 
     client.write_all(&welcome).await?;
     if replication.is_some() {
         let database = startup.iter().find(|(name, _)| name == "database").map(|(_, value)| value.clone());
-        return walsender::serve(client, behind, &database.unwrap_or_default(), &inner).await;
+        let is_gsql = startup.iter().any(|(name, value)| name == "application_name" && value == "gsql");
+        return walsender::serve(client, behind, &database.unwrap_or_default(), is_gsql, &inner).await;
     }
     relay(client, behind, &inner).await
 }

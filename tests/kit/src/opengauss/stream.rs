@@ -38,6 +38,8 @@ pub enum Event {
     Change(Change),
     /// Tables (schema and name) were emptied; with their sequences, with the tables that refer to them.
     Truncate(Vec<(String, String)>, bool, bool),
+    /// Something else in the catalog was changed, of which nothing is sent.
+    Catalog,
     /// A transaction ends.
     Commit(Bound),
 }
@@ -156,6 +158,7 @@ fn serial(event: &Event) -> String {
             };
             format!("table {}: TRUNCATE:{flags}", tables.join(", "))
         }
+        Event::Catalog => String::new(),
     }
 }
 
@@ -175,7 +178,7 @@ fn parallel(style: Style, record: &Record) -> String {
         Event::Change(change) if style == Style::Json => json(change),
         Event::Change(change) => text(change),
         // The server sends nothing for it; whoever writes a stream leaves it out.
-        Event::Truncate(..) => String::new(),
+        Event::Truncate(..) | Event::Catalog => String::new(),
     }
 }
 
@@ -301,7 +304,7 @@ fn binary(event: &Event, lsn: u64) -> Vec<u8> {
             tuple(&mut out, b'N', change.new.as_deref());
             tuple(&mut out, b'O', change.old.as_deref());
         }
-        Event::Truncate(..) => {}
+        Event::Truncate(..) | Event::Catalog => {}
     }
     out
 }

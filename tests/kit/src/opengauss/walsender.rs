@@ -38,6 +38,7 @@ pub(super) async fn serve(
     mut client: TcpStream,
     mut behind: TcpStream,
     database: &str,
+    is_gsql: bool,
     inner: &Inner,
 ) -> io::Result<()> {
     loop {
@@ -57,7 +58,7 @@ pub(super) async fn serve(
         let outcome = match command.split([' ', ';']).next().unwrap_or_default() {
             "START_REPLICATION" => match start(command, database, inner).await {
                 Ok(Start { options, command }) => {
-                    return sending::run(client, behind, database, inner, options, &command).await;
+                    return sending::run(client, behind, database, is_gsql, inner, options, &command).await;
                 }
                 Err(refusal) => Err(refusal),
             },
@@ -72,7 +73,11 @@ pub(super) async fn serve(
             "IDENTIFY_SYSTEM" => pass(&mut client, &mut behind, command, Answer::Tagged(&["SELECT"])).await?,
             "CREATE_REPLICATION_SLOT" => match captures(&CREATE, command).as_deref() {
                 Some([_, name, plugin]) => {
-                    let real = if plugin == "mppdb_decoding" { "test_decoding" } else { plugin };
+                    let is_ours = plugin == "mppdb_decoding";
+                    if is_ours {
+                        note_ddl(database, inner).await.map_err(io::Error::other)?;
+                    }
+                    let real = if is_ours { "test_decoding" } else { plugin };
                     let command = format!("CREATE_REPLICATION_SLOT \"{name}\" LOGICAL {real}");
                     pass(&mut client, &mut behind, &command, Answer::Slot(plugin)).await?
                 }
@@ -97,6 +102,24 @@ pub(super) async fn serve(
             return refuse(&mut client, refusal).await;
         }
     }
+}
+
+/// Has the server behind put a message into its log for each change of the catalog, of which its own decoding says
+/// nothing.
+async fn note_ddl(database: &str, inner: &Inner) -> anyhow::Result<()> {
+    let (sql, connection) = inner.backend.config(database).connect(tokio_postgres::NoTls).await?;
+    let connection = tokio::spawn(connection);
+    let noted = sql
+        .batch_execute(
+            "CREATE OR REPLACE FUNCTION information_schema.note_ddl() RETURNS event_trigger LANGUAGE plpgsql \
+             AS $$BEGIN PERFORM pg_catalog.pg_logical_emit_message(true, 'ddl', ''); END$$; \
+             DROP EVENT TRIGGER IF EXISTS note_ddl; \
+             CREATE EVENT TRIGGER note_ddl ON ddl_command_start EXECUTE FUNCTION information_schema.note_ddl()",
+        )
+        .await;
+    drop(sql);
+    connection.abort();
+    Ok(noted?)
 }
 
 fn captures(pattern: &LazyLock<Option<Regex>>, command: &str) -> Option<Vec<String>> {

@@ -34,6 +34,12 @@ pub(crate) fn attributes_for_tests(number: i16, type_id: u32, modifier: i32) -> 
     attributes.map(|(name, value)| (name.to_owned(), value)).to_vec()
 }
 
+/// The number of a column's type, where it is on record.
+pub(crate) fn type_number(column: &ColumnSchema) -> Option<u32> {
+    let (_, number) = column.attributes.iter().find(|(known, _)| known == TYPE)?;
+    number.parse().ok()
+}
+
 /// Whether a column has the type of this number and modifier.
 pub(crate) fn is_type(column: &ColumnSchema, number: u32, modifier: i32) -> bool {
     let is = |name: &str, value: String| {

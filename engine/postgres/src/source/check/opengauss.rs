@@ -6,11 +6,14 @@ use engine_core::schema::TableName;
 use engine_core::selection::Selection;
 use tokio_postgres::Client;
 
+use super::facts::Facts;
 use super::{finding, list};
 use crate::connect::Server;
 use crate::failure::translate;
 use crate::family::Family;
+use crate::identifier::quote;
 use crate::opengauss::compatibility::SQL_COMPATIBILITY;
+use crate::source::mppdb::decoding::Decoding;
 
 /// What is to be said of the server.
 pub(super) fn server(server: &Server) -> [Finding; 2] {
@@ -49,6 +52,35 @@ pub(super) async fn online(client: &Client, selection: &Selection) -> Result<Vec
     let mut findings: Vec<Finding> = undecoded(client, selection).await?.into_iter().collect();
     findings.extend(origins(client).await?);
     Ok(findings)
+}
+
+/// What a decoding by openGauss's own plugin may lose, and what it needs.
+pub(super) fn decoding(facts: &Facts, decoding: Decoding) -> Vec<Finding> {
+    if !decoding.is_parallel() {
+        return Vec::new();
+    }
+    let mut findings = vec![finding(
+        Severity::Warning,
+        "decoding",
+        "mppdb-parallel loses changes in silence: every row that follows a change of the catalog in the same transaction \
+         (CREATE, ALTER, DROP, also of indexes and temporary tables, GRANT, COMMENT, TRUNCATE), every TRUNCATE, and \
+         inserts of large values (TOAST) into a table that is emptied soon after; it reads large values with the table's \
+         present columns. Only `engine verify` finds what is lacking: --check-changes compares what was sent",
+        Some(
+            "use decoding=mppdb-serial or decoding=pgoutput, which are complete; or make sure that no transaction is of \
+             that kind, and run engine verify before the cut-over",
+        ),
+    )];
+    if !facts.may_create {
+        findings.push(finding(
+            Severity::Failed,
+            "heartbeat",
+            "the account may not CREATE in the database, where mppdb-parallel needs a row of the engine's own \
+             (_migration.heartbeat), written once a second",
+            Some(&format!("GRANT CREATE ON DATABASE {} TO {}", quote(&facts.database), quote(&facts.account))),
+        ));
+    }
+    findings
 }
 
 /// Tables of whose changes the log does not say what they were.

@@ -14,6 +14,8 @@ use tokio_postgres::Client;
 use crate::connect::Connector;
 use crate::failure::translate;
 use crate::family::Family;
+use crate::source::mppdb::decoding::Decoding;
+use crate::source::mppdb::require;
 use crate::source::publication::Published;
 use crate::source::{catalog, publication};
 
@@ -26,6 +28,8 @@ pub(in crate::source) struct Expected {
     /// The publication.
     pub(in crate::source) publication: String,
     pub(in crate::source) family: Family,
+    /// How the changes come.
+    pub(in crate::source) decoding: Decoding,
     /// Tables that are followed.
     pub(in crate::source) tables: HashSet<TableName>,
     /// Tables of the selection that are left out.
@@ -37,6 +41,21 @@ impl Expected {
     /// Fails for tables that the publication lacks or has lacked, and for those that came into being since
     /// the task began. Answers what is published for the task.
     pub(in crate::source) async fn require(&self, client: &Client) -> Result<Published> {
+        let published = if self.decoding.is_published() {
+            self.require_published(client).await?
+        } else {
+            require::tables(client, &self.tables).await?;
+            Published::default()
+        };
+        let names = catalog::names(client, self.family, &self.selection).await?;
+        let is_new = |name: &&TableName| !self.tables.contains(name) && !self.skipped.contains(name);
+        match names.iter().find(is_new) {
+            Some(new) => Err(unforeseen(new)),
+            None => Ok(published),
+        }
+    }
+
+    async fn require_published(&self, client: &Client) -> Result<Published> {
         let rows = client
             .query(self.family.publication_tables(), &[&self.publication])
             .await
@@ -56,18 +75,12 @@ impl Expected {
                     "if it was renamed, give it its name back; else begin a new task with another --name",
                 ));
         }
-        let published = publication::require_intact(client, self.family, &self.publication).await?;
-        let names = catalog::names(client, self.family, &self.selection).await?;
-        let is_new = |name: &&TableName| !self.tables.contains(name) && !self.skipped.contains(name);
-        match names.iter().find(is_new) {
-            Some(new) => Err(unforeseen(new)),
-            None => Ok(published),
-        }
+        publication::require_intact(client, self.family, &self.publication).await
     }
 }
 
 /// The error of a table that the task has no place for.
-pub(super) fn unforeseen(table: &TableName) -> Error {
+pub(in crate::source) fn unforeseen(table: &TableName) -> Error {
     Error::new(ErrorKind::Divergence, "a table of the selection came into being after the task began")
         .at("table", table)
         .because("it was created, or another one was renamed to it")

@@ -8,30 +8,27 @@
 
 #[cfg(feature = "fuzzing")]
 pub(in crate::source) mod fuzzing;
-mod spool;
 #[cfg(test)]
 mod tests;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use engine_core::{Error, ErrorKind, Result};
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use self::spool::{Reading, Spool};
 use super::disorder;
-use crate::replication::fields::since_2000;
+use super::spool::{IN_MEMORY, Spool};
+use super::whole::Whole;
 use crate::replication::lsn::Lsn;
 use crate::replication::pgoutput::Decoder;
-use crate::replication::pgoutput::message::{Commit, Message};
+use crate::replication::pgoutput::message::{Begin, Message};
 use crate::replication::stream::Frame;
 
-/// Bytes of all transactions together that are kept in memory.
-const IN_MEMORY: usize = 8 << 20;
-/// Bytes of messages at which a batch is handed over.
-const BATCH_BYTES: usize = 256 << 10;
+/// Type, and number of the subtransaction, in a message of a block.
+const IN_BLOCK: usize = 1 + 4;
 
 /// The transactions that are in progress.
-pub(super) struct InProgress {
+pub(in crate::source) struct InProgress {
     decoder: Decoder,
     /// For what does not fit into memory.
     directory: PathBuf,
@@ -44,7 +41,7 @@ pub(super) struct InProgress {
 }
 
 /// What has become of a message.
-pub(super) enum Taken {
+pub(in crate::source) enum Taken {
     /// It has nothing to do with transactions in progress.
     Passed(Frame),
     /// It is kept, or has been understood.
@@ -55,7 +52,7 @@ pub(super) enum Taken {
 
 impl InProgress {
     /// At the beginning of a stream; `directory` is for files.
-    pub(super) fn new(directory: PathBuf) -> Self {
+    pub(in crate::source) fn new(directory: PathBuf) -> Self {
         Self {
             decoder: Decoder::default(),
             directory,
@@ -86,13 +83,9 @@ impl InProgress {
             Message::StreamCommit { xid, commit } if self.open.is_none() => {
                 let spool = self.spools.remove(&xid).ok_or_else(|| at(unknown(xid)))?;
                 self.in_memory -= spool.in_memory();
-                return Ok(Taken::Whole(Whole {
-                    spool: spool.read().await.map_err(at)?,
-                    xid,
-                    commit,
-                    sent_at,
-                    state: State::Begin,
-                }));
+                let begin =
+                    Begin { final_lsn: commit.lsn, committed_at: commit.committed_at, xid, csn: None };
+                return Ok(Taken::Whole(Whole::new(spool, begin, commit, sent_at).await.map_err(at)?));
             }
             _ => return Err(at(disorder("something else is inside of a block of changes"))),
         }
@@ -114,7 +107,7 @@ impl InProgress {
         if xid != subxid {
             // The server names each of the subtransactions inside of it too.
             if let Some(spool) = self.spools.get_mut(&xid) {
-                spool.drop_subtransaction(subxid);
+                spool.drop_part(subxid);
             }
         } else if let Some(spool) = self.spools.remove(&xid) {
             self.in_memory -= spool.in_memory();
@@ -124,7 +117,10 @@ impl InProgress {
     async fn keep(&mut self, subxid: u32, start: Lsn, payload: &Bytes) -> Result<()> {
         let open = self.open.and_then(|xid| self.spools.get_mut(&xid));
         let spool = open.ok_or_else(|| disorder("a change is in the block of no transaction"))?;
-        self.in_memory += spool.keep(subxid, start, payload)?;
+        let message = payload.first().zip(payload.get(IN_BLOCK..));
+        let (kind, rest) =
+            message.ok_or_else(|| Error::new(ErrorKind::Internal, "a change in a block has no transaction"))?;
+        self.in_memory += spool.keep(subxid, start, *kind, rest)?;
         while self.in_memory > self.limit {
             let Some(largest) = self.spools.values_mut().max_by_key(|spool| spool.in_memory()) else { break };
             self.in_memory -= largest.in_memory();
@@ -136,73 +132,4 @@ impl InProgress {
 
 fn unknown(xid: u32) -> Error {
     disorder("a transaction goes on whose beginning was not sent").at("transaction", xid)
-}
-
-/// A transaction that is committed, to be passed on.
-pub(super) struct Whole {
-    spool: Reading,
-    xid: u32,
-    commit: Commit,
-    sent_at: i64,
-    state: State,
-}
-
-/// What comes next of it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Begin,
-    Changes,
-    Ended,
-}
-
-impl Whole {
-    /// The next messages, as of a transaction that was sent when it was committed; `None` after its end.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<Frame>>> {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        match self.state {
-            State::Begin => batch.push(self.frame(self.commit.lsn, self.begin())),
-            State::Changes => {}
-            State::Ended => return Ok(None),
-        }
-        self.state = State::Changes;
-        while bytes < BATCH_BYTES {
-            let at = |error: Error| error.at("position", self.commit.lsn);
-            let Some((start, payload)) = self.spool.next().await.map_err(at)? else {
-                self.state = State::Ended;
-                batch.push(self.frame(self.commit.lsn, self.end()));
-                break;
-            };
-            bytes += payload.len();
-            batch.push(self.frame(start, payload));
-        }
-        Ok(Some(batch))
-    }
-
-    fn frame(&self, start: Lsn, payload: Bytes) -> Frame {
-        Frame::Data { start, end: start, sent_at: self.sent_at, payload }
-    }
-
-    fn begin(&self) -> Bytes {
-        let mut message = BytesMut::with_capacity(21);
-        message.put_u8(b'B');
-        message.put_u64(self.commit.lsn.0);
-        message.put_i64(since_2000(self.commit.committed_at));
-        message.put_u32(self.xid);
-        message.freeze()
-    }
-
-    fn end(&self) -> Bytes {
-        let mut message = BytesMut::with_capacity(26);
-        message.put_slice(b"C\0");
-        message.put_u64(self.commit.lsn.0);
-        message.put_u64(self.commit.end.0);
-        message.put_i64(since_2000(self.commit.committed_at));
-        message.freeze()
-    }
-}
-
-/// The error of a file that can't be made, written or read.
-fn failed(what: &'static str, error: std::io::Error) -> Error {
-    Error::new(ErrorKind::State, what).caused_by(error)
 }

@@ -4,7 +4,6 @@
 use engine_core::position::Position;
 use engine_core::source::LogHold;
 use engine_core::{Error, ErrorKind, Result};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +12,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::in_progress::{InProgress, Taken};
+use crate::source::mppdb::ends::Ends;
+use crate::source::mppdb::retelling::Retelling;
 use crate::replication::lsn::Lsn;
 use crate::replication::stream::{Frame, LogStream};
 use crate::source::position::LogPosition;
@@ -21,6 +22,8 @@ use crate::source::position::LogPosition;
 const BATCHES_AHEAD: usize = 8;
 /// Bytes of messages at which a batch is handed over.
 const BATCH_BYTES: usize = 256 << 10;
+/// Messages of whole transactions at which it is.
+const BATCH_MESSAGES: usize = 4096;
 /// How often an idle server is asked how far it has read its log.
 const ASKING: Duration = Duration::from_millis(100);
 /// How often it is told how far the target is.
@@ -29,10 +32,21 @@ const REPORTING: Duration = Duration::from_secs(1);
 /// reads a large transaction of others answers late.
 const SILENCE: Duration = Duration::from_secs(90);
 
+/// What becomes of messages before they are handed over.
+pub(in crate::source) enum Intake {
+    /// They are as they come.
+    Plain,
+    /// The stream has transactions in progress.
+    InProgress(InProgress),
+    /// It is one of `mppdb_decoding`.
+    Retelling(Retelling),
+}
+
 /// The near end of a stream that is being read.
 pub(in crate::source) struct Pump {
     batches: mpsc::Receiver<Result<Vec<Frame>>>,
     applied: Arc<AtomicU64>,
+    ends: Option<Arc<Ends>>,
     running: AbortHandle,
 }
 
@@ -43,20 +57,23 @@ impl Drop for Pump {
 }
 
 impl Pump {
-    /// Starts to read. The server keeps everything from `from` on until it is told otherwise. With a directory for
-    /// files, the stream has transactions in progress.
-    pub(in crate::source) fn start(stream: LogStream, files: Option<PathBuf>, from: Lsn) -> Self {
-        let in_progress = files.map(InProgress::new);
+    /// Starts to read. The server keeps everything from `from` on until it is told otherwise.
+    pub(in crate::source) fn start(stream: LogStream, intake: Intake, from: Lsn) -> Self {
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
-        let applied = Arc::new(AtomicU64::new(from.0));
+        let ends = match &intake {
+            Intake::Retelling(retelling) => Some(retelling.ends()),
+            Intake::Plain | Intake::InProgress(_) => None,
+        };
+        // Zero is a sign of life alone.
+        let applied = Arc::new(AtomicU64::new(if ends.is_some() { 0 } else { from.0 }));
         let told = Arc::clone(&applied);
         let running = tokio::spawn(async move {
-            if let Err(error) = run(stream, in_progress, &sender, &told).await {
+            if let Err(error) = run(stream, intake, &sender, &told).await {
                 // Nobody is there to be told when the receiver is gone.
                 let _ = sender.send(Err(error)).await;
             }
         });
-        Self { batches, applied, running: running.abort_handle() }
+        Self { batches, applied, ends, running: running.abort_handle() }
     }
 
     /// Waits for the next messages. Cancel-safe.
@@ -72,23 +89,31 @@ impl Pump {
 
     /// By which the server is told what it may drop.
     pub(super) fn hold(&self) -> Arc<dyn LogHold> {
-        Arc::new(Hold(Arc::clone(&self.applied)))
+        Arc::new(Hold { applied: Arc::clone(&self.applied), ends: self.ends.clone() })
     }
 }
 
 /// How far the target is, as the next report will say.
-struct Hold(Arc<AtomicU64>);
+struct Hold {
+    applied: Arc<AtomicU64>,
+    /// Where not every place may be told.
+    ends: Option<Arc<Ends>>,
+}
 
 impl LogHold for Hold {
     fn release(&self, position: &Position) -> Result<()> {
-        self.0.fetch_max(LogPosition::parse(position)?.lsn.0, Ordering::Relaxed);
+        let applied = LogPosition::parse(position)?.lsn;
+        let told = self.ends.as_ref().map_or(Some(applied), |ends| ends.up_to(applied));
+        if let Some(told) = told {
+            self.applied.fetch_max(told.0, Ordering::Relaxed);
+        }
         Ok(())
     }
 }
 
 async fn run(
     stream: LogStream,
-    mut in_progress: Option<InProgress>,
+    mut intake: Intake,
     sender: &mpsc::Sender<Result<Vec<Frame>>>,
     applied: &AtomicU64,
 ) -> Result<()> {
@@ -97,6 +122,11 @@ async fn run(
     let mut asking = interval(ASKING);
     asking.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut line = Line { stream, reporting, received: Lsn(0), sender, applied };
+    if let Intake::Retelling(retelling) = &intake
+        && !line.send(retelling.prelude()).await?
+    {
+        return Ok(());
+    }
     let mut heard = Instant::now();
     let mut is_asked = false;
     loop {
@@ -129,23 +159,21 @@ async fn run(
                 }
                 Frame::Keepalive { end, .. } => line.received = line.received.max(*end),
             }
-            let taken = match &mut in_progress {
-                Some(in_progress) => in_progress.take(frame).await?,
-                None => Taken::Passed(frame),
-            };
-            match taken {
-                Taken::Passed(frame) => batch.push(frame),
-                Taken::Kept => {}
-                Taken::Whole(mut whole) => {
-                    if !line.send(std::mem::take(&mut batch)).await? {
-                        return Ok(());
-                    }
-                    while let Some(batch) = whole.next().await? {
-                        if !line.send(batch).await? {
-                            return Ok(());
-                        }
-                    }
+            let is_taken = match &mut intake {
+                Intake::Plain => line.pass(Taken::Passed(frame), &mut batch).await?,
+                Intake::InProgress(in_progress) => {
+                    line.pass(in_progress.take(frame).await?, &mut batch).await?
                 }
+                Intake::Retelling(retelling) => {
+                    let mut is_taken = true;
+                    for taken in retelling.take(frame).await? {
+                        is_taken = is_taken && line.pass(taken, &mut batch).await?;
+                    }
+                    is_taken
+                }
+            };
+            if !is_taken {
+                return Ok(());
             }
             next = if bytes < BATCH_BYTES { line.stream.try_next()? } else { None };
         }
@@ -168,6 +196,25 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
+    /// Adds what was taken to the batch, or hands it over behind it. False when nobody takes it any more.
+    async fn pass(&mut self, taken: Taken, batch: &mut Vec<Frame>) -> Result<bool> {
+        match taken {
+            Taken::Passed(frame) => batch.push(frame),
+            Taken::Kept => {}
+            Taken::Whole(mut whole) => {
+                // Small ones go together.
+                while let Some(messages) = whole.next().await? {
+                    batch.extend(messages);
+                    let is_due = !whole.has_ended() || batch.len() >= BATCH_MESSAGES;
+                    if is_due && !self.send(std::mem::take(batch)).await? {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
     /// Hands a batch over. However long it takes until there is room, the server gets its reports. False when
     /// nobody takes it any more.
     async fn send(&mut self, batch: Vec<Frame>) -> Result<bool> {

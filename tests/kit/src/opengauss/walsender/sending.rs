@@ -34,6 +34,7 @@ pub(super) async fn run(
     mut client: TcpStream,
     mut behind: TcpStream,
     database: &str,
+    is_gsql: bool,
     inner: &Inner,
     options: Result<Options, Refusal>,
     command: &str,
@@ -66,7 +67,7 @@ pub(super) async fn run(
     let now = Instant::now();
     let mut sending = Sending {
         inner,
-        translator: Translator::new(sql, inner.settings.dolphin),
+        translator: Translator::new(sql, inner.settings.dolphin, is_gsql && options.style == Style::Serial),
         options,
         timeout,
         client,
@@ -224,7 +225,11 @@ impl Sending<'_> {
             return self.pgoutput(lsn, payload).await;
         }
         let line = String::from_utf8_lossy(payload).into_owned();
-        let event = self.translator.event(&line, lsn).await.map_err(io::Error::other)?;
+        let mut event = self.translator.event(&line, lsn).await.map_err(io::Error::other)?;
+        if let Event::Commit(Bound { xid: Some(xid), csn, .. }) = &mut event {
+            self.translator.until_visible(*xid).await.map_err(io::Error::other)?;
+            *csn = self.inner.snapshots.number_of(*xid).await;
+        }
         let record = Record { lsn, event };
         if self.is_serial() { self.serial(record).await } else { self.parallel(record).await }
     }
@@ -279,6 +284,7 @@ impl Sending<'_> {
                 }
             }
             Event::Change(_) => {}
+            Event::Catalog => return Ok(()),
         }
         for record in std::mem::take(&mut self.transaction).into_iter().chain([record]) {
             self.send(record.lsn, &stream::single(Style::Serial, &record)).await?;
@@ -293,7 +299,7 @@ impl Sending<'_> {
                 self.is_lost = false;
             }
             // It changes the catalog: neither it nor any row after it is seen.
-            Event::Truncate(..) => self.is_lost = true,
+            Event::Truncate(..) | Event::Catalog => self.is_lost = true,
             Event::Change(change) => {
                 if !self.is_lost && self.options.wants(&change.schema, &change.table) {
                     self.transaction.push(record);

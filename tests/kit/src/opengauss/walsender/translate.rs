@@ -12,14 +12,16 @@ use super::super::stream::{Bound, Change, Column, Event, Op};
 pub(super) struct Translator {
     sql: Client,
     dolphin: bool,
+    /// Booleans are written as without dolphin.
+    is_gsql: bool,
     oids: HashMap<String, u32>,
     /// Columns of the replica identity by the table's name as it is quoted.
     identities: HashMap<String, Vec<String>>,
 }
 
 impl Translator {
-    pub(super) fn new(sql: Client, dolphin: bool) -> Self {
-        Self { sql, dolphin, oids: HashMap::new(), identities: HashMap::new() }
+    pub(super) fn new(sql: Client, dolphin: bool, is_gsql: bool) -> Self {
+        Self { sql, dolphin, is_gsql, oids: HashMap::new(), identities: HashMap::new() }
     }
 
     /// Waits until everybody sees what a transaction has committed.
@@ -47,6 +49,9 @@ impl Translator {
                 time: Some(time.to_owned()),
                 origin: None,
             }));
+        }
+        if line.starts_with("message: ") {
+            return Ok(Event::Catalog);
         }
         let mut rest = line.strip_prefix("table ").context("an unknown line")?;
         let mut tables = Vec::new();
@@ -114,7 +119,7 @@ impl Translator {
     /// A value as openGauss prints it.
     fn text(&self, type_name: &str, value: String) -> String {
         match (type_name, self.dolphin) {
-            ("boolean", dolphin) => match (value == "true", dolphin) {
+            ("boolean", dolphin) => match (value == "true", dolphin && !self.is_gsql) {
                 (true, false) => "t",
                 (false, false) => "f",
                 (true, true) => "1",

@@ -1,6 +1,6 @@
 //! The changes of one transaction, in memory or in a file.
 //!
-//! A record is the length of what follows, the subtransaction, the place in the log, and the message as it would be in
+//! A record is the length of what follows, the part of the transaction, the place in the log, and the message as it would be in
 //! a transaction that is sent when it is committed. The file has no name: it is gone with whoever has it open,
 //! however that ends.
 
@@ -11,20 +11,19 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
-use super::failed;
 use crate::replication::fields::Fields;
 use crate::replication::lsn::Lsn;
 
-/// Length, subtransaction, place.
+/// Length, part, place.
 const HEADER: usize = 4 + 4 + 8;
-/// Type, and number of the subtransaction, in a message of a block.
-const IN_BLOCK: usize = 1 + 4;
+/// Bytes of all transactions together that are kept in memory.
+pub(in crate::source) const IN_MEMORY: usize = 8 << 20;
 /// Bytes that are read of a file at a time.
 const BLOCK: usize = 256 << 10;
 
 /// Takes the changes.
 #[derive(Debug, Default)]
-pub(super) struct Spool {
+pub(in crate::source) struct Spool {
     file: Option<Written>,
     /// What comes behind the file.
     memory: Vec<u8>,
@@ -41,31 +40,30 @@ struct Written {
 
 impl Spool {
     /// Bytes in memory.
-    pub(super) fn in_memory(&self) -> usize {
+    pub(in crate::source) fn in_memory(&self) -> usize {
         self.memory.len()
     }
 
-    /// Keeps a message of a block; answers how many bytes more there are in memory.
-    pub(super) fn keep(&mut self, subxid: u32, start: Lsn, payload: &Bytes) -> Result<usize> {
+    /// Keeps a message of a part of the transaction; answers how many bytes more there are in memory.
+    pub(in crate::source) fn keep(&mut self, part: u32, start: Lsn, kind: u8, rest: &[u8]) -> Result<usize> {
         let before = self.memory.len();
-        let short = || Error::new(ErrorKind::Internal, "a change in a block has no transaction");
-        let (kind, rest) = payload.first().zip(payload.get(IN_BLOCK..)).ok_or_else(short)?;
-        let length = u32::try_from(rest.len() + 1 + HEADER - 4).map_err(|_| short())?;
+        let length = u32::try_from(rest.len() + 1 + HEADER - 4)
+            .map_err(|_| Error::new(ErrorKind::Internal, "a change is longer than a message can be"))?;
         self.memory.put_u32(length);
-        self.memory.put_u32(subxid);
+        self.memory.put_u32(part);
         self.memory.put_u64(start.0);
-        self.memory.put_u8(*kind);
+        self.memory.put_u8(kind);
         self.memory.put_slice(rest);
         Ok(self.memory.len() - before)
     }
 
-    /// Says that a subtransaction was rolled back.
-    pub(super) fn drop_subtransaction(&mut self, subxid: u32) {
-        self.dropped.insert(subxid);
+    /// Says that a part was taken back.
+    pub(in crate::source) fn drop_part(&mut self, part: u32) {
+        self.dropped.insert(part);
     }
 
     /// Writes what is in memory to the file, which is made in `directory` if there is none.
-    pub(super) async fn write_out(&mut self, directory: &Path) -> Result<()> {
+    pub(in crate::source) async fn write_out(&mut self, directory: &Path) -> Result<()> {
         let (file, memory) = (self.file.take(), std::mem::take(&mut self.memory));
         let place = directory.to_owned();
         let written = tokio::task::spawn_blocking(move || append(file, &memory, &place)).await;
@@ -136,17 +134,17 @@ struct FileReading {
 }
 
 impl Reading {
-    /// The next change that was not rolled back, with its place in the log. `None` only when every byte that was
+    /// The next change that was not taken back, with its place in the log. `None` only when every byte that was
     /// kept came back as it was.
     pub(super) async fn next(&mut self) -> Result<Option<(Lsn, Bytes)>> {
         loop {
-            let Some((subxid, start, payload)) = self.record()? else {
+            let Some((part, start, payload)) = self.record()? else {
                 if self.fill().await? {
                     continue;
                 }
                 return if self.buffer.is_empty() { Ok(None) } else { Err(damaged()) };
             };
-            if !self.dropped.contains(&subxid) {
+            if !self.dropped.contains(&part) {
                 return Ok(Some((start, payload)));
             }
         }
@@ -157,10 +155,10 @@ impl Reading {
         let Ok(length) = fields.u32() else { return Ok(None) };
         let Ok(record) = fields.take(length as usize) else { return Ok(None) };
         let mut fields = Fields::new(record);
-        let (Ok(subxid), Ok(start)) = (fields.u32(), fields.lsn()) else { return Err(damaged()) };
+        let (Ok(part), Ok(start)) = (fields.u32(), fields.lsn()) else { return Err(damaged()) };
         let mut record = self.buffer.split_to(length as usize + 4).freeze();
         record.advance(HEADER);
-        Ok(Some((subxid, start, record)))
+        Ok(Some((part, start, record)))
     }
 
     /// Reads more, unless there is no more.
@@ -204,6 +202,11 @@ impl FileReading {
         self.left -= read.len() as u64;
         Ok(())
     }
+}
+
+/// The error of a file that can't be made, written or read.
+fn failed(what: &'static str, error: io::Error) -> Error {
+    Error::new(ErrorKind::State, what).caused_by(error)
 }
 
 fn damaged() -> Error {
