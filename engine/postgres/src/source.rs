@@ -185,7 +185,10 @@ impl PostgresSource {
     }
 
     fn has_dolphin(&self) -> bool {
-        self.server.endpoint.attribute("extensions").is_some_and(|list| list.split(',').any(|name| name == "dolphin"))
+        self.server
+            .endpoint
+            .attribute("extensions")
+            .is_some_and(|list| list.split(',').any(|name| name == "dolphin"))
     }
 
     /// The tables of a request, if what happens to them can be said in the style.

@@ -28,9 +28,11 @@ pub(super) async fn copy(client: &Client, slot: &str, copy: &str, plugin: &str) 
     slot::drop_when_idle(client, copy).await?;
     client
         .execute(
-            "SELECT pg_catalog.pg_create_logical_replication_slot($1, $3, restart_lsn, confirmed_flush) \
-             FROM pg_catalog.pg_replication_slots WHERE slot_name = $2",
-            &[&copy, &slot, &plugin],
+            &format!(
+                "SELECT pg_catalog.pg_create_logical_replication_slot($1, '{plugin}', restart_lsn, confirmed_flush) \
+                 FROM pg_catalog.pg_replication_slots WHERE slot_name = $2"
+            ),
+            &[&copy, &slot],
         )
         .await
         .map_err(|error| {

@@ -33,7 +33,14 @@ impl Place {
         sql.batch_execute(&format!("CREATE DATABASE {name}")).await?;
         let (server_url, _) = server.url.rsplit_once('/').context("a URL with a database")?;
         let url = format!("{server_url}/{name}");
-        Ok(Self { server, mysql: test_kit::mysql()?, name, url, options: String::new(), directory: tempfile::tempdir()? })
+        Ok(Self {
+            server,
+            mysql: test_kit::mysql()?,
+            name,
+            url,
+            options: String::new(),
+            directory: tempfile::tempdir()?,
+        })
     }
 
     /// The same with another `decoding`, and what follows it in the URL.

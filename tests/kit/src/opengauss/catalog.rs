@@ -68,7 +68,7 @@ impl Catalog {
             (r"(?i)\b(?:\w+\.)?nspblockchain\b", "false"),
             // A slot at the places of another.
             (
-                r"(?i)\bpg_create_logical_replication_slot\(([^,()]+), 'pgoutput', restart_lsn, confirmed_flush\)",
+                r"(?i)\bpg_create_logical_replication_slot\(([^,()]+), '(?:pgoutput|test_decoding)', restart_lsn, confirmed_flush\)",
                 "pg_copy_logical_replication_slot(slot_name::name, $1, false)",
             ),
             // Without its partitions.

@@ -47,7 +47,8 @@ impl Decoding {
             let number = option(NUMBER).map(str::parse).transpose().ok();
             let decoders = number.map(|number: Option<u8>| number.unwrap_or(USUAL_NUMBER));
             let decoders = decoders.filter(|number| (2..=20).contains(number)).ok_or_else(|| {
-                usage(NUMBER, "is no number of decoders").help("give one from 2 to 20, or decoding=mppdb-serial")
+                usage(NUMBER, "is no number of decoders")
+                    .help("give one from 2 to 20, or decoding=mppdb-serial")
             })?;
             let style = match option(STYLE).unwrap_or("binary") {
                 // Without batches these have no place that may be confirmed.

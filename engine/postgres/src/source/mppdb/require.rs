@@ -69,19 +69,24 @@ pub(in crate::source) async fn tables(client: &Client, wanted: &HashSet<TableNam
         .map_err(|error| translate(error, "the source's tables can't be listed"))?;
     let there: HashMap<TableName, bool> = rows
         .iter()
-        .map(|row| (TableName::new(row.get::<_, &str>(0), row.get::<_, &str>(1)), row.get::<_, &str>(2) == "f"))
+        .map(|row| {
+            (TableName::new(row.get::<_, &str>(0), row.get::<_, &str>(1)), row.get::<_, &str>(2) == "f")
+        })
         .collect();
     for table in wanted {
         match there.get(table) {
             Some(true) => {}
             Some(false) => {
-                return Err(Error::new(ErrorKind::Precondition, "a table of the task does not log whole rows any more")
-                    .at("table", table)
-                    .because("its replica identity is not FULL")
-                    .help(format!(
-                        "{}; what was changed meanwhile may be lost: begin a new task with another --name",
-                        catalog::full_identity(table)
-                    )));
+                return Err(Error::new(
+                    ErrorKind::Precondition,
+                    "a table of the task does not log whole rows any more",
+                )
+                .at("table", table)
+                .because("its replica identity is not FULL")
+                .help(format!(
+                    "{}; what was changed meanwhile may be lost: begin a new task with another --name",
+                    catalog::full_identity(table)
+                )));
             }
             None => {
                 return Err(Error::new(ErrorKind::Divergence, "a table of the task is not there any more")
@@ -136,17 +141,20 @@ pub(in crate::source) async fn settings(client: &Client, tables: &[StreamTable])
     for (name, wanted) in [("DateStyle", "ISO"), ("IntervalStyle", "postgres"), ("bytea_output", "hex")] {
         let has_other_words = name == "IntervalStyle" && is(name, "postgres_verbose");
         if !is(name, wanted) || has_other_words {
-            return Err(Error::new(ErrorKind::Precondition, "a parallel decoding would write values in another form")
-                .at("setting", name)
-                .because("it goes by the server's settings, whatever the session's are")
-                .help(format!(
-                    "have {name} be {wanted} in postgresql.conf, or use decoding=mppdb-serial or pgoutput"
-                )));
+            return Err(Error::new(
+                ErrorKind::Precondition,
+                "a parallel decoding would write values in another form",
+            )
+            .at("setting", name)
+            .because("it goes by the server's settings, whatever the session's are")
+            .help(format!(
+                "have {name} be {wanted} in postgresql.conf, or use decoding=mppdb-serial or pgoutput"
+            )));
         }
     }
-    let is_utc = ["UTC", "Etc/UTC", "GMT", "Etc/GMT", "UCT", "Zulu"].iter().any(|zone| {
-        settings.get("TimeZone").is_some_and(|value| value == zone)
-    });
+    let is_utc = ["UTC", "Etc/UTC", "GMT", "Etc/GMT", "UCT", "Zulu"]
+        .iter()
+        .any(|zone| settings.get("TimeZone").is_some_and(|value| value == zone));
     // A timestamp by itself says how far its zone is off.
     let has_hidden_zone = |column: &&ColumnSchema| {
         !matches!(column.logical, LogicalType::Timestamp { .. } | LogicalType::Time { .. })
@@ -154,11 +162,14 @@ pub(in crate::source) async fn settings(client: &Client, tables: &[StreamTable])
     };
     for table in tables.iter().filter(|_| !is_utc) {
         if let Some(column) = table.schema.columns.iter().find(has_hidden_zone) {
-            return Err(Error::new(ErrorKind::Precondition, "a parallel decoding would write values in another zone")
-                .at("table", &table.schema.name)
-                .at("column", &column.name)
-                .because("it goes by the server's TimeZone, whatever the session's is")
-                .help("have TimeZone be UTC in postgresql.conf, or use decoding=mppdb-serial or pgoutput"));
+            return Err(Error::new(
+                ErrorKind::Precondition,
+                "a parallel decoding would write values in another zone",
+            )
+            .at("table", &table.schema.name)
+            .at("column", &column.name)
+            .because("it goes by the server's TimeZone, whatever the session's is")
+            .help("have TimeZone be UTC in postgresql.conf, or use decoding=mppdb-serial or pgoutput"));
         }
     }
     Ok(())

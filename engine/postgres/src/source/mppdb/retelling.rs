@@ -11,10 +11,10 @@ use crate::opengauss::decoding::{self, Event, Op, Record, Style, records};
 use crate::replication::lsn::Lsn;
 use crate::replication::pgoutput::message::{Begin, Commit};
 use crate::replication::stream::Frame;
+use crate::source::stream::disorder;
 use crate::source::stream::in_progress::Taken;
 use crate::source::stream::spool::{IN_MEMORY, Spool};
 use crate::source::stream::whole::Whole;
-use crate::source::stream::disorder;
 
 /// Takes the messages of a stream.
 pub(in crate::source) struct Retelling {
@@ -56,8 +56,12 @@ impl Retelling {
 
     /// What is to be told before everything else: the tables, as they are on record.
     pub(in crate::source) fn prelude(&self) -> Vec<Frame> {
-        let frame =
-            |payload: Vec<u8>| Frame::Data { start: Lsn(0), end: Lsn(0), sent_at: 0, payload: Bytes::from(payload) };
+        let frame = |payload: Vec<u8>| Frame::Data {
+            start: Lsn(0),
+            end: Lsn(0),
+            sent_at: 0,
+            payload: Bytes::from(payload),
+        };
         self.tables.descriptions().map(frame).collect()
     }
 
@@ -110,7 +114,9 @@ impl Retelling {
                     open.spool.drop_part(number);
                     Ok(())
                 }
-                _ => Err(disorder("it takes an insert back that is not there").at("table", &table.schema.name)),
+                _ => {
+                    Err(disorder("it takes an insert back that is not there").at("table", &table.schema.name))
+                }
             };
         }
         let (kind, message) = table.message(change)?;
@@ -140,7 +146,8 @@ impl Retelling {
     async fn commit(&mut self, sent_at: i64, commit: decoding::Commit) -> Result<Option<Whole>> {
         let Open { begin, spool, .. } =
             self.open.take().ok_or_else(|| disorder("a transaction ends that has not begun"))?;
-        let lacking = || disorder("the end of a transaction does not say which one it is, where it ends and when");
+        let lacking =
+            || disorder("the end of a transaction does not say which one it is, where it ends and when");
         let end = commit.end.ok_or_else(lacking)?;
         let last = Lsn(end.0.checked_sub(1).ok_or_else(lacking)?);
         self.ends.note(end);

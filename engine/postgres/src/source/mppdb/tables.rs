@@ -183,8 +183,9 @@ impl Table {
             if cell.replace(sent).is_some() {
                 return Err(self.error("a row has a column twice"));
             }
-            let (number, name) =
-                place.and_then(|place| self.types.get(place)).ok_or_else(|| self.error("a column has no type"))?;
+            let (number, name) = place
+                .and_then(|place| self.types.get(place))
+                .ok_or_else(|| self.error("a column has no type"))?;
             let is_type = match &sent.column_type {
                 ColumnType::Oid(sent) => sent == number,
                 ColumnType::Name(sent) => is_same(sent, name),
@@ -214,7 +215,9 @@ impl Table {
     }
 
     fn error(&self, why: &'static str) -> Error {
-        Error::new(ErrorKind::Divergence, "a change can't be read").at("table", &self.schema.name).because(why)
+        Error::new(ErrorKind::Divergence, "a change can't be read")
+            .at("table", &self.schema.name)
+            .because(why)
     }
 }
 

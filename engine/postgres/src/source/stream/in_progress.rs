@@ -118,8 +118,8 @@ impl InProgress {
         let open = self.open.and_then(|xid| self.spools.get_mut(&xid));
         let spool = open.ok_or_else(|| disorder("a change is in the block of no transaction"))?;
         let message = payload.first().zip(payload.get(IN_BLOCK..));
-        let (kind, rest) =
-            message.ok_or_else(|| Error::new(ErrorKind::Internal, "a change in a block has no transaction"))?;
+        let (kind, rest) = message
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "a change in a block has no transaction"))?;
         self.in_memory += spool.keep(subxid, start, *kind, rest)?;
         while self.in_memory > self.limit {
             let Some(largest) = self.spools.values_mut().max_by_key(|spool| spool.in_memory()) else { break };

@@ -12,10 +12,10 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::in_progress::{InProgress, Taken};
-use crate::source::mppdb::ends::Ends;
-use crate::source::mppdb::retelling::Retelling;
 use crate::replication::lsn::Lsn;
 use crate::replication::stream::{Frame, LogStream};
+use crate::source::mppdb::ends::Ends;
+use crate::source::mppdb::retelling::Retelling;
 use crate::source::position::LogPosition;
 
 /// Batches of messages that may wait.

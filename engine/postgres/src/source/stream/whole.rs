@@ -31,12 +31,17 @@ enum State {
 
 impl Whole {
     /// One whose changes are in `spool`.
-    pub(in crate::source) async fn new(spool: Spool, begin: Begin, commit: Commit, sent_at: i64) -> Result<Self> {
+    pub(in crate::source) async fn new(
+        spool: Spool,
+        begin: Begin,
+        commit: Commit,
+        sent_at: i64,
+    ) -> Result<Self> {
         Ok(Self { spool: spool.read().await?, begin, commit, sent_at, state: State::Begin })
     }
 
     /// The next messages, as of a transaction that was sent when it was committed; `None` after its end.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<Frame>>> {
+    pub(in crate::source) async fn next(&mut self) -> Result<Option<Vec<Frame>>> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         match self.state {

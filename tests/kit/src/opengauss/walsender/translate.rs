@@ -15,8 +15,16 @@ pub(super) struct Translator {
     /// Booleans are written as without dolphin.
     is_gsql: bool,
     oids: HashMap<String, u32>,
-    /// Columns of the replica identity by the table's name as it is quoted.
-    identities: HashMap<String, Vec<String>>,
+    /// By the table's name as it is quoted.
+    identities: HashMap<String, Identity>,
+}
+
+/// The replica identity of a table.
+#[derive(Default)]
+struct Identity {
+    is_whole_row: bool,
+    /// Names of its columns and of their types.
+    columns: Vec<(String, String)>,
 }
 
 impl Translator {
@@ -51,6 +59,7 @@ impl Translator {
             }));
         }
         if line.starts_with("message: ") {
+            self.identities.clear();
             return Ok(Event::Catalog);
         }
         let mut rest = line.strip_prefix("table ").context("an unknown line")?;
@@ -90,8 +99,12 @@ impl Translator {
             let columns = self.columns(&mut rest).await?;
             if op == Op::Delete { old = Some(columns) } else { new = Some(columns) }
         }
-        if op == Op::Update && old.is_none() {
-            old = self.identity(quoted, new.as_deref().unwrap_or_default()).await?;
+        match &mut old {
+            None if op == Op::Update => {
+                old = self.identity(quoted, new.as_deref().unwrap_or_default()).await?;
+            }
+            Some(old) => self.complete(quoted, old).await?,
+            None => {}
         }
         Ok(Event::Change(Change { op, schema, table, new, old }))
     }
@@ -151,23 +164,51 @@ impl Translator {
 
     /// The key of a row that kept it: openGauss sends it all the same.
     async fn identity(&mut self, table: &str, new: &[Column]) -> Result<Option<Vec<Column>>> {
+        let identity = self.identity_of(table).await?;
+        let is_key = |column: &&Column| identity.columns.iter().any(|(name, _)| *name == column.name);
+        let key: Vec<Column> = new.iter().filter(is_key).cloned().collect();
+        Ok(if key.is_empty() || identity.is_whole_row { None } else { Some(key) })
+    }
+
+    /// Adds the columns of a whole row that are NULL, of which the server behind says nothing.
+    async fn complete(&mut self, table: &str, old: &mut Vec<Column>) -> Result<()> {
+        let identity = self.identity_of(table).await?;
+        if !identity.is_whole_row {
+            return Ok(());
+        }
+        let columns = identity.columns.clone();
+        let mut whole = Vec::new();
+        for (name, type_name) in columns {
+            whole.push(match old.iter().find(|column| column.name == name) {
+                Some(column) => column.clone(),
+                None => Column { type_oid: self.oid(&type_name).await?, name, type_name, value: None },
+            });
+        }
+        *old = whole;
+        Ok(())
+    }
+
+    async fn identity_of(&mut self, table: &str) -> Result<&Identity> {
         if !self.identities.contains_key(table) {
             let rows = self
                 .sql
                 .query(
-                    "SELECT a.attname::text FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid \
-                     AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END \
-                     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey) \
-                     WHERE c.oid = to_regclass($1::text) ORDER BY a.attnum",
+                    "SELECT a.attname::text, format_type(a.atttypid, NULL), c.relreplident = 'f' FROM pg_class c \
+                     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+                     WHERE c.oid = to_regclass($1::text) AND (c.relreplident = 'f' OR EXISTS (SELECT 1 FROM pg_index i \
+                     WHERE i.indrelid = c.oid AND a.attnum = ANY (i.indkey) \
+                     AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END)) \
+                     ORDER BY a.attnum",
                     &[&table],
                 )
                 .await?;
-            let names = rows.iter().map(|row| row.get(0)).collect();
-            self.identities.insert(table.to_owned(), names);
+            let identity = Identity {
+                is_whole_row: rows.first().is_some_and(|row| row.get(2)),
+                columns: rows.iter().map(|row| (row.get(0), row.get(1))).collect(),
+            };
+            self.identities.insert(table.to_owned(), identity);
         }
-        let names = self.identities.get(table).map(Vec::as_slice).unwrap_or_default();
-        let key: Vec<Column> = new.iter().filter(|column| names.contains(&column.name)).cloned().collect();
-        Ok(if key.is_empty() { None } else { Some(key) })
+        self.identities.get(table).context("a table's identity")
     }
 }
 
