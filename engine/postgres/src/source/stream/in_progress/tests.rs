@@ -1,5 +1,6 @@
 use super::*;
 use crate::replication::pgoutput::message::Content;
+use bytes::BufMut;
 use futures_util::FutureExt;
 use proptest::prelude::*;
 
