@@ -265,13 +265,15 @@ impl PostgresSource {
                 let tables = on_control!(self, client => self.sayable(client, &request, style))?;
                 let named = Tables::list(&request);
                 let request = FeedRequest::of(&*followed, style, decoders, named);
-                let retelling = Retelling::new(style, tables, from.lsn, self.files.get().cloned());
+                let heartbeat = if self.decoding.is_parallel() {
+                    Some(Heartbeat::start(self.connector.clone(), &slot).await?)
+                } else {
+                    None
+                };
+                let files = self.files.get().cloned();
+                let retelling = Box::new(Retelling::new(style, tables, from.lsn, files, heartbeat));
                 (request.command()?, Intake::Retelling(retelling))
             }
-        };
-        let heartbeat = match self.decoding.is_parallel() {
-            true => Some(Heartbeat::start(self.connector.clone(), &slot).await?),
-            false => None,
         };
         let stream = connection.start(&command).await.map_err(|error| error.at("slot", &followed))?;
         self.is_followed.store(true, Ordering::Relaxed);
@@ -280,9 +282,6 @@ impl PostgresSource {
         let ahead = Arc::clone(&self.ahead);
         let pump = Pump::start(stream, intake, from.lsn);
         let mut stream = SlotChanges::new(pump, self.family, guard, relations, ahead, &from, slot);
-        if let Some(heartbeat) = heartbeat {
-            stream.keep_going(heartbeat);
-        }
         if is_beside {
             stream.note_commits(Arc::clone(&self.commits));
         }

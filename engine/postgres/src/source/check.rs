@@ -58,9 +58,10 @@ pub(super) async fn check(
             Family::OpenGauss => findings.extend(opengauss::online(client, selection).await?),
         }
         findings.push(replication::check(url, &facts).await?);
-        match decoding.is_published() {
-            true => findings.extend(publication(&facts)),
-            false => findings.extend(opengauss::decoding(&facts, decoding)),
+        if decoding.is_published() {
+            findings.extend(publication(&facts));
+        } else {
+            findings.extend(opengauss::decoding(&facts, decoding));
         }
         findings.extend(tables::logged(&tables));
         findings.extend(tables::identities(&tables));

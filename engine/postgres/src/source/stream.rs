@@ -26,7 +26,6 @@ use self::relation::{Altered, Known, Wanted};
 use self::transaction::Transaction;
 use super::ahead::{self, Ahead};
 use super::commits::Commits;
-use super::mppdb::heartbeat::Heartbeat;
 use super::partition::{self, Emptied};
 use super::position::{LogPosition, Numbers};
 use super::truncate;
@@ -62,8 +61,6 @@ pub(super) struct SlotChanges {
     failure: Failure,
     /// Where the numbers of transactions are noted.
     commits: Option<Arc<Commits>>,
-    /// What has it go on where nothing is written.
-    _heartbeat: Option<Heartbeat>,
 }
 
 /// Whether the stream has failed.
@@ -102,18 +99,12 @@ impl SlotChanges {
             next: None,
             failure: Failure::None,
             commits: None,
-            _heartbeat: None,
         }
     }
 
     /// Has the numbers of its transactions noted.
     pub(super) fn note_commits(&mut self, commits: Arc<Commits>) {
         self.commits = Some(commits);
-    }
-
-    /// Has something written as long as it lasts.
-    pub(super) fn keep_going(&mut self, heartbeat: Heartbeat) {
-        self._heartbeat = Some(heartbeat);
     }
 
     async fn gather(&mut self) -> Result<ChangeSet> {

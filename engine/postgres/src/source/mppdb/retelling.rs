@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::ends::Ends;
+use super::heartbeat::Heartbeat;
 use super::tables::Tables;
 use crate::opengauss::decoding::{self, Event, Op, Record, Style, records};
 use crate::replication::lsn::Lsn;
@@ -26,6 +27,8 @@ pub(in crate::source) struct Retelling {
     directory: Option<PathBuf>,
     ends: Arc<Ends>,
     open: Option<Open>,
+    /// What has a parallel stream go on where nothing is written.
+    _heartbeat: Option<Heartbeat>,
 }
 
 /// A transaction that has begun and not ended.
@@ -45,8 +48,9 @@ impl Retelling {
         tables: Tables,
         from: Lsn,
         directory: Option<PathBuf>,
+        heartbeat: Option<Heartbeat>,
     ) -> Self {
-        Self { style, tables, from, directory, ends: Arc::default(), open: None }
+        Self { style, tables, from, directory, ends: Arc::default(), open: None, _heartbeat: heartbeat }
     }
 
     /// What may be confirmed.

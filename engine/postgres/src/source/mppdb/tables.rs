@@ -17,7 +17,7 @@ use crate::source::stream::unforeseen;
 /// The tables that are followed. Their numbers are this module's own.
 pub(in crate::source) struct Tables {
     /// By schema and name.
-    tables: HashMap<String, HashMap<String, Table>>,
+    by_name: HashMap<String, HashMap<String, Table>>,
     /// Which others belong to the task all the same.
     selection: Selection,
     skipped: HashSet<TableName>,
@@ -49,7 +49,7 @@ impl Tables {
             tables.entry(namespace).or_default().insert(name, Table { number, schema, types });
         }
         let skipped = request.skipped.iter().cloned().collect();
-        Ok(Self { tables, selection: request.selection.clone(), skipped, facts })
+        Ok(Self { by_name: tables, selection: request.selection.clone(), skipped, facts })
     }
 
     /// The tables of a request as the server takes a list of them; none, which is all, where it can't be said.
@@ -68,7 +68,7 @@ impl Tables {
 
     /// The table, if it is followed. One that belongs to the task, and was not there when it began, is an error.
     pub(super) fn get(&self, schema: &str, table: &str) -> Result<Option<&Table>> {
-        if let Some(known) = self.tables.get(schema).and_then(|tables| tables.get(table)) {
+        if let Some(known) = self.by_name.get(schema).and_then(|tables| tables.get(table)) {
             return Ok(Some(known));
         }
         if self.facts.schemas.contains(schema) {
@@ -83,7 +83,7 @@ impl Tables {
 
     /// Messages that describe them.
     pub(super) fn descriptions(&self) -> impl Iterator<Item = Vec<u8>> {
-        self.tables.values().flat_map(HashMap::values).map(Table::description)
+        self.by_name.values().flat_map(HashMap::values).map(Table::description)
     }
 
     /// What follows the type of a message that says which tables were emptied; `None` if none of these was.

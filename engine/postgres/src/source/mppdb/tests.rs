@@ -4,6 +4,7 @@ use engine_core::position::Position;
 use engine_core::schema::{ColumnSchema, TableName, TableSchema};
 use engine_core::selection::Selection;
 use engine_core::source::{StreamRequest, StreamTable};
+use engine_core::transaction::TransactionSet;
 use engine_core::{ErrorKind, Result};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -56,7 +57,7 @@ fn retelling(style: Style, from: u64) -> Retelling {
     let table = StreamTable { schema: Arc::new(schema), columns: Arc::from([0, 1]), since: None };
     let request = StreamRequest {
         from: Position(String::new()),
-        applied: Default::default(),
+        applied: TransactionSet::default(),
         tables: vec![table],
         selection: Selection { include: vec!["s.*".to_owned()], ..Selection::default() },
         skipped: Vec::new(),
@@ -67,7 +68,7 @@ fn retelling(style: Style, from: u64) -> Retelling {
     let schemas = HashSet::from(["pg_catalog".to_owned()]);
     let facts = Facts { type_names, schemas, relations: HashSet::new() };
     let tables = Tables::new(&request, facts).expect("known types");
-    Retelling::new(style, tables, Lsn(from), None)
+    Retelling::new(style, tables, Lsn(from), None, None)
 }
 
 fn message(lsn: u64, text: &str) -> Frame {

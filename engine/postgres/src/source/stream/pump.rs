@@ -39,7 +39,7 @@ pub(in crate::source) enum Intake {
     /// The stream has transactions in progress.
     InProgress(InProgress),
     /// It is one of `mppdb_decoding`.
-    Retelling(Retelling),
+    Retelling(Box<Retelling>),
 }
 
 /// The near end of a stream that is being read.
