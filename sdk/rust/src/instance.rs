@@ -3,6 +3,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
+
 use crate::batch::Batch;
 use crate::bindings::exports::migration::plugin::transform as contract;
 use crate::log::install_panic_hook;
@@ -34,9 +38,7 @@ impl<P: Planner> Instance<P> {
     pub fn configure(&self, context: RunContext, config: &str) -> Result<(), PluginError> {
         install_panic_hook();
         let config = if config.is_empty() { "{}" } else { config };
-        let config = serde_json::from_str(config)
-            .map_err(|error| PluginError::InvalidConfig((String::new(), error.to_string())))?;
-        *self.plugin.borrow_mut() = Some(P::configure(context, config)?);
+        *self.plugin.borrow_mut() = Some(P::configure(context, parsed(config)?)?);
         Ok(())
     }
 
@@ -85,6 +87,27 @@ impl<P: Planner> Instance<P> {
             None => Err(PluginError::Fatal("the plugin was called before it was configured".to_owned())),
         }
     }
+}
+
+/// A configuration of what type a plugin takes. The error has the pointer to the setting, and no line: the
+/// host wrote the text.
+fn parsed<T: DeserializeOwned>(config: &str) -> Result<T, PluginError> {
+    let text: Value = serde_json::from_str(config)
+        .map_err(|error| PluginError::InvalidConfig((String::new(), error.to_string())))?;
+    serde_path_to_error::deserialize(text).map_err(|error| {
+        let pointer = pointer(error.path());
+        PluginError::InvalidConfig((pointer, error.into_inner().to_string()))
+    })
+}
+
+/// A path as JSON pointer.
+fn pointer(path: &Path) -> String {
+    path.iter().fold(String::new(), |pointer, segment| match segment {
+        Segment::Seq { index } => format!("{pointer}/{index}"),
+        Segment::Map { key } => format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1")),
+        // Variants of enums are no places in the text.
+        Segment::Enum { .. } | Segment::Unknown => pointer,
+    })
 }
 
 impl<P: Planner> Default for Instance<P> {
@@ -179,5 +202,22 @@ impl<P: Transformer> OpenTables<P> {
 impl<P: Transformer> Default for OpenTables<P> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_setting_is_told_by_its_path() {
+        let refused = |text: &str| match parsed::<BTreeMap<String, Vec<u8>>>(text) {
+            Err(PluginError::InvalidConfig(error)) => error,
+            other => panic!("{other:?}"),
+        };
+        let (path, message) = refused(r#"{"a": [1], "b/c": [1, "two"]}"#);
+        assert_eq!(path, "/b~1c/1");
+        assert!(message.contains("two") && !message.contains("line"), "{message}");
+        assert_eq!(refused("[]").0, "");
     }
 }

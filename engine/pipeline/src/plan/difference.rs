@@ -135,8 +135,7 @@ mod tests {
         let stored =
             TaskPlanRecord { digest: "old".into(), plugins: old.to_vec(), context, tables: Vec::new() };
         let plan = TaskPlan { tables: Vec::new(), skipped: Vec::new(), digest: "new".into() };
-        let error = refused("shop", Some(&stored), new, &plan);
-        format!("{error}\n{}", error.remedy().unwrap_or_default())
+        refused("shop", Some(&stored), new, &plan).to_string()
     }
 
     #[test]
@@ -147,7 +146,7 @@ mod tests {
             message(&[mask.clone(), types.clone()], &[rebuilt, types.clone()]),
             "the plan is not the one that the task was begun with (task shop): the file of plugin mask changed: its \
              SHA-256 begins with cccccccccccc, it was aaaaaaaaaaaa (version 0.2.0, it was 0.1.0)\n\
-             go back to the file of mask that the task was begun with (engine plugin inspect FILE shows a file's \
+             help: go back to the file of mask that the task was begun with (engine plugin inspect FILE shows a file's \
              SHA-256), since rows already copied followed the old plan; or begin a new task with another --name after \
              dropping this task's target tables"
         );
