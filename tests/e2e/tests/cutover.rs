@@ -169,7 +169,7 @@ async fn without_a_running_engine_and_with_writes_stopped_by_hand() -> Result<()
     let scene = Scene::mysql("cutover_alone").await?;
     scene.execute(TABLES).await?;
     let error = cutover_alone(&scene).finish().await?.failed(1)?;
-    ensure!(error.contains("the target does not know the task"), "{error}");
+    ensure!(error.contains("there is no task"), "{error}");
     scene.run().succeed().await?;
     let writers = Writers::start(&scene.source_url(), 2, Duration::from_millis(2), transaction);
     writers.commit_more(100).await?;
