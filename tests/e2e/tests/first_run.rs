@@ -166,7 +166,9 @@ async fn with_a_wrong_setting_names_file_and_key() -> Result<()> {
     fs::write(&file, "[plugin.mysql2og]\nzero_dates = \"maybe\"\n")?;
     let path = file.display().to_string();
     let error = scene.run().arguments(["--task", &path]).finish().await?.failed(2)?;
-    for words in [path.as_str(), "\"plugin.mysql2og\"", "correct [plugin.mysql2og]", "zero_dates", "maybe"] {
+    for words in
+        [path.as_str(), "\"plugin.mysql2og.zero_dates\"", "correct [plugin.mysql2og]", "zero_dates", "maybe"]
+    {
         ensure!(error.contains(words), "the error doesn't say '{words}': {error}");
     }
     ensure!(!error.contains("--plugin-config"), "{error}");

@@ -120,7 +120,11 @@ pub(super) async fn run(
     mut parts: mpsc::Receiver<Part>,
     shared: Arc<Shared>,
 ) -> Result<()> {
+    let mut is_amid = false;
     while let Some(part) = parts.recv().await {
+        if is_amid && part.end == End::Standing {
+            return Err(Error::new(ErrorKind::Internal, "a lane is to commit a part of a transaction"));
+        }
         for &(other, count) in &part.waits {
             let Some(mut committed) = shared.committed.get(other).map(watch::Sender::subscribe) else {
                 continue;
@@ -139,6 +143,7 @@ pub(super) async fn run(
                 None => error,
             });
         }
+        is_amid = part.end == End::More;
         let sequence = match part.end {
             End::More => continue,
             End::Set(sequence) => Some(sequence),

@@ -193,7 +193,10 @@ impl<'a> Session<'a> {
     async fn follow(&mut self, until: Option<&Position>) -> Result<Followed> {
         loop {
             self.advance();
+            // What a lane has a part of must not be committed, as telling where it stands would.
+            let is_whole = self.pieces.is_none();
             if let Some(until) = until
+                && is_whole
                 && self.follower.spec.source.covers(&self.position(), until)?
             {
                 self.drain().await?;
@@ -227,8 +230,8 @@ impl<'a> Session<'a> {
                         }
                     }
                 }
-                () = tokio::time::sleep(SETTLE), if open == 0 && !settled => self.settle().await?,
-                () = tokio::time::sleep(QUIET), if open == 0 && settled => {
+                () = tokio::time::sleep(SETTLE), if open == 0 && !settled && is_whole => self.settle().await?,
+                () = tokio::time::sleep(QUIET), if open == 0 && settled && is_whole => {
                     self.follower.progress.update(|report| report.applied_at_ms = Some(now_ms()));
                 }
             }

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use e2e::{Scene, eventually};
 use mysql_async::prelude::Queryable as _;
 use test_kit::Product;
+use tokio_postgres::error::SqlState;
 
 use super::{follow, of_task};
 use crate::applications::Applications;
@@ -23,7 +24,11 @@ async fn write<S: AsRef<str>>(scene: &Scene<'_>, statements: impl IntoIterator<I
     source.batch_execute(&format!("SET search_path = {}", scene.name())).await?;
     for statement in statements {
         let statement = statement.as_ref();
-        source.batch_execute(statement).await.with_context(|| statement.to_owned())?;
+        // Applications may be writing to the same rows.
+        while let Err(error) = source.batch_execute(statement).await {
+            ensure!(error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED), "{statement}: {error:?}");
+            source.batch_execute("ROLLBACK").await?;
+        }
     }
     Ok(())
 }
