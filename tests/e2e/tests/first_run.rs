@@ -173,6 +173,9 @@ async fn with_a_wrong_setting_names_file_and_key() -> Result<()> {
     }
     ensure!(!error.contains("--plugin-config"), "{error}");
     let error = scene.run().config(json!({"mysql2og": {"zero_dates": "maybe"}})).finish().await?.failed(2)?;
-    ensure!(error.contains("\"setting\":\"mysql2og\"") && error.contains("correct [mysql2og]"), "{error}");
+    ensure!(
+        error.contains("\"setting\":\"mysql2og.zero_dates\"") && error.contains("correct [mysql2og]"),
+        "{error}"
+    );
     require_untouched(&scene).await
 }
