@@ -56,7 +56,7 @@ fn a_refused_configuration_names_plugin_and_pointer() {
     let error = Control::new(&kit::misbehave(), &settings).err().expect("refused");
     assert_eq!(error.kind(), ErrorKind::Usage);
     let text = error.to_string();
-    assert!(text.contains("plugin misbehave") && text.contains("setting /tables/0/name"), "{text}");
+    assert!(text.contains("plugin misbehave") && text.contains("setting misbehave.tables.0.name"), "{text}");
 }
 
 #[test]
