@@ -1,9 +1,9 @@
 //! Following the source: changes are converted, spread over lanes, merged and applied, each lane
 //! committing its part together with where it stands.
 //!
-//! A [`session`] runs over one stream and one set of lanes. [`dispatch`] decides which lane gets
-//! which transactions, by the [`keys`] that they touch; a [`lane`] applies its parts in order; the
-//! [`ledger`] knows how far the target has everything.
+//! A [`session`] runs over one stream and one set of lanes. [`routing`] takes changes through the plugins and
+//! the plan; [`dispatch`] decides which lane gets which transactions, by the [`keys`] that they touch; a
+//! [`lane`] applies its parts in order; the [`ledger`] knows how far the target has everything.
 
 mod dispatch;
 mod keys;
@@ -11,6 +11,7 @@ mod lane;
 mod ledger;
 #[cfg(test)]
 mod model;
+mod routing;
 mod session;
 mod set_aside;
 
@@ -32,7 +33,8 @@ use crate::task::TaskSpec;
 use crate::verify::incremental::{Incremental, Watch};
 
 pub(crate) use lane::RoutedTable;
-use session::Session;
+use routing::Router;
+use session::{Context, Session};
 
 const SET_BYTES: usize = 4 << 20;
 const SET_ROWS: usize = 8192;
@@ -93,8 +95,13 @@ impl Follower<'_> {
         let applied = source.beyond(&position, &had)?;
         let (request, places) = self.request(lanes.position.clone(), applied, &record);
         let stream = source.open_stream(request).await?;
-        let copied = self.end_of_copy(&record)?;
-        let mut session = Session::begin(self, lanes, stream, places, copied)?;
+        let hold = stream.hold();
+        let router = Router::new(source, self.routes, places, lanes.appliers.len())?;
+        let context = Context { source: source.as_ref(), progress: self.progress, stop: self.stop };
+        let mut session = Session::begin(context, lanes, stream, router, self.end_of_copy(&record)?);
+        if let Some(hold) = hold {
+            session.release(hold, Arc::clone(target));
+        }
         if let Some(check) = self.check {
             let watch =
                 Watch::begin(check, self.routes, &position, &had, session.running(), self.stop).await?;

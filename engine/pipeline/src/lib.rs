@@ -34,5 +34,7 @@ pub mod state;
 pub mod task;
 #[cfg(test)]
 mod test_rows;
+#[cfg(test)]
+mod test_source;
 pub mod throttle;
 pub mod verify;

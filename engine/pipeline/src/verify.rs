@@ -37,8 +37,6 @@ mod self_test;
 mod sets;
 mod side;
 mod subject;
-#[cfg(test)]
-mod test_source;
 mod trail;
 mod weigh;
 mod worker;

@@ -1,34 +1,31 @@
 //! One stream and one set of lanes, and what goes from the one to the other.
 
-use std::collections::{HashMap, HashSet};
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use engine_core::bitmap::Bitmap;
-use engine_core::change::{ChangeSet, Op, SchemaChange, TableChanges};
+use engine_core::change::{ChangeSet, SchemaChange};
 use engine_core::error::{Error, ErrorKind, Result};
-use engine_core::plan::{RowErrorPolicy, TargetTable};
 use engine_core::position::Position;
-use engine_core::source::{ChangeStream, LogHold};
+use engine_core::source::{ChangeStream, LogHold, Source};
 use engine_core::target::{Lanes, Target};
 use engine_core::transaction::TransactionId;
-use engine_plugin::Origin;
 
-use crate::dead_letter::Occurrences;
-use crate::merge::{self, MergeKeys};
-use crate::merged::{self, Company};
-use crate::progress::now_ms;
-use crate::route::Route;
+use crate::merge;
+use crate::progress::{Progress, now_ms};
 use crate::verify::incremental::{Fed, Watch};
 
+use super::Followed;
 use super::dispatch::{Dispatcher, Work};
-use super::keys::ConflictKeys;
 use super::lane::{self, End, Part, RoutedTable, Shared};
 use super::ledger::{self, Ledger};
-use super::{Followed, Follower, set_aside};
+use super::routing::{RoutedSet, Router};
 
 /// Sets decoded ahead.
 const SETS_AHEAD: usize = 2;
@@ -43,10 +40,21 @@ const QUIET: Duration = Duration::from_secs(1);
 /// How long the target may stand further than it knows while nothing happens.
 const SETTLE: Duration = Duration::from_millis(100);
 
+/// What a session asks and tells beside its stream and its lanes.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    /// Where the stream comes from: knows the order of positions.
+    pub(super) source: &'a dyn Source,
+    /// Where progress is told.
+    pub(super) progress: &'a Progress,
+    /// When to stop.
+    pub(super) stop: &'a CancellationToken,
+}
+
 /// See the module.
 pub(super) struct Session<'a> {
-    follower: &'a Follower<'a>,
-    tables: Vec<Table>,
+    context: Context<'a>,
+    router: Router,
     sets: mpsc::Receiver<Result<ChangeSet>>,
     dispatcher: Dispatcher,
     shared: Arc<Shared>,
@@ -59,31 +67,8 @@ pub(super) struct Session<'a> {
     fed: Position,
     /// What the first lane was given in pieces and has not had the end of.
     pieces: Option<ledger::Entry>,
-    /// Rows set aside of the transactions at hand.
-    occurrences: Occurrences,
     /// What compares the changes after they were applied.
     watch: Option<Watch>,
-}
-
-/// A table of the stream.
-struct Table {
-    route: Arc<Route>,
-    target: Arc<TargetTable>,
-    merge_keys: Option<MergeKeys>,
-    conflict_keys: ConflictKeys,
-    company: Option<Arc<Company>>,
-    /// Number in the task.
-    place: usize,
-}
-
-/// A set after the routes.
-struct RoutedSet {
-    tables: Vec<RoutedTable>,
-    /// For each table its changes, and for each change its transaction.
-    changes: Vec<Vec<(u32, merge::Entry)>>,
-    work: Work,
-    /// Changes by table of the task.
-    counts: Vec<(usize, u64)>,
 }
 
 /// Has the source drop from time to time what the target has for good, an interval late: a check that has just
@@ -103,27 +88,14 @@ async fn release(hold: Arc<dyn LogHold>, target: Arc<dyn Target>, shared: Arc<Sh
 }
 
 impl<'a> Session<'a> {
-    /// Starts reader and lanes. `places` has the number in the task of each table of the stream.
+    /// Starts reader and lanes.
     pub(super) fn begin(
-        follower: &'a Follower<'a>,
+        context: Context<'a>,
         target: Lanes,
         mut stream: Box<dyn ChangeStream>,
-        places: Vec<usize>,
+        router: Router,
         copied: Option<Position>,
-    ) -> Result<Self> {
-        let mut keys = conflict_keys(follower.routes);
-        let tables = places.into_iter().map(|place| {
-            let route = follower.routes.get(place).ok_or_else(unknown_table)?;
-            let target = Arc::new(route.composed().target.clone());
-            Ok(Table {
-                route: Arc::clone(route),
-                merge_keys: MergeKeys::of(&target),
-                conflict_keys: keys.remove(&place).ok_or_else(unknown_table)?,
-                company: Company::of(&follower.spec.source, follower.routes, route),
-                target,
-                place,
-            })
-        });
+    ) -> Self {
         let count = target.appliers.len();
         let shared = Arc::new(Shared {
             ledger: Mutex::new(Ledger::new(target.position.clone(), &target.applied)),
@@ -137,9 +109,6 @@ impl<'a> Session<'a> {
             running.spawn(lane::run(number, applier, parts, Arc::clone(&shared)));
             lanes.push(sender);
         }
-        if let Some(hold) = stream.hold() {
-            running.spawn(release(hold, Arc::clone(&follower.spec.target), Arc::clone(&shared)));
-        }
         let (sender, sets) = mpsc::channel(SETS_AHEAD);
         running.spawn(async move {
             loop {
@@ -150,9 +119,9 @@ impl<'a> Session<'a> {
                 }
             }
         });
-        Ok(Self {
-            follower,
-            tables: tables.collect::<Result<_>>()?,
+        Self {
+            context,
+            router,
             sets,
             dispatcher: Dispatcher::new(count),
             shared,
@@ -161,9 +130,13 @@ impl<'a> Session<'a> {
             copied,
             fed: target.position,
             pieces: None,
-            occurrences: Occurrences::default(),
             watch: None,
-        })
+        }
+    }
+
+    /// Has the source drop what `target` has for good.
+    pub(super) fn release(&mut self, hold: Arc<dyn LogHold>, target: Arc<dyn Target>) {
+        self.running.spawn(release(hold, target, Arc::clone(&self.shared)));
     }
 
     /// What runs beside the session and ends it by failing.
@@ -185,7 +158,7 @@ impl<'a> Session<'a> {
             Err(error) => error.kind() == ErrorKind::Interrupted,
         };
         if let Some(watch) = self.watch.take().filter(|_| is_over) {
-            watch.settle(self.follower.stop).await?;
+            watch.settle(self.context.stop).await?;
         }
         followed
     }
@@ -197,16 +170,16 @@ impl<'a> Session<'a> {
             let is_whole = self.pieces.is_none();
             if let Some(until) = until
                 && is_whole
-                && self.follower.spec.source.covers(&self.position(), until)?
+                && self.context.source.covers(&self.position(), until)?
             {
                 self.drain().await?;
-                self.follower.progress.update(|report| report.lag_ms = Some(0));
+                self.context.progress.update(|report| report.lag_ms = Some(0));
                 return Ok(Followed::Reached);
             }
             let (open, settled) = self.shared.ledger(|ledger| (ledger.open_sets(), !ledger.is_unwritten()));
             tokio::select! {
                 biased;
-                () = self.follower.stop.cancelled() => {
+                () = self.context.stop.cancelled() => {
                     if self.pieces.is_none() && let Ok(drained) = timeout(DRAIN, self.drain()).await {
                         drained?;
                     }
@@ -232,7 +205,7 @@ impl<'a> Session<'a> {
                 }
                 () = tokio::time::sleep(SETTLE), if open == 0 && !settled && is_whole => self.settle().await?,
                 () = tokio::time::sleep(QUIET), if open == 0 && settled && is_whole => {
-                    self.follower.progress.update(|report| report.applied_at_ms = Some(now_ms()));
+                    self.context.progress.update(|report| report.applied_at_ms = Some(now_ms()));
                 }
             }
         }
@@ -245,7 +218,7 @@ impl<'a> Session<'a> {
     /// Moves the position over what is committed, and tells.
     fn advance(&mut self) {
         let (advance, position) = self.shared.ledger(|ledger| (ledger.advance(), ledger.position().clone()));
-        self.follower.progress.update(|report| {
+        self.context.progress.update(|report| {
             report.transactions_applied += advance.transactions;
             report.position = Some(position.to_string());
             if let Some(at) = advance.committed_at {
@@ -255,13 +228,7 @@ impl<'a> Session<'a> {
             } else if report.lag_ms.is_none() {
                 report.lag_ms = Some(0);
             }
-            for table in &self.tables {
-                if table.target.on_row_error == RowErrorPolicy::DeadLetter
-                    && let Some(line) = report.tables.get_mut(table.place)
-                {
-                    line.rows_dead = table.route.dead_letters().count(&line.table);
-                }
-            }
+            self.router.tell_dead(report);
             for &(place, changes) in &advance.changes {
                 if let Some(line) = report.tables.get_mut(place) {
                     line.changes_applied += changes;
@@ -306,7 +273,7 @@ impl<'a> Session<'a> {
     }
 
     async fn give(&mut self, lane: usize, part: Part) -> Result<()> {
-        let Some(sender) = self.lanes.get(lane) else { return Err(unknown_table()) };
+        let Some(sender) = self.lanes.get(lane) else { return Err(failure(None)) };
         if sender.send(part).await.is_err() {
             return Err(failure(self.running.join_next().await));
         }
@@ -328,87 +295,39 @@ impl<'a> Session<'a> {
     /// Converts a set and gives it to the lanes.
     async fn feed(&mut self, set: ChangeSet) -> Result<()> {
         let strict = self.is_beyond_copy()?;
-        let is_piece = set.position.is_none();
         if self.pieces.is_none() {
-            self.occurrences.clear();
+            self.router.begin_transaction();
         }
-        let routed = self.route(set.tables, &set.changing, strict).await?;
+        let routed = self.router.route(set.tables, &set.changing, strict, self.context.progress).await?;
         for (lane, committed) in self.shared.committed.iter().enumerate() {
             self.dispatcher.committed(lane, *committed.borrow());
         }
-        let mut entry = ledger::Entry {
-            position: set.position.clone(),
-            parts: Vec::new(),
-            passed_over: set.passed_over,
-            transactions: set.transactions,
-            committed_at: set.committed_at,
-            changes: routed.counts,
-        };
-        let tables = Arc::new(routed.tables);
+        let RoutedSet { tables, changes, work, counts } = routed;
+        let tables = Arc::new(tables);
         if let Some(watch) = &self.watch {
-            let places = entry.changes.iter().map(|&(place, _)| place);
+            let places = counts.iter().map(|&(place, _)| place);
             let fed = Fed {
                 position: set.position.clone(),
                 transactions: set.changing.clone(),
                 tables: Arc::clone(&tables),
-                changes: places.zip(routed.changes.iter().cloned()).collect(),
+                changes: places.zip(changes.iter().cloned()).collect(),
             };
             if !watch.take(fed).await {
                 return Err(failure(self.running.join_next().await));
             }
         }
-        if is_piece || self.pieces.is_some() {
-            // Nobody knows what the rest will touch: the other lanes wait till it is over.
-            self.wait(Ledger::is_idle).await?;
-            entry.parts.push((0, set.changing));
-            let entry = match self.pieces.take() {
-                Some(pieces) => pieces.followed_by(entry),
-                None => entry,
-            };
-            let end = if is_piece {
-                self.pieces = Some(entry);
-                End::More
-            } else {
-                self.dispatcher.assign_all(0);
-                End::Set(self.shared.ledger(|ledger| ledger.open(entry)))
-            };
-            let entries =
-                routed.changes.into_iter().map(|changes| changes.into_iter().map(|(_, entry)| entry));
-            let entries = entries.map(Iterator::collect).collect();
-            let part = Part { tables, entries, waits: Vec::new(), end, position: set.position.clone() };
-            self.give(0, part).await?;
-            if !is_piece {
-                self.wait(Ledger::is_idle).await?;
-            }
+        let entry = ledger::Entry {
+            position: set.position.clone(),
+            parts: Vec::new(),
+            passed_over: set.passed_over,
+            transactions: set.transactions,
+            committed_at: set.committed_at,
+            changes: counts,
+        };
+        if set.position.is_none() || self.pieces.is_some() {
+            self.give_piece(tables, changes, set.changing, entry).await?;
         } else {
-            let assignments = self.dispatcher.assign(&routed.work);
-            let mut lane_of = vec![0; set.changing.len()];
-            for assignment in &assignments {
-                for &transaction in &assignment.transactions {
-                    if let Some(slot) = lane_of.get_mut(transaction as usize) {
-                        *slot = assignment.lane;
-                    }
-                }
-                let names = assignment.transactions.iter();
-                let names = names.filter_map(|&number| set.changing.get(number as usize)).cloned().collect();
-                entry.parts.push((assignment.lane, names));
-            }
-            let sequence = self.shared.ledger(|ledger| ledger.open(entry));
-            for assignment in assignments {
-                let of_lane = |changes: &Vec<(u32, merge::Entry)>| {
-                    let own =
-                        |&&(number, _): &&(u32, _)| lane_of.get(number as usize) == Some(&assignment.lane);
-                    changes.iter().filter(own).map(|&(_, entry)| entry).collect()
-                };
-                let part = Part {
-                    tables: Arc::clone(&tables),
-                    entries: routed.changes.iter().map(of_lane).collect(),
-                    waits: assignment.waits,
-                    end: End::Set(sequence),
-                    position: set.position.clone(),
-                };
-                self.give(assignment.lane, part).await?;
-            }
+            self.spread(tables, &changes, &work, &set.changing, entry).await?;
         }
         if let Some(position) = set.position {
             self.fed = position;
@@ -416,107 +335,88 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Gives the first lane a piece of a transaction that is too big for a set.
+    async fn give_piece(
+        &mut self,
+        tables: Arc<Vec<RoutedTable>>,
+        changes: Vec<Vec<(u32, merge::Entry)>>,
+        transactions: Vec<TransactionId>,
+        mut entry: ledger::Entry,
+    ) -> Result<()> {
+        // Nobody knows what the rest will touch: the other lanes wait till it is over.
+        self.wait(Ledger::is_idle).await?;
+        let position = entry.position.clone();
+        entry.parts.push((0, transactions));
+        let entry = match self.pieces.take() {
+            Some(pieces) => pieces.followed_by(entry),
+            None => entry,
+        };
+        let end = if position.is_none() {
+            self.pieces = Some(entry);
+            End::More
+        } else {
+            self.dispatcher.assign_all(0);
+            End::Set(self.shared.ledger(|ledger| ledger.open(entry)))
+        };
+        let entries =
+            changes.into_iter().map(|changes| changes.into_iter().map(|(_, entry)| entry).collect());
+        let part = Part { tables, entries: entries.collect(), waits: Vec::new(), end, position };
+        self.give(0, part).await?;
+        if end != End::More {
+            self.wait(Ledger::is_idle).await?;
+        }
+        Ok(())
+    }
+
+    /// Spreads whole transactions over the lanes.
+    async fn spread(
+        &mut self,
+        tables: Arc<Vec<RoutedTable>>,
+        changes: &[Vec<(u32, merge::Entry)>],
+        work: &Work,
+        transactions: &[TransactionId],
+        mut entry: ledger::Entry,
+    ) -> Result<()> {
+        let position = entry.position.clone();
+        let assignments = self.dispatcher.assign(work);
+        let mut lane_of = vec![0; transactions.len()];
+        for assignment in &assignments {
+            for &transaction in &assignment.transactions {
+                if let Some(slot) = lane_of.get_mut(transaction as usize) {
+                    *slot = assignment.lane;
+                }
+            }
+            let names = assignment.transactions.iter();
+            let names = names.filter_map(|&number| transactions.get(number as usize)).cloned().collect();
+            entry.parts.push((assignment.lane, names));
+        }
+        let sequence = self.shared.ledger(|ledger| ledger.open(entry));
+        for assignment in assignments {
+            let of_lane = |changes: &Vec<(u32, merge::Entry)>| {
+                let own = |&&(number, _): &&(u32, _)| lane_of.get(number as usize) == Some(&assignment.lane);
+                changes.iter().filter(own).map(|&(_, entry)| entry).collect()
+            };
+            let part = Part {
+                tables: Arc::clone(&tables),
+                entries: changes.iter().map(of_lane).collect(),
+                waits: assignment.waits,
+                end: End::Set(sequence),
+                position: position.clone(),
+            };
+            self.give(assignment.lane, part).await?;
+        }
+        Ok(())
+    }
+
     /// Whether no chunk can have read any of what comes now.
     fn is_beyond_copy(&mut self) -> Result<bool> {
         if let Some(copied) = &self.copied
-            && self.follower.spec.source.covers(&self.fed, copied)?
+            && self.context.source.covers(&self.fed, copied)?
         {
             self.copied = None;
         }
         Ok(self.copied.is_none())
     }
-
-    async fn route(
-        &mut self,
-        changes: Vec<TableChanges>,
-        transactions: &[TransactionId],
-        strict: bool,
-    ) -> Result<RoutedSet> {
-        let mut set = RoutedSet {
-            tables: Vec::with_capacity(changes.len()),
-            changes: Vec::with_capacity(changes.len()),
-            work: Work {
-                rows: vec![0; transactions.len()],
-                tables: vec![u32::MAX; transactions.len()],
-                keys: Vec::new(),
-            },
-            counts: Vec::with_capacity(changes.len()),
-        };
-        for changes in changes {
-            let table = self.tables.get(changes.table).ok_or_else(unknown_table)?;
-            let mut after = table.route.run(changes.after, Origin::ChangeStream).await?;
-            let before = table.route.run_before(changes.before).await?;
-            let origin = set_aside::refused(
-                &table.route,
-                (&changes.ops, &changes.transactions, transactions),
-                (&mut after, &before),
-                &mut self.occurrences,
-            )
-            .await?;
-            self.follower.progress.update_table(table.place, |line| {
-                line.rows_filtered += after.filtered;
-            });
-            set.counts.push((table.place, changes.ops.len() as u64));
-            let entries = entries(&changes.ops, after.kept.as_ref(), before.kept.as_ref());
-            let entries: Vec<_> = changes.transactions.into_iter().zip(entries).collect();
-            for &(transaction, entry) in &entries {
-                if let Some(rows) = set.work.rows.get_mut(transaction as usize) {
-                    *rows += 1;
-                }
-                if let Some(first) = set.work.tables.get_mut(transaction as usize) {
-                    *first = (*first).min(changes.table as u32);
-                }
-                // A single lane meets only itself.
-                if self.lanes.len() > 1 {
-                    let mut claim = |key| set.work.keys.push((transaction, key));
-                    if let Some(row) = entry.after {
-                        table.conflict_keys.hash(&after.batch, row, &mut claim);
-                    }
-                    if let Some(row) = entry.before {
-                        table.conflict_keys.hash(&before.batch, row, &mut claim);
-                    }
-                }
-            }
-            // What an exact read had is not in the stream.
-            let strict = strict || table.target.is_shared();
-            // A row that was set aside is not in the target when it changes again.
-            let is_complete = table.target.on_row_error == RowErrorPolicy::Fail;
-            set.tables.push(RoutedTable {
-                target: Arc::clone(&table.target),
-                keys: table.merge_keys.clone(),
-                strict: strict && is_complete,
-                after: after.batch,
-                before: before.batch,
-                company: table.company.clone(),
-                origin,
-            });
-            set.changes.push(entries);
-        }
-        Ok(set)
-    }
-}
-
-/// The conflict keys of every table, by its number. Tables that become one have the same.
-fn conflict_keys(routes: &[Arc<Route>]) -> HashMap<usize, ConflictKeys> {
-    let targets = || routes.iter().map(|route| &route.composed().target);
-    let firsts = merged::firsts(targets());
-    let mut keys: HashMap<usize, ConflictKeys> =
-        targets().zip(&firsts).map(|(target, &first)| ConflictKeys::of(first, target)).enumerate().collect();
-    // Where only some of them have a key yet, values of it are not told from others'.
-    let uneven: HashSet<usize> = firsts
-        .iter()
-        .enumerate()
-        .filter(|(place, first)| keys.get(place) != keys.get(first))
-        .map(|(_, &first)| first)
-        .collect();
-    for (place, first) in firsts.iter().enumerate().filter(|(_, first)| uneven.contains(first)) {
-        keys.insert(place, ConflictKeys { table: *first, keys: Vec::new() });
-    }
-    keys
-}
-
-fn unknown_table() -> Error {
-    Error::new(ErrorKind::Internal, "the change stream names a table that was not asked for")
 }
 
 /// The error of a task of the session that ended, which none does by itself.
@@ -525,39 +425,5 @@ fn failure(ended: Option<Result<Result<()>, tokio::task::JoinError>>) -> Error {
         Some(Ok(Err(error))) => error,
         Some(Err(error)) => Error::new(ErrorKind::Internal, "a lane ended unexpectedly").caused_by(error),
         Some(Ok(Ok(()))) | None => Error::new(ErrorKind::Internal, "a lane ended unexpectedly"),
-    }
-}
-
-/// For each change the rows of its images in the routed batches.
-fn entries(ops: &[Op], after_kept: Option<&Bitmap>, before_kept: Option<&Bitmap>) -> Vec<merge::Entry> {
-    let mut after = Places::new(after_kept);
-    let mut before = Places::new(before_kept);
-    ops.iter()
-        .map(|op| match op {
-            Op::Insert => merge::Entry { before: None, after: after.next() },
-            Op::Update => merge::Entry { before: before.next(), after: after.next() },
-            Op::Delete => merge::Entry { before: before.next(), after: None },
-        })
-        .collect()
-}
-
-/// Walks the images that went into a route and says where each is in what came out.
-struct Places<'a> {
-    kept: Option<&'a Bitmap>,
-    input: usize,
-    output: usize,
-}
-
-impl<'a> Places<'a> {
-    fn new(kept: Option<&'a Bitmap>) -> Self {
-        Self { kept, input: 0, output: 0 }
-    }
-
-    fn next(&mut self) -> Option<usize> {
-        let kept = self.kept.is_none_or(|kept| kept.get(self.input));
-        self.input += 1;
-        let place = kept.then_some(self.output);
-        self.output += usize::from(kept);
-        place
     }
 }

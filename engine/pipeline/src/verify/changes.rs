@@ -304,7 +304,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    use super::super::test_source::{Counting, name, position};
+    use crate::test_source::{Counting, name, position};
 
     /// A transaction of the model: it gives a key a value, or none.
     type Write = (u8, Option<u8>);

@@ -364,8 +364,8 @@ fn image(expected: &Expected) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::test_source::{Counting, name, position};
     use super::*;
+    use crate::test_source::{Counting, name, position};
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
 

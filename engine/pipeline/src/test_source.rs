@@ -1,4 +1,4 @@
-//! What the tests of the check share.
+//! A source that is nothing but an order of positions: what tests of following and of the check go by.
 
 use async_trait::async_trait;
 use engine_core::change::SchemaChange;
@@ -13,7 +13,7 @@ use engine_core::structure::TableEvolution;
 use engine_core::transaction::{TransactionId, TransactionSet};
 
 /// A source whose position is the number of transactions before it.
-pub(super) struct Counting;
+pub(crate) struct Counting;
 
 fn not_asked() -> Error {
     Error::new(ErrorKind::Internal, "not asked for")
@@ -70,11 +70,11 @@ impl Source for Counting {
 }
 
 /// The transaction with this number.
-pub(super) fn name(number: u64) -> TransactionId {
+pub(crate) fn name(number: u64) -> TransactionId {
     TransactionId { origin: "log".into(), number }
 }
 
 /// The place after this many transactions.
-pub(super) fn position(number: u64) -> Position {
+pub(crate) fn position(number: u64) -> Position {
     Position(number.to_string())
 }
