@@ -33,8 +33,17 @@ fn program() -> Result<PathBuf> {
     let installed = tools.join("bin/cargo-deny");
     if !installed.exists() {
         eprintln!("deny: installing cargo-deny into {} (once)", tools.display());
-        run(cargo(&["install", "--quiet", "--locked", "--version", VERSION, "cargo-deny", "--root"])
-            .arg(&tools))?;
+        run(cargo(&[
+            "install",
+            "--quiet",
+            "--debug",
+            "--locked",
+            "--version",
+            VERSION,
+            "cargo-deny",
+            "--root",
+        ])
+        .arg(&tools))?;
     }
     Ok(installed)
 }

@@ -37,7 +37,10 @@ enum Step {
     EndToEnd,
 }
 
-/// Runs the steps and sums up.
+/// Runs the steps.
+///
+/// All that is built is built for the whole workspace, whatever is wanted of it: dependencies get the features
+/// that the packages at hand ask for, and the big ones would be compiled once more for every other choice.
 fn run_steps(options: &Options, steps: &mut Steps) {
     let wanted = |step: Step| options.steps.is_empty() || options.steps.contains(&step);
     if wanted(Step::Fmt) {
@@ -67,9 +70,13 @@ fn run_steps(options: &Options, steps: &mut Steps) {
         steps.step("unit", || test(&["--workspace", "--exclude", "e2e"], &options.test_arguments, &[]));
     }
     if wanted(Step::EndToEnd) {
-        steps.step("engine", || run(&mut cargo(&["build", "--locked", "--quiet", "--package", "engine"])));
+        steps.step("engine", || {
+            run(&mut cargo(&["build", "--workspace", "--bin", "engine", "--locked", "--quiet"]))
+        });
         if let Some(servers) = steps.step("servers", start_servers) {
-            steps.step("end-to-end", || test(&["--package", "e2e"], &options.test_arguments, &servers));
+            steps.step("end-to-end", || {
+                test(&["--workspace", "--test", "main"], &options.test_arguments, &servers)
+            });
         }
     }
 }
