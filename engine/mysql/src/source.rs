@@ -120,6 +120,10 @@ impl Source for MysqlSource {
         on_control!(self, conn => accounts::list(conn, &self.server, selection))
     }
 
+    fn is_begun_anew(&self, first: &Position, later: &Position) -> bool {
+        self.covers(later, first).unwrap_or(false)
+    }
+
     async fn log_kept_for(&self) -> Result<Option<Duration>> {
         on_control!(self, conn => checks::log_kept_for(conn))
     }

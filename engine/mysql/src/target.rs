@@ -75,6 +75,7 @@ use engine_core::plan::TargetTable;
 use engine_core::position::Position;
 use engine_core::schema::TableName;
 use engine_core::shadow::Shadow;
+use engine_core::source::Source;
 use engine_core::structure::{Evolution, RecordedTable};
 use engine_core::survey::Needs;
 use engine_core::target::{
@@ -98,6 +99,7 @@ use self::shadow::MysqlShadow;
 use crate::charset::Charsets;
 use crate::connect::Connector;
 use crate::server::Server;
+use crate::source::MysqlSource;
 use crate::sql;
 
 /// A MySQL or MariaDB server to write to.
@@ -280,6 +282,10 @@ impl Target for MysqlTarget {
 
     async fn ready_for_use(&self, tables: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
         cut_over::ready_for_use(&mut self.connections.open().await?, tables).await
+    }
+
+    async fn as_source(&self, _task: &str, _to: &str) -> Result<Arc<dyn Source>> {
+        Ok(Arc::new(MysqlSource::connect(self.connections.url().clone()).await?))
     }
 
     async fn mark_cut_over(&self, mark: &CutOver) -> Result<()> {

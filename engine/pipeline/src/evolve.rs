@@ -80,7 +80,9 @@ impl Evolver<'_> {
             self.by_hand(&schemas).await?
         } else {
             let read = self.read(&schemas, &recorded, &record).await;
-            (self.unless_left_out(read, &before)?, None)
+            let evolutions = self.unless_left_out(read, &before)?;
+            self.keep_tables_on_the_way_back(&evolutions)?;
+            (evolutions, None)
         };
         let structures = Structures::new(recorded, &evolutions, as_of.as_ref())?;
         let schemas = structures.after.values().map(|table| table.schema.clone()).collect();
@@ -140,6 +142,20 @@ impl Evolver<'_> {
                 Ok(Vec::new())
             }
             read => read,
+        }
+    }
+
+    /// The tables that a way back leads to are those that the way there began with.
+    fn keep_tables_on_the_way_back(&self, evolutions: &[TableEvolution]) -> Result<()> {
+        let stays = |evolution: &&TableEvolution| {
+            evolution.before.as_ref() == evolution.after.as_ref().map(|table| &table.name)
+        };
+        match evolutions.iter().find(|evolution| !stays(evolution)) {
+            Some(other) if self.spec.inverse.is_some() => {
+                let why = "on the way back no table is created, dropped or renamed";
+                Err(unsupported(why).at("table", name_of(other)))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -299,6 +315,11 @@ impl Evolver<'_> {
         let error = error.at("statement", &self.change.statement).at("position", self.position);
         match remedy {
             _ if !stops => error,
+            // What was done is in the log, also when it is undone.
+            Some(remedy) if self.spec.inverse.is_some() => error.help(format!(
+                "{remedy}; and if the task stops here again, run the same command with --structure-by-hand {}",
+                self.token()
+            )),
             Some(remedy) => error.help(remedy),
             None => error.help(format!(
                 "nothing was changed, and the task stands before the statement. Bring the target to the new \

@@ -147,6 +147,9 @@ pub(crate) async fn from_schemas(
     compose::resolve_foreign_keys(&mut tables);
     merged::require_distinct(&tables)?;
     let digest = digest(&chain.records(), &tables)?;
+    if let Some(inverse) = &spec.inverse {
+        tables.iter_mut().for_each(|table| inverse.fit(&mut table.target));
+    }
     Ok(TaskPlan { tables, skipped, digest })
 }
 

@@ -87,7 +87,7 @@ pub async fn open(forward: &TaskSpec, target: Arc<dyn Target>) -> Result<TaskSpe
     let recorded = forward.target.structure(task).await?;
     let schemas = recorded.into_iter().map(|table| table.schema).collect();
     let plan = plan::from_schemas(forward, &chain, schemas).await?;
-    let inverse = Inverse::of(plan.tables)?;
+    let inverse = Inverse::of(plan.tables, &forward.source.catalog(&forward.selection).await?)?;
     let spec = TaskSpec {
         source: forward.target.as_source(&name, &forward.source_label).await?,
         target,

@@ -1,5 +1,6 @@
 //! MySQL and MariaDB as a target: what arrives is the source's, bit for bit.
 
+mod back;
 mod deaths;
 mod faults;
 mod foreign;

@@ -39,8 +39,9 @@ pub(crate) struct CutoverArguments {
     /// Has the target keep its log from the moment it is switched to, so that `engine reverse` can bring back
     /// what applications write there.
     ///
-    /// Its tables log whole rows from then on (REPLICA IDENTITY FULL), and a replication slot keeps the log until
-    /// the way back has it: take it soon, or give it up with `engine drop --way-back`.
+    /// In PostgreSQL, its tables log whole rows from then on (REPLICA IDENTITY FULL), and a replication slot keeps the
+    /// log until the way back has it: take it soon, or give it up with `engine drop --way-back`. MySQL and MariaDB
+    /// keep their binlog as long as they are set to.
     #[arg(long, help_heading = "Cut-over")]
     pub(crate) way_back: bool,
 

@@ -1,9 +1,8 @@
 //! Taking over tables that have their rows already: those of the source that a way back leads to.
 
 use engine_core::plan::TargetTable;
-use engine_core::schema::TableName;
 use engine_core::{Error, ErrorKind, Result};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::connection::Connections;
@@ -22,6 +21,10 @@ pub(super) async fn tables(
     let guard = Guard::new(connections.open().await?, claim).await?;
     for table in tables {
         look_at(&mut session, claim, table).await?;
+    }
+    let databases: BTreeSet<&str> = tables.iter().map(|table| table.name.namespace.as_str()).collect();
+    for database in databases {
+        refuse_events(&mut session, database).await?;
     }
     for table in tables {
         create::own(&mut session, claim, &table.name, true).await?;
@@ -109,15 +112,35 @@ async fn look_at(session: &mut Session, claim: &Claim, table: &TargetTable) -> R
     Ok(())
 }
 
+/// Events change rows without anybody on the other side knowing.
+async fn refuse_events(session: &mut Session, database: &str) -> Result<()> {
+    let events = texts(
+        session,
+        "SELECT event_name FROM information_schema.events \
+         WHERE event_schema = ? AND status = 'ENABLED' AND @@GLOBAL.event_scheduler = 'ON'",
+        (database,),
+        &database,
+    )
+    .await?;
+    let Some(event) = events.first() else { return Ok(()) };
+    let event = format!("{}.{}", crate::sql::identifier(database), crate::sql::identifier(event));
+    Err(Error::new(ErrorKind::Precondition, "an event of the database may change rows that come back")
+        .at("event", &event)
+        .because("what it does on this side is not known on the other, and what it does there comes back")
+        .help(format!(
+            "ALTER EVENT {event} DISABLE, or SET GLOBAL event_scheduler = OFF, until applications go back"
+        )))
+}
+
 async fn texts(
     session: &mut Session,
     query: &str,
     parameters: impl Into<mysql_async::Params> + Send,
-    table: &TableName,
+    place: &impl std::fmt::Display,
 ) -> Result<Vec<String>> {
     let rows = session
         .select(query, parameters)
         .await
-        .map_err(|error| translate(error, "a table of the target can't be looked at").at("table", table))?;
+        .map_err(|error| translate(error, "the target's tables can't be looked at").at("of", place))?;
     rows.into_iter().map(|mut row| field(&mut row, 0)).collect()
 }

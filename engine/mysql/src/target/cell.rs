@@ -74,10 +74,16 @@ impl CellFault {
 
     pub(super) fn help(self) -> &'static str {
         match self {
-            Self::Null => "allow NULL for the column, or give NULL a value, in the plugin's configuration",
+            Self::Null => {
+                "allow NULL for the column, or give NULL a value, in the plugin's configuration; on a way back, let the \
+                 column be NULL, or change the value where it was written"
+            }
             Self::WrongKind => "report the plugin, which answered another type than it planned",
             Self::JsonNumber | Self::NoJson => "choose longtext for the column in the plugin's configuration",
-            _ => "choose a type that holds it in the plugin's configuration",
+            _ => {
+                "choose a type that holds it in the plugin's configuration; on a way back, give the column such a type, or \
+                 change the value where it was written"
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! How a target's connections are opened.
 
 use engine_core::Result;
+use engine_core::endpoint::EndpointUrl;
 use std::sync::Arc;
 
 use super::session::{self, Session};
@@ -23,6 +24,10 @@ impl Connections {
     /// A connection that only reads.
     pub(super) async fn open_reading(&self) -> Result<Session> {
         session::open_reading(&self.0.0).await
+    }
+
+    pub(super) fn url(&self) -> &EndpointUrl {
+        self.0.0.url()
     }
 
     pub(super) fn server(&self) -> &Server {

@@ -14,8 +14,22 @@ use crate::sql;
 
 /// Made by the first task that is cut over, so that engines that know nothing of it read the rest.
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS _migration.cut_over (\
-    task VARCHAR(190) NOT NULL PRIMARY KEY, position LONGTEXT NOT NULL, source_before LONGTEXT, at_ms BIGINT NOT NULL\
-    ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
+    task VARCHAR(190) NOT NULL PRIMARY KEY, position LONGTEXT NOT NULL, source_before LONGTEXT, at_ms BIGINT NOT NULL, \
+    way_back LONGTEXT) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
+
+/// Of tables made before there was a way back.
+const WAY_BACK: &str = "ALTER TABLE _migration.cut_over ADD COLUMN way_back LONGTEXT";
+
+/// The columns of the table; none when it is not there.
+async fn columns(session: &mut Session) -> Result<Vec<String>, mysql_async::Error> {
+    let rows = session
+        .query(
+            "SELECT column_name FROM information_schema.columns \
+             WHERE table_schema = '_migration' AND table_name = 'cut_over'",
+        )
+        .await?;
+    Ok(rows.into_iter().filter_map(|mut row| row.take(0)).collect())
+}
 
 pub(super) async fn count_rows(session: &mut Session, table: &TargetTable) -> Result<u64> {
     let rows = session
@@ -76,6 +90,9 @@ pub(super) async fn mark(session: &mut Session, claim: &Claim, mark: &CutOver) -
     };
     // Commits by itself.
     session.run(TABLE).await.map_err(failed)?;
+    if !columns(session).await.map_err(failed)?.iter().any(|column| column == "way_back") {
+        session.run(WAY_BACK).await.map_err(failed)?;
+    }
     begin(session).await?;
     let fenced = session
         .change(
@@ -89,8 +106,8 @@ pub(super) async fn mark(session: &mut Session, claim: &Claim, mark: &CutOver) -
     }
     session
         .change(
-            "INSERT INTO _migration.cut_over (task, position, source_before, at_ms) VALUES (?, ?, ?, ?)",
-            (&mark.task, &mark.position.0, before, mark.at_ms),
+            "INSERT INTO _migration.cut_over (task, position, source_before, at_ms, way_back) VALUES (?, ?, ?, ?, ?)",
+            (&mark.task, &mark.position.0, before, mark.at_ms, mark.way_back.as_ref().map(|place| &place.0)),
         )
         .await
         .map_err(failed)?;
@@ -103,19 +120,14 @@ pub(super) async fn read(session: &mut Session, task: &str) -> Result<Option<Cut
     if !exists(session).await? {
         return Ok(None);
     }
-    let there = session
-        .query(
-            "SELECT 1 FROM information_schema.tables WHERE table_schema = '_migration' AND table_name = 'cut_over'",
-        )
-        .await
-        .map_err(failed)?;
-    if there.is_empty() {
+    let columns = columns(session).await.map_err(failed)?;
+    if columns.is_empty() {
         return Ok(None);
     }
-    let rows = session
-        .select("SELECT position, source_before, at_ms FROM _migration.cut_over WHERE task = ?", (task,))
-        .await
-        .map_err(failed)?;
+    let way_back = if columns.iter().any(|column| column == "way_back") { "way_back" } else { "NULL" };
+    let query =
+        format!("SELECT position, source_before, at_ms, {way_back} FROM _migration.cut_over WHERE task = ?");
+    let rows = session.select(&query, (task,)).await.map_err(failed)?;
     let Some(mut row) = rows.into_iter().next() else { return Ok(None) };
     let before = match field::<Option<String>>(&mut row, 1)? {
         None => None,
@@ -130,6 +142,6 @@ pub(super) async fn read(session: &mut Session, task: &str) -> Result<Option<Cut
         position: Position(field(&mut row, 0)?),
         before,
         at_ms: field(&mut row, 2)?,
-        way_back: None,
+        way_back: field::<Option<String>>(&mut row, 3)?.map(Position),
     }))
 }

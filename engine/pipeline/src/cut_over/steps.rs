@@ -313,8 +313,14 @@ impl Work {
         let mut way_back = None;
         if self.options.way_back {
             self.begin(Step::WayBack, "having the target keep its log from here on").await;
-            let begins = way_back::begin(&self.subject.spec, &held.targets).await?;
-            self.done(format!("it begins at {begins}")).await;
+            let (begins, kept) = way_back::begin(&self.subject.spec, &held.targets).await?;
+            let kept = match kept.map(|kept| kept.as_secs() / 3600) {
+                None => "the target keeps its log until the way back has it".to_owned(),
+                Some(hours) => {
+                    format!("the target keeps its log for {hours} hours: take it before they are over")
+                }
+            };
+            self.done(format!("it begins at {begins}; {kept}")).await;
             way_back = Some(begins);
         }
         Ok((end, way_back))

@@ -4,6 +4,7 @@
 //! written its last: what comes after is what applications change, and all of that.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine_core::error::{Error, ErrorKind, Result};
 use engine_core::finding::Finding;
@@ -11,6 +12,7 @@ use engine_core::plan::TargetTable;
 use engine_core::position::Position;
 use engine_core::source::Source;
 
+use crate::cascades;
 use crate::reverse;
 use crate::task::TaskSpec;
 
@@ -25,14 +27,26 @@ pub(super) async fn prepare(spec: &TaskSpec, targets: &[Arc<TargetTable>]) -> Re
     let source = open(spec).await?;
     let selection = reverse::selection(targets);
     let names: Vec<_> = targets.iter().map(|table| table.name.clone()).collect();
-    reverse::require_tables(source.as_ref(), targets).await?;
+    let schemas = reverse::require_tables(source.as_ref(), targets).await?;
     source.log_whole_rows(&names).await?;
-    source.check(&selection, true).await
+    let mut findings = source.check(&selection, true).await?;
+    findings.extend(cascades::check(source.endpoint(), &schemas).into_iter().map(|finding| Finding {
+        fix: Some(
+            "cut over without a way back, or drop the action from the foreign key in the target".to_owned(),
+        ),
+        ..finding
+    }));
+    Ok(findings)
 }
 
-/// Has the target keep its log; answers where it begins.
-pub(super) async fn begin(spec: &TaskSpec, targets: &[Arc<TargetTable>]) -> Result<Position> {
-    open(spec).await?.begin_following(&reverse::selection(targets)).await
+/// Has the target keep its log; answers where it begins, and how long it is kept, where time decides that.
+pub(super) async fn begin(
+    spec: &TaskSpec,
+    targets: &[Arc<TargetTable>],
+) -> Result<(Position, Option<Duration>)> {
+    let source = open(spec).await?;
+    let begins = source.begin_following(&reverse::selection(targets)).await?;
+    Ok((begins, source.log_kept_for().await?))
 }
 
 /// Lets the log go again, as far as that can be had now.

@@ -18,6 +18,8 @@ use crate::compose::Composed;
 #[derive(Debug)]
 pub struct Inverse {
     tables: HashMap<TableName, Composed>,
+    /// The columns that the source has by now, by table and name.
+    now: HashMap<TableName, HashMap<String, ColumnSchema>>,
 }
 
 /// What a conversion of the way there means for the way back.
@@ -31,8 +33,8 @@ enum Undone {
 }
 
 impl Inverse {
-    /// Turns the plan of a task around.
-    pub(super) fn of(tables: Vec<Composed>) -> Result<Self> {
+    /// Turns the plan of a task around, whose source has the tables `now`.
+    pub(super) fn of(tables: Vec<Composed>, now: &[TableSchema]) -> Result<Self> {
         if let Some(table) =
             tables.iter().find(|table| table.stages.iter().any(|stage| stage.calls.transform))
         {
@@ -45,7 +47,13 @@ impl Inverse {
             .help("leave such tables out of the task that is to have a way back"));
         }
         let with_rows = tables.into_iter().filter(|table| table.target.with_rows);
-        Ok(Self { tables: with_rows.map(|table| (table.target.name.clone(), table)).collect() })
+        let columns = |table: &TableSchema| {
+            table.columns.iter().map(|column| (column.name.clone(), column.clone())).collect()
+        };
+        Ok(Self {
+            tables: with_rows.map(|table| (table.target.name.clone(), table)).collect(),
+            now: now.iter().map(|table| (table.name.clone(), columns(table))).collect(),
+        })
     }
 
     /// The tables as they are in the task's target.
@@ -146,6 +154,18 @@ impl Inverse {
             state: Vec::new(),
             findings,
         })
+    }
+
+    /// Gives a planned table's columns the types that they have by now. They are not a part of the plan: that a
+    /// column was made wider, so that it can have what applications write, changes nothing else.
+    pub(crate) fn fit(&self, table: &mut TargetTable) {
+        let Some(now) = self.now.get(&table.name) else { return };
+        for column in &mut table.columns {
+            if let Some(found) = now.get(&column.name) {
+                column.target_type.clone_from(&found.native);
+                column.nullable = found.nullable;
+            }
+        }
     }
 
     /// Gives a planned table the indexes that it has: those that the way there began with.

@@ -83,8 +83,8 @@ fn summary(completed: &Completed) -> String {
     };
     let way_back = match way_back {
         Some(_) => format!(
-            "\n  4. to have {source} follow, so that you can go back: engine reverse, with the options of the task;\n     \
-             the target keeps its log for it until then (to do without: engine drop --way-back)"
+            "\n  4. to have {source} follow, so that you can go back: engine reverse, with the options of the task\n     \
+             (to do without, so that the target need not keep its log for it: engine drop --way-back)"
         ),
         None => String::new(),
     };
