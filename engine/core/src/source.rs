@@ -199,6 +199,11 @@ pub trait Source: Send + Sync {
         self.low_watermark().await
     }
 
+    /// Whether what applications write to a task's target after its cut-over can come back to here.
+    fn takes_way_back(&self) -> bool {
+        false
+    }
+
     /// Whether two positions at which tasks began are of one and the same task, at its first and at a later beginning.
     fn is_begun_anew(&self, _first: &Position, _later: &Position) -> bool {
         false

@@ -3,6 +3,8 @@
 use engine_core::Result;
 use engine_core::finding::{Finding, Severity};
 use engine_core::selection::Selection;
+use std::borrow::Cow;
+
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
@@ -35,8 +37,11 @@ pub(crate) async fn list(conn: &mut Conn, server: &Server, selection: &Selection
             .filter(|line| concerns(line, selection.database.as_deref()))
             .collect();
         if !statements.is_empty() {
-            let message = format!("not copied, with its rights: {}", statements.join("; "));
-            findings.push(note(format!("source account {account}"), message));
+            let told: Vec<_> = statements.iter().map(|line| brief(line)).collect();
+            let message = format!("not copied, with its rights: {}", told.join("; "));
+            let fix = (told != statements)
+                .then(|| format!("SHOW GRANTS FOR {account} on the source has all of them"));
+            findings.push(Finding { fix, ..note(format!("source account {account}"), message) });
         }
     }
     Ok(findings)
@@ -52,6 +57,20 @@ fn concerns(line: &str, database: Option<&str>) -> bool {
             || place.contains(&pattern(database))
     };
     rights != "GRANT USAGE" && database.is_none_or(is_about)
+}
+
+/// Rights that a person would not read one by one.
+const MANY: usize = 10;
+
+/// A grant of very many rights, such as an administrator has, without their names.
+fn brief(line: &str) -> Cow<'_, str> {
+    let parts = line.strip_prefix("GRANT ").and_then(|line| line.split_once(" ON "));
+    match parts.map(|(rights, place)| (rights.split(", ").count(), rights, place)) {
+        Some((count, rights, place)) if count > MANY && !rights.contains('(') => {
+            format!("GRANT {count} rights ON {place}").into()
+        }
+        _ => line.into(),
+    }
 }
 
 /// A grant without the hash of the password that MariaDB prints with it.
@@ -81,6 +100,9 @@ mod tests {
             spaced("GRANT BACKUP_ADMIN,CLONE_ADMIN ON *.* TO `a,b`@`%`"),
             "GRANT BACKUP_ADMIN, CLONE_ADMIN ON *.* TO `a,b`@`%`"
         );
+        assert_eq!(brief(line), line);
+        let many = vec!["A"; 11].join(", ");
+        assert_eq!(brief(&format!("GRANT {many} ON *.* TO `a`@`%`")), "GRANT 11 rights ON *.* TO `a`@`%`");
         assert!(concerns(line, Some("shop")));
         assert!(!concerns("GRANT USAGE ON *.* TO `a`@`%`", None));
         assert!(concerns("GRANT SELECT ON `my\\_shop`.* TO `a`@`%`", Some("my_shop")));

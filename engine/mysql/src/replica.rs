@@ -248,6 +248,10 @@ impl Source for ReplicatedSource {
         self.replica.catalog(selection).await
     }
 
+    fn takes_way_back(&self) -> bool {
+        self.primary.takes_way_back()
+    }
+
     async fn log_kept_for(&self) -> Result<Option<Duration>> {
         self.primary.log_kept_for().await
     }

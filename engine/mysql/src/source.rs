@@ -120,6 +120,10 @@ impl Source for MysqlSource {
         on_control!(self, conn => accounts::list(conn, &self.server, selection))
     }
 
+    fn takes_way_back(&self) -> bool {
+        true
+    }
+
     fn is_begun_anew(&self, first: &Position, later: &Position) -> bool {
         self.covers(later, first).unwrap_or(false)
     }

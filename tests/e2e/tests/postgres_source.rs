@@ -147,6 +147,12 @@ async fn the_hard_cases_of_its_log() -> Result<()> {
     }
     caught_up().succeed().await?;
     scene.require_equal().await?;
+    refused(
+        of_task(&scene, "cutover").arguments(["--json", "--yes", "--way-back"]),
+        1,
+        &["no way back into this source"],
+    )
+    .await?;
     // Once it is cut over, the source keeps nothing for it.
     of_task(&scene, "cutover").arguments(["--json", "--yes"]).succeed().await?;
     let slots = "SELECT count(*)::text FROM pg_replication_slots WHERE database = current_database()";

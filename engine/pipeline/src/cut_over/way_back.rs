@@ -18,6 +18,11 @@ use crate::task::TaskSpec;
 
 /// Has the target's tables log what a way back needs, and looks for what stands in its way.
 pub(super) async fn prepare(spec: &TaskSpec, targets: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
+    if !spec.source.takes_way_back() {
+        return Err(Error::new(ErrorKind::Precondition, "there is no way back into this source yet")
+            .at("source", &spec.source_label)
+            .help("cut over without one"));
+    }
     if let Some(table) = targets.iter().find(|table| table.is_shared()) {
         return Err(Error::new(ErrorKind::Precondition, "a merged table has no way back")
             .at("table", &table.name)
