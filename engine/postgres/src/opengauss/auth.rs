@@ -5,11 +5,11 @@
 //! and a token in one message, and takes the proof as 64 hexadecimal digits.
 
 use engine_core::{Error, ErrorKind, Result};
-use hmac::{Hmac, Mac as _};
 use md5::{Digest as _, Md5};
-use sha1::Sha1;
+use ring::{hmac, pbkdf2};
 use sha2::Sha256;
 use sm3::Sm3;
+use std::num::NonZeroU32;
 
 const MD5: i32 = 5;
 const SHA256: i32 = 10;
@@ -17,7 +17,7 @@ const MD5_SHA256: i32 = 11;
 const SM3: i32 = 13;
 
 /// Iterations of a server that doesn't say how many: `auth_iteration_count` when it was never set.
-const DEFAULT_ITERATIONS: u32 = 10_000;
+const DEFAULT_ITERATIONS: NonZeroU32 = NonZeroU32::new(10_000).expect("more than zero");
 /// Iterations that a server may ask for: what `auth_iteration_count` can be set to. With fewer, whoever
 /// pretended to be the server could guess the password from the proof at leisure.
 const ITERATIONS: std::ops::RangeInclusive<u32> = 2048..=134_217_728;
@@ -28,7 +28,6 @@ const SALT_DIGITS: usize = 2 * KEY;
 const TOKEN: usize = 4;
 
 type Key = [u8; KEY];
-type HmacSha256 = Hmac<Sha256>;
 
 /// The text of the `p` message that answers a request of this code, whose body is what follows it.
 ///
@@ -56,7 +55,7 @@ pub(crate) fn answer(code: i32, body: &[u8], user: &str, password: &[u8]) -> Res
 struct Challenge {
     salt: Key,
     token: [u8; TOKEN],
-    iterations: u32,
+    iterations: NonZeroU32,
     server_signature: Option<Key>,
 }
 
@@ -70,12 +69,14 @@ impl Challenge {
         let (token, rest) = rest.split_at_checked(2 * TOKEN).ok_or_else(malformed)?;
         let (iterations, server_signature) = match *rest {
             [] => (DEFAULT_ITERATIONS, None),
-            [a, b, c, d] => (u32::from_be_bytes([a, b, c, d]), None),
+            [a, b, c, d] => {
+                let asked = u32::from_be_bytes([a, b, c, d]);
+                let iterations = NonZeroU32::new(asked).filter(|asked| ITERATIONS.contains(&asked.get()));
+                let refused = || malformed().because(format!("it asks for {asked} iterations"));
+                (iterations.ok_or_else(refused)?, None)
+            }
             ref digits => (DEFAULT_ITERATIONS, Some(from_digits(digits)?)),
         };
-        if !ITERATIONS.contains(&iterations) {
-            return Err(malformed().because(format!("it asks for {iterations} iterations")));
-        }
         Ok(Self { salt: from_digits(salt)?, token: from_digits(token)?, iterations, server_signature })
     }
 
@@ -97,7 +98,7 @@ impl Challenge {
     /// Refuses a server that sent a signature which whoever stores the password would not have made.
     fn verify(&self, server_key: &Key) -> Result<()> {
         let Some(signature) = &self.server_signature else { return Ok(()) };
-        keyed(server_key).chain_update(self.token).verify_slice(signature).map_err(|_| {
+        hmac::verify(&keyed(server_key), &self.token, signature).map_err(|_| {
             Error::new(ErrorKind::Connection, "the server doesn't prove that it knows the password").help(
                 "check the password; if it is right, something other than the server answers at this address",
             )
@@ -135,9 +136,9 @@ fn md5_sha256(password: &[u8], body: &[u8]) -> Result<String> {
 }
 
 /// How the server stores a count of iterations: digits, the last one first, each added to a letter.
-fn iterations_suffix(iterations: u32) -> [u8; 11] {
+fn iterations_suffix(iterations: NonZeroU32) -> [u8; 11] {
     let mut suffix = *b"ecdfdcefade";
-    let mut rest = iterations;
+    let mut rest = iterations.get();
     for letter in &mut suffix {
         *letter += (rest % 10) as u8;
         rest /= 10;
@@ -145,19 +146,20 @@ fn iterations_suffix(iterations: u32) -> [u8; 11] {
     suffix
 }
 
-fn salted(password: &[u8], salt: &Key, iterations: u32) -> Key {
-    pbkdf2::pbkdf2_hmac_array::<Sha1, KEY>(password, salt, iterations)
+fn salted(password: &[u8], salt: &Key, iterations: NonZeroU32) -> Key {
+    let mut key = [0; KEY];
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA1, iterations, salt, password, &mut key);
+    key
 }
 
 fn mac(key: &Key, message: &[u8]) -> Key {
-    keyed(key).chain_update(message).finalize().into_bytes().into()
+    let mut mac = [0; KEY];
+    mac.iter_mut().zip(hmac::sign(&keyed(key), message).as_ref()).for_each(|(byte, signed)| *byte = *signed);
+    mac
 }
 
-fn keyed(key: &Key) -> HmacSha256 {
-    // A key of a whole block is taken as it is, and a shorter one means the same with zeros behind it.
-    let mut block = [0; 64];
-    block.iter_mut().zip(key).for_each(|(byte, key)| *byte = *key);
-    <HmacSha256 as hmac::digest::KeyInit>::new(&block.into())
+fn keyed(key: &Key) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, key)
 }
 
 fn from_digits<const N: usize>(digits: &[u8]) -> Result<[u8; N]> {
@@ -188,8 +190,12 @@ mod tests {
 
     #[test]
     fn proves_what_the_drivers_prove() {
-        let challenge =
-            Challenge { salt: [0x11; KEY], token: [0x33; TOKEN], iterations: 1, server_signature: None };
+        let challenge = Challenge {
+            salt: [0x11; KEY],
+            token: [0x33; TOKEN],
+            iterations: NonZeroU32::MIN,
+            server_signature: None,
+        };
         assert_eq!(
             challenge.sha256(&[1, 2, 3, 4]).expect("a proof"),
             "6308566b6ff5463d5bbcf7cbd95e2bf416a833994ea26d04d48f3b719d4b58fb"
@@ -230,8 +236,9 @@ mod tests {
             md5_sha256(PASSWORD.as_bytes(), &body).expect("an answer"),
             "md58354bff85219c0771ae6dc405ae65197"
         );
-        assert_eq!(&iterations_suffix(10_000), b"ecdfecefade");
-        assert_eq!(&iterations_suffix(134_217_728), b"mekmeeiibde", "digit by digit");
+        let suffix = |iterations| NonZeroU32::new(iterations).map(iterations_suffix);
+        assert_eq!(suffix(10_000), Some(*b"ecdfecefade"));
+        assert_eq!(suffix(134_217_728), Some(*b"mekmeeiibde"), "digit by digit");
     }
 
     #[test]

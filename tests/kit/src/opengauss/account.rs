@@ -1,9 +1,10 @@
 //! What the double knows of an account, and how it asks for its password.
 
-use hmac::{Hmac, Mac as _};
+use std::num::NonZeroU32;
+
 use md5::{Digest as _, Md5};
 use rand::Rng as _;
-use sha1::Sha1;
+use ring::{hmac, pbkdf2};
 use sha2::Sha256;
 use sm3::Sm3;
 
@@ -137,7 +138,10 @@ impl Account {
     }
 
     fn salted(&self, salt: &Key) -> Key {
-        pbkdf2::pbkdf2_hmac_array::<Sha1, 32>(self.password.as_bytes(), salt, self.iterations)
+        let iterations = NonZeroU32::new(self.iterations).unwrap_or(NonZeroU32::MIN);
+        let mut key = [0; 32];
+        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA1, iterations, salt, self.password.as_bytes(), &mut key);
+        key
     }
 }
 
@@ -166,8 +170,8 @@ impl Request {
 }
 
 fn mac(key: &Key, message: &[u8]) -> Key {
-    let mut block = [0; 64];
-    block.iter_mut().zip(key).for_each(|(byte, key)| *byte = *key);
-    let mac = <Hmac<Sha256> as hmac::digest::KeyInit>::new(&block.into());
-    mac.chain_update(message).finalize().into_bytes().into()
+    let signed = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message);
+    let mut mac = [0; 32];
+    mac.iter_mut().zip(signed.as_ref()).for_each(|(byte, signed)| *byte = *signed);
+    mac
 }
