@@ -8,6 +8,7 @@ mod partitions;
 mod replication;
 mod retention;
 mod slots;
+mod structure;
 pub(super) mod survey;
 mod tables;
 
