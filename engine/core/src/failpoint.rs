@@ -46,6 +46,8 @@ pub enum Failpoint {
     ObjectsCreated,
     /// A view, trigger, routine or event was created; that it was is not on record.
     ObjectCreated,
+    /// The target keeps its log for the way back; that the task is cut over is not on record.
+    WayBackBegun,
     /// A part of a table was compared and is on record.
     PartCompared,
     /// Wrong rows are mended, not committed.
@@ -107,6 +109,7 @@ impl Failpoint {
             Self::IdentitiesSet => "identities-set",
             Self::ObjectsCreated => "objects-created",
             Self::ObjectCreated => "object-created",
+            Self::WayBackBegun => "way-back-begun",
             Self::PartCompared => "part-compared",
             Self::RowsMended => "rows-mended",
             Self::LettersKept => "letters-kept",

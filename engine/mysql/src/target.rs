@@ -45,6 +45,7 @@ mod evolve;
 mod examiner;
 mod existing;
 mod failure;
+mod foreign_key;
 mod index;
 mod inspect;
 mod json;

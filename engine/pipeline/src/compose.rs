@@ -3,8 +3,9 @@
 //! Each plugin plans the schema that the plugins before it left: columns renamed, dropped, added,
 //! with the types decided so far. What comes out is a [`TargetTable`] and one [`Stage`] per plugin.
 
+mod foreign_key;
+
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 
 use engine_core::endpoint::{Endpoint, FULLTEXT_AND_SPATIAL, INDEX_KINDS, SHARED_TABLES};
 use engine_core::error::{Error, ErrorKind, Result};
@@ -17,6 +18,7 @@ use engine_core::plan::{
 };
 use engine_core::schema::{ColumnSchema, IndexKind, TableName, TableSchema};
 
+pub use self::foreign_key::resolve_foreign_keys;
 use crate::ops;
 
 /// Where an output column of a stage comes from.
@@ -330,7 +332,8 @@ impl<'a> Chain<'a> {
                 fix: Some("add a primary key, or a unique key over NOT NULL columns, on the source".into()),
             });
         }
-        let mut foreign_keys = self.foreign_keys();
+        let (mut foreign_keys, mut lost) = self.foreign_keys();
+        self.findings.append(&mut lost);
         if self.on_conflict == ConflictPolicy::Shared {
             self.merged(row_key.is_some(), &mut foreign_keys)?;
         }
@@ -433,68 +436,33 @@ impl<'a> Chain<'a> {
         (indexes, lost)
     }
 
-    fn foreign_keys(&self) -> Vec<TargetForeignKey> {
-        self.source
-            .foreign_keys
-            .iter()
-            .filter_map(|key| {
-                let columns: Option<Vec<usize>> = key
-                    .columns
-                    .iter()
-                    .map(|&ordinal| self.columns.iter().position(|column| column.origin == Some(ordinal)))
-                    .collect();
-                Some(TargetForeignKey {
+    fn foreign_keys(&self) -> (Vec<TargetForeignKey>, Vec<Finding>) {
+        let (mut foreign_keys, mut lost) = (Vec::new(), Vec::new());
+        for key in &self.source.foreign_keys {
+            let columns: Option<Vec<usize>> = key
+                .columns
+                .iter()
+                .map(|&ordinal| self.columns.iter().position(|column| column.origin == Some(ordinal)))
+                .collect();
+            match columns {
+                Some(columns) => foreign_keys.push(TargetForeignKey {
                     name: key.name.clone(),
-                    columns: columns?,
+                    columns,
                     // Source names until every table of the task is known; see `resolve_foreign_keys`.
                     parent: key.parent.clone(),
                     parent_columns: key.parent_columns.clone(),
                     on_delete: key.on_delete,
                     on_update: key.on_update,
-                })
-            })
-            .collect()
-    }
-}
-
-/// Gives foreign keys the target names of their parents, and leaves out, with a warning, those
-/// whose parent is not part of the task.
-pub fn resolve_foreign_keys(tables: &mut [Composed]) {
-    let parents: HashMap<TableName, TargetTable> =
-        tables.iter().map(|table| (table.schema.name.clone(), table.target.clone())).collect();
-    for table in tables {
-        let subject = table.schema.name.to_string();
-        let findings = &mut table.findings;
-        table.target.foreign_keys.retain_mut(|key| {
-            let resolved = parents.get(&key.parent).and_then(|parent| {
-                let columns: Option<Vec<String>> = key
-                    .parent_columns
-                    .iter()
-                    .map(|name| parent.columns.iter().find(|column| column.source_name == *name))
-                    .map(|column| column.map(|column| column.name.clone()))
-                    .collect();
-                Some((parent.name.clone(), columns?))
-            });
-            match resolved {
-                Some((name, columns)) => {
-                    key.parent = name;
-                    key.parent_columns = columns;
-                    true
-                }
-                None => {
-                    findings.push(Finding {
-                        severity: Severity::Warning,
-                        subject: format!("{subject}.{}", key.name),
-                        message: format!(
-                            "the foreign key is left out: its parent {} (or a column of it) is not part of the task",
-                            key.parent
-                        ),
-                        fix: Some("include the parent table".into()),
-                    });
-                    false
-                }
+                }),
+                None => lost.push(Finding {
+                    severity: Severity::Warning,
+                    subject: format!("{}.{}", self.source.name, key.name),
+                    message: "the foreign key is left out: it is on a column that the plan drops".into(),
+                    fix: Some("keep the column".into()),
+                }),
             }
-        });
+        }
+        (foreign_keys, lost)
     }
 }
 

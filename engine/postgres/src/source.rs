@@ -87,6 +87,7 @@ use self::watermark::Visibility;
 use crate::connect::{APPLICATION, Connector, Role, Server};
 use crate::failure::translate;
 use crate::family::Family;
+use crate::opengauss::compatibility::has_dolphin;
 use crate::opengauss::decoding::Style;
 use crate::opengauss::feed::FeedRequest;
 use crate::replication::connection::ReplicationConnection;
@@ -181,21 +182,20 @@ impl PostgresSource {
     /// each as false, but for some names.
     fn stream_name(&self) -> &'static str {
         let is_serial = !self.decoding.is_published() && !self.decoding.is_parallel();
-        if is_serial && self.has_dolphin() { "gsql" } else { APPLICATION }
-    }
-
-    fn has_dolphin(&self) -> bool {
-        self.server
-            .endpoint
-            .attribute("extensions")
-            .is_some_and(|list| list.split(',').any(|name| name == "dolphin"))
+        if is_serial && has_dolphin(&self.server.endpoint) { "gsql" } else { APPLICATION }
     }
 
     /// The tables of a request, if what happens to them can be said in the style.
     async fn sayable(&self, client: &Client, request: &StreamRequest, style: Style) -> Result<Tables> {
-        require::sayable(style, self.has_dolphin(), &request.tables)?;
+        for table in &request.tables {
+            require::sayable(style, has_dolphin(&self.server.endpoint), &table.schema)?;
+        }
         if self.decoding.is_parallel() {
-            require::settings(client, &request.tables).await?;
+            let settings = require::Settings::read(client).await?;
+            settings.require()?;
+            for table in &request.tables {
+                settings.require_zone(&table.schema)?;
+            }
         }
         Tables::new(request, require::Facts::read(client, &request.tables).await?)
     }

@@ -1,5 +1,7 @@
 //! Keys and rows have limits in MySQL: 3072 bytes a key, 65,535 bytes a row.
 
+use std::collections::BTreeMap;
+
 use migration_sdk::{Finding, TableSchema, types::IndexKind};
 
 use crate::types::Type;
@@ -10,6 +12,8 @@ const KEY: u32 = 3072;
 const ROW: u32 = 65_535;
 /// What a row has of a text, blob or document.
 const POINTER: u32 = 12;
+/// Attribute of a column with the name of a foreign key that it is part of.
+const FOREIGN_KEY: &str = "foreign-key";
 
 /// The columns of something that MySQL makes a key of, and what it is called.
 struct Key {
@@ -84,7 +88,18 @@ fn keys(table: &TableSchema) -> Vec<Key> {
             columns: index.parts.iter().filter_map(|part| part.column).collect(),
             name: format!("the key {}", index.name),
         });
-    of_indexes.collect()
+    of_indexes.chain(foreign_keys(table)).collect()
+}
+
+/// The server makes an index for each foreign key, of whole columns.
+fn foreign_keys(table: &TableSchema) -> Vec<Key> {
+    let mut keys: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+    for (ordinal, column) in (0..).zip(&table.columns) {
+        for (_, key) in column.attributes.iter().filter(|(name, _)| name == FOREIGN_KEY) {
+            keys.entry(key).or_default().push(ordinal);
+        }
+    }
+    keys.into_iter().map(|(name, columns)| Key { columns, name: format!("the foreign key {name}") }).collect()
 }
 
 /// Whether a type has no length.

@@ -63,20 +63,10 @@ impl Planner<'_> {
         let dropped = |column: &ColumnSchema| self.exception(column).drop;
         let mut numbering =
             (0..).zip(&self.table.columns).filter(|(_, column)| column.identity && !dropped(column));
-        let Some((first, _)) = numbering.next() else { return Ok(()) };
-        if let Some((second, _)) = numbering.next() {
+        if let Some((second, _)) = numbering.nth(1) {
             return Err(self.unsupported(
                 second,
                 "a table of MySQL has one column that numbers itself, and this would be the second; take its identity or sequence from it in the source, or leave it out with drop = true",
-            ));
-        }
-        let leads = |index: &migration_sdk::types::IndexSchema| {
-            index.parts.first().is_some_and(|part| part.column == Some(first))
-        };
-        if !self.table.indexes.iter().any(leads) {
-            return Err(self.unsupported(
-                first,
-                "the column numbers itself, and MySQL wants an index that begins with such a column; create one in the source, or leave the column out with drop = true",
             ));
         }
         Ok(())

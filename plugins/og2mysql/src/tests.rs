@@ -317,17 +317,37 @@ fn rows_that_are_too_long_give_up_a_length() {
 }
 
 #[test]
-fn columns_that_number_themselves_are_one_and_lead_an_index() {
+fn columns_that_number_themselves_are_one() {
     let number = |name: &str| ColumnSchema {
         name: name.into(),
         identity: true,
         ..native("integer", testing::integer(32))
     };
     let lone = testing::table("public", "t", [number("a")]);
-    assert!(refusal(&json!({}), &lone).contains("an index that begins with"));
     let two = keyed(testing::table("public", "t", [number("a"), number("b")]), IndexKind::Primary, &[0]);
     assert!(refusal(&json!({}), &two).contains("the second"));
-    assert!(plan(&json!({}), &keyed(lone, IndexKind::Plain, &[0])).is_ok());
+    assert!(plan(&json!({}), &lone).is_ok());
+}
+
+#[test]
+fn texts_in_foreign_keys_get_a_length_too() {
+    let refers = |key: &str, column: ColumnSchema| ColumnSchema {
+        attributes: vec![("foreign-key".to_owned(), key.to_owned())],
+        ..column
+    };
+    let table = testing::table(
+        "public",
+        "t",
+        [
+            refers("to_countries", native("text", text(None, false))),
+            refers("to_shops", native("bigint", testing::integer(64))),
+            refers("to_shops", native("text", text(None, false))),
+            native("text", text(None, false)),
+        ],
+    );
+    insta::assert_snapshot!(shown(&json!({}), &table));
+    let document = testing::table("public", "t", [refers("k", native("jsonb", LogicalType::Json))]);
+    assert!(refusal(&json!({}), &document).contains("the foreign key k"));
 }
 
 #[test]

@@ -17,7 +17,7 @@ mod source;
 mod writing;
 
 use anyhow::{Context as _, Result};
-use test_kit::opengauss::{Double, Settings};
+use test_kit::opengauss::{Double, Settings, url};
 
 /// An openGauss server, or what stands in for one.
 struct OpenGauss {
@@ -28,12 +28,9 @@ struct OpenGauss {
 impl OpenGauss {
     /// The server of `OPENGAUSS_URL`, else a double with default settings.
     fn any() -> Result<Self> {
-        match std::env::var("OPENGAUSS_URL") {
-            Ok(url) if !url.is_empty() => Ok(Self { url, _double: None }),
-            _ => {
-                let double = Double::start(test_kit::postgres()?, Settings::default())?;
-                Ok(Self { url: double.url_of("postgres"), _double: Some(double) })
-            }
+        match url::given() {
+            Some(url) => Ok(Self { url, _double: None }),
+            None => Self::double(Settings::default()),
         }
     }
 

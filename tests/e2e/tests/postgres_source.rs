@@ -1,5 +1,6 @@
 //! `PostgreSQL` as the source of a task, with applications that never stop writing.
 
+mod application;
 mod in_progress;
 mod partitioned;
 mod structure;

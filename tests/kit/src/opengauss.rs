@@ -36,6 +36,7 @@ mod refusals;
 mod session;
 mod snapshots;
 pub mod stream;
+pub mod url;
 mod walsender;
 
 use std::fmt::Write as _;

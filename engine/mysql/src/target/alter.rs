@@ -179,7 +179,8 @@ impl Altered<'_> {
         self.alter_columns(&renamed, fills, (&mut specs, &mut finished), steps)?;
         self.add_keys(&renamed, &mut specs)?;
         if self.before.comment != self.after.comment {
-            specs.push(format!("COMMENT = {}", sql::literal(&self.after.comment)));
+            let comment = ddl::comment(&self.after.comment, ddl::LONGEST_TABLE_COMMENT);
+            specs.push(format!("COMMENT = {}", sql::literal(comment)));
         }
         for specs in [specs, finished] {
             if !specs.is_empty() {

@@ -1,5 +1,7 @@
 //! Whether a server and an account can take what a plan asks for.
 
+mod definition;
+
 use engine_core::Result;
 use engine_core::finding::{Finding, Severity};
 use engine_core::plan::TargetTable;
@@ -10,6 +12,7 @@ use std::sync::Arc;
 use super::control::field;
 use super::existing;
 use super::failure::translate;
+use super::foreign_key;
 use super::layout::TableLayout;
 use super::objects;
 use super::privileges::{self, Privilege};
@@ -36,6 +39,8 @@ pub(super) async fn check(
     let mut findings = vec![version(server)];
     findings.extend(types(server, tables));
     findings.extend(names(server, tables));
+    findings.extend(definition::check(tables));
+    findings.extend(foreign_key::check(tables));
     findings.extend(settings(session, tables).await?);
     findings.extend(foreign_tables(session, server, task, tables).await?);
     for table in tables.iter().filter(|table| table.is_shared()) {

@@ -3,7 +3,7 @@
 //! InnoDB keeps a table's rows in the order of its first key, so that key is made with the table, and
 //! so is the one that a numbering column needs. All others are built after the load.
 
-use engine_core::plan::{TargetColumn, TargetIndex, TargetTable};
+use engine_core::plan::{TargetColumn, TargetIndex, TargetIndexPart, TargetTable};
 use engine_core::schema::IndexKind;
 use engine_core::{Error, ErrorKind, Result};
 use std::fmt::Write as _;
@@ -20,6 +20,12 @@ const LONGEST_PREFIX: u32 = 255;
 
 /// Name of the unique key that a row key gets when no key of the source has its columns.
 const ROW_KEY: &str = "row_key";
+/// Name of the index that a numbering column gets when it leads none.
+pub(super) const NUMBER_KEY: &str = "auto_increment";
+/// Characters of a column's comment.
+pub(super) const LONGEST_COLUMN_COMMENT: usize = 1024;
+/// Characters of a table's comment.
+pub(super) const LONGEST_TABLE_COMMENT: usize = 2048;
 
 /// Database and table, in order.
 pub(super) fn table(table: &TargetTable) -> Result<Vec<String>> {
@@ -32,7 +38,10 @@ pub(super) fn table(table: &TargetTable) -> Result<Vec<String>> {
             row_key.iter().map(|&ordinal| column_name(table, ordinal)).collect::<Result<_>>()?;
         elements.push(format!("UNIQUE KEY {} ({})", sql::identifier(ROW_KEY), names.join(", ")));
     }
-    let comment = match table.comment.as_str() {
+    if let Some(column) = lone_number(table) {
+        elements.push(format!("KEY {} ({})", sql::identifier(NUMBER_KEY), sql::identifier(&column.name)));
+    }
+    let comment = match comment(&table.comment, LONGEST_TABLE_COMMENT) {
         "" => String::new(),
         comment => format!(" COMMENT = {}", sql::literal(comment)),
     };
@@ -63,9 +72,15 @@ pub(super) fn column(column: &TargetColumn) -> String {
     }
     if !column.comment.is_empty() {
         text.push_str(" COMMENT ");
-        text.push_str(&sql::literal(&column.comment));
+        text.push_str(&sql::literal(comment(&column.comment, LONGEST_COLUMN_COMMENT)));
     }
     text
+}
+
+/// As much of a comment as there is room for.
+pub(super) fn comment(text: &str, longest: usize) -> &str {
+    let end = text.char_indices().nth(longest).map_or(text.len(), |(end, _)| end);
+    text.get(..end).unwrap_or(text)
 }
 
 /// The indexes that a table is created with.
@@ -80,11 +95,7 @@ pub(super) fn with_table(table: &TargetTable) -> Vec<&TargetIndex> {
             && index.parts.len() == row_key.len()
             && index.parts.iter().all(|part| part.prefix.is_none() && row_key.contains(&part.column))
     };
-    let numbers = |index: &&TargetIndex| {
-        let first = index.parts.first().and_then(|part| table.columns.get(part.column));
-        first.is_some_and(|column| column.identity)
-            && !matches!(index.kind, IndexKind::Fulltext | IndexKind::Spatial)
-    };
+    let numbers = |index: &&TargetIndex| is_led_by_number(table, index);
     let primary = table.indexes.iter().find(|index| index.kind == IndexKind::Primary);
     let mut chosen: Vec<&TargetIndex> = primary.into_iter().collect();
     if !chosen.iter().any(|index| is_whole(table, index)) {
@@ -95,6 +106,24 @@ pub(super) fn with_table(table: &TargetTable) -> Vec<&TargetIndex> {
         chosen.extend(table.indexes.iter().find(numbers));
     }
     chosen
+}
+
+/// Whether a numbering column is the first of an index.
+fn is_led_by_number(table: &TargetTable, index: &TargetIndex) -> bool {
+    let first = index.parts.first().and_then(|part| table.columns.get(part.column));
+    first.is_some_and(|column| column.identity)
+        && !matches!(index.kind, IndexKind::Fulltext | IndexKind::Spatial)
+}
+
+/// The numbering column, when it leads no index of the table.
+pub(super) fn lone_number(table: &TargetTable) -> Option<&TargetColumn> {
+    let leads = |index: &TargetIndex| is_led_by_number(table, index);
+    let leads_row_key = || {
+        let first = lone_row_key(table).and_then(|row_key| table.columns.get(*row_key.first()?));
+        first.is_some_and(|column| column.identity)
+    };
+    let number = table.columns.iter().find(|column| column.identity)?;
+    (!table.indexes.iter().any(leads) && !leads_row_key()).then_some(number)
 }
 
 /// Whether an index has exactly the columns of the row key.
@@ -148,13 +177,43 @@ fn needed_prefix(table: &TargetTable, index: &TargetIndex, ordinal: usize) -> Op
     let share = LONGEST_KEY / u32::try_from(index.parts.len()).ok()?.max(1);
     let target_type = &table.columns.get(ordinal)?.target_type;
     let characters = (share / LONGEST_CHARACTER).min(LONGEST_PREFIX);
+    let whole = || -> u32 { index.parts.iter().map(|part| key_bytes(table, part)).sum() };
     match Declared::parse(target_type).column_type {
         ColumnType::Text => Some(characters),
-        ColumnType::Varchar { length } if length > LONGEST_KEY / LONGEST_CHARACTER => Some(characters),
+        ColumnType::Char { length } | ColumnType::Varchar { length }
+            if length > characters && whole() > LONGEST_KEY =>
+        {
+            Some(characters)
+        }
         ColumnType::Blob if !target_type.to_ascii_lowercase().starts_with("varbinary") => {
             Some(share.min(LONGEST_PREFIX))
         }
         _ => None,
+    }
+}
+
+/// Bytes that a part takes of its index, unless it gets a prefix whatever the others take.
+fn key_bytes(table: &TargetTable, part: &TargetIndexPart) -> u32 {
+    /// Of the longest number or time.
+    const LONGEST_PLAIN: u32 = 32;
+    let Some(column) = table.columns.get(part.column) else { return 0 };
+    let length = match Declared::parse(&column.target_type).column_type {
+        ColumnType::Char { length } | ColumnType::Varchar { length } => length,
+        ColumnType::Binary { length } => return length,
+        _ => return LONGEST_PLAIN,
+    };
+    part.prefix.unwrap_or(length).saturating_mul(bytes_of_character(&column.target_type))
+}
+
+/// Bytes that a character of a text type may have.
+fn bytes_of_character(target_type: &str) -> u32 {
+    let lower = target_type.to_ascii_lowercase();
+    let set = lower.split_once("character set ").and_then(|(_, rest)| rest.split_whitespace().next());
+    match set {
+        Some("utf8" | "utf8mb3" | "ujis" | "eucjpms") => 3,
+        Some("ucs2" | "gbk" | "gb2312" | "big5" | "sjis" | "cp932" | "euckr") => 2,
+        None | Some("utf8mb4" | "utf16" | "utf16le" | "utf32" | "gb18030") => LONGEST_CHARACTER,
+        Some(_) => 1,
     }
 }
 
@@ -170,7 +229,7 @@ pub(super) fn column_name(table: &TargetTable, ordinal: usize) -> Result<String>
 pub(super) mod tests {
     use super::*;
     use engine_core::logical::LogicalType;
-    use engine_core::plan::{ConflictPolicy, RowErrorPolicy, TargetForeignKey, TargetIndexPart};
+    use engine_core::plan::{ConflictPolicy, RowErrorPolicy, TargetForeignKey};
     use engine_core::schema::{ReferentialAction, TableName};
 
     pub(crate) fn named(name: &str, target_type: &str, logical: LogicalType) -> TargetColumn {
@@ -263,7 +322,14 @@ pub(super) mod tests {
     #[test]
     fn an_ordinary_index_takes_of_a_text_what_it_has_room_for() {
         let text = LogicalType::Text { max_chars: None, fixed: false, charset: None, collation: None };
-        let columns = ["longtext", "varchar(768)", "varchar(769)", "longblob", "varbinary(3000)"];
+        let columns = [
+            "longtext",
+            "varchar(768)",
+            "varchar(769)",
+            "longblob",
+            "varbinary(3000)",
+            "varchar(1000) CHARACTER SET latin1",
+        ];
         let mut odd = orders();
         odd.columns = columns.iter().map(|target_type| named("c", target_type, text.clone())).collect();
         let of = |parts: &[(usize, Option<u32>, bool)], kind| {
@@ -278,8 +344,14 @@ pub(super) mod tests {
                 "KEY `i` (`c`)",
                 "KEY `i` (`c`(255))",
                 "KEY `i` (`c`(255))",
+                "KEY `i` (`c`)",
                 "KEY `i` (`c`)"
             ]
+        );
+        // Each by itself has room for the whole.
+        assert_eq!(
+            of(&[(1, None, false), (1, None, true)], IndexKind::Plain),
+            "KEY `i` (`c`(255), `c`(255) DESC)"
         );
         assert_eq!(of(&[(0, Some(9), true)], IndexKind::Plain), "KEY `i` (`c`(9) DESC)");
         assert_eq!(of(&[(0, None, false)], IndexKind::Unique), "UNIQUE KEY `i` (`c`)");

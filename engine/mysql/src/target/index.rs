@@ -1,7 +1,7 @@
 //! Keys, indexes and foreign keys, built after the load.
 
 use engine_core::plan::{TargetForeignKey, TargetTable};
-use engine_core::schema::{IndexKind, ReferentialAction, TableName};
+use engine_core::schema::{IndexKind, TableName};
 use engine_core::target::{BuildJob, BuildStep};
 use engine_core::{Error, ErrorKind, Result};
 use mysql_async::Error as DriverFailure;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::ddl;
 use super::failure::translate;
+use super::foreign_key;
 use super::session::Session;
 use crate::server::{Flavor, Server};
 use crate::sql;
@@ -44,7 +45,7 @@ pub(super) fn jobs(step: BuildStep, tables: &[Arc<TargetTable>]) -> Result<Vec<B
                     jobs.push(BuildJob {
                         table: table.name.clone(),
                         label: format!("foreign key {name} of {}", table.name),
-                        statements: foreign_key(table, key, &name)?,
+                        statements: foreign_key::statements(table, key, &name)?,
                     });
                 }
             }
@@ -66,44 +67,6 @@ fn unique_name(names: &mut HashSet<(String, String)>, table: &TargetTable, key: 
     candidates
         .find(|name| names.insert((table.name.namespace.to_lowercase(), name.to_lowercase())))
         .unwrap_or_default()
-}
-
-/// First a query for a row without a parent, of which there must be none, then the key.
-fn foreign_key(table: &TargetTable, key: &TargetForeignKey, name: &str) -> Result<Vec<String>> {
-    let columns: Vec<String> =
-        key.columns.iter().map(|&ordinal| ddl::column_name(table, ordinal)).collect::<Result<_>>()?;
-    let parents: Vec<String> = key.parent_columns.iter().map(|name| sql::identifier(name)).collect();
-    let parent = sql::table(&key.parent);
-    let joined: Vec<String> =
-        columns.iter().zip(&parents).map(|(column, parent)| format!("p.{parent} = c.{column}")).collect();
-    let present: Vec<String> = columns.iter().map(|column| format!("c.{column} IS NOT NULL")).collect();
-    let orphan = format!(
-        "SELECT 1 FROM {} c LEFT JOIN {parent} p ON {} WHERE {} AND p.{} IS NULL LIMIT 1",
-        sql::table(&table.name),
-        joined.join(" AND "),
-        present.join(" AND "),
-        parents.first().map_or("", String::as_str),
-    );
-    let add = format!(
-        "{}CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {parent} ({}) ON DELETE {} ON UPDATE {}",
-        alter(table),
-        sql::identifier(name),
-        columns.join(", "),
-        parents.join(", "),
-        action(key.on_delete),
-        action(key.on_update),
-    );
-    Ok(vec![orphan, add])
-}
-
-fn action(action: ReferentialAction) -> &'static str {
-    match action {
-        ReferentialAction::NoAction => "NO ACTION",
-        ReferentialAction::Restrict => "RESTRICT",
-        ReferentialAction::Cascade => "CASCADE",
-        ReferentialAction::SetNull => "SET NULL",
-        ReferentialAction::SetDefault => "SET DEFAULT",
-    }
 }
 
 /// Builds what isn't there of a job.

@@ -159,6 +159,8 @@ impl Work {
         refuse_failed(&spec.target.ready_for_use(&held.targets).await?)?;
         if self.options.way_back {
             refuse_failed(&way_back::prepare(spec, &held.targets).await?)?;
+        } else {
+            way_back::clear(spec).await;
         }
         let objects = objects::of_running(spec, &held).await?;
         if !objects.objects.is_empty() {

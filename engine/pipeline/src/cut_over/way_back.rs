@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine_core::error::{Error, ErrorKind, Result};
+use engine_core::failpoint::Failpoint;
 use engine_core::finding::Finding;
 use engine_core::plan::TargetTable;
 use engine_core::position::Position;
@@ -51,15 +52,35 @@ pub(super) async fn begin(
 ) -> Result<(Position, Option<Duration>)> {
     let source = open(spec).await?;
     let begins = source.begin_following(&reverse::selection(targets)).await?;
+    Failpoint::WayBackBegun.reach();
     Ok((begins, source.log_kept_for().await?))
+}
+
+/// Lets go what a cut-over has the target keep that was killed before its end.
+pub(super) async fn clear(spec: &TaskSpec) {
+    match open(spec).await {
+        Ok(source) => let_go(source.as_ref()).await,
+        // Then none can have begun.
+        Err(error) => tracing::debug!("there is no way back from the target: {error}"),
+    }
 }
 
 /// Lets the log go again, as far as that can be had now.
 pub(super) async fn give_up(spec: &TaskSpec) {
-    let outcome = async { open(spec).await?.let_go().await }.await;
-    if let Err(error) = outcome {
-        tracing::warn!("the target may keep its log for a way back that is not taken: {error}");
+    match open(spec).await {
+        Ok(source) => let_go(source.as_ref()).await,
+        Err(error) => warn(&error),
     }
+}
+
+async fn let_go(source: &dyn Source) {
+    if let Err(error) = source.let_go().await {
+        warn(&error);
+    }
+}
+
+fn warn(error: &Error) {
+    tracing::warn!("the target may keep its log for a way back that is not taken: {error}");
 }
 
 async fn open(spec: &TaskSpec) -> Result<Arc<dyn Source>> {

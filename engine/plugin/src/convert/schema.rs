@@ -19,7 +19,7 @@ pub(crate) fn table(table: &TableSchema) -> types::TableSchema {
     types::TableSchema {
         namespace: table.name.namespace.clone(),
         name: table.name.name.clone(),
-        columns: table.columns.iter().map(column).collect(),
+        columns: table.columns.iter().enumerate().map(|(ordinal, of)| column(table, ordinal, of)).collect(),
         indexes: table.indexes.iter().map(index).collect(),
         row_estimate: table.row_estimate,
         attributes: comment(&table.comment)
@@ -29,7 +29,9 @@ pub(crate) fn table(table: &TableSchema) -> types::TableSchema {
     }
 }
 
-fn column(column: &ColumnSchema) -> types::ColumnSchema {
+fn column(table: &TableSchema, ordinal: usize, column: &ColumnSchema) -> types::ColumnSchema {
+    let foreign_keys = table.foreign_keys.iter().filter(|key| key.columns.contains(&ordinal));
+    let foreign_keys = foreign_keys.map(|key| ("foreign-key".to_owned(), key.name.clone()));
     types::ColumnSchema {
         name: column.name.clone(),
         logical: logical(&column.logical),
@@ -41,7 +43,11 @@ fn column(column: &ColumnSchema) -> types::ColumnSchema {
         identity: column.identity,
         invisible: column.invisible,
         target_type: column.target_type.clone(),
-        attributes: comment(&column.comment).into_iter().chain(column.attributes.iter().cloned()).collect(),
+        attributes: comment(&column.comment)
+            .into_iter()
+            .chain(column.attributes.iter().cloned())
+            .chain(foreign_keys)
+            .collect(),
     }
 }
 

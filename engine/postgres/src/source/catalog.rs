@@ -17,6 +17,7 @@ use crate::identifier::quote;
 #[cfg(test)]
 pub(super) use column::attributes_for_tests;
 pub(super) use column::{is_type, number, type_number};
+pub(super) use constraint::{carried_foreign_key, carried_index};
 
 /// The statement by which a table logs whole rows of what changes.
 pub(super) fn full_identity(table: &TableName) -> String {

@@ -1,6 +1,7 @@
 //! Whether account, settings and tables of a source allow what a task needs. Settings and privileges are
 //! read; whether the account may replicate is tried.
 
+mod decodable;
 mod facts;
 mod left_behind;
 mod opengauss;
@@ -8,6 +9,7 @@ mod partitions;
 mod replication;
 mod retention;
 mod slots;
+mod structure;
 pub(super) mod survey;
 mod tables;
 
@@ -29,7 +31,7 @@ const NAMED: usize = 10;
 /// Checks the server behind `client`, and tries a replication connection to `url`, which leads to the
 /// same; `online` asks for what following changes needs, with `slot` as the task's.
 pub(super) async fn check(
-    client: &Client,
+    client: &mut Client,
     server: &Server,
     url: &EndpointUrl,
     selection: &Selection,
@@ -55,13 +57,17 @@ pub(super) async fn check(
         findings.extend(slots::room(&facts));
         match family {
             Family::PostgreSql => findings.extend(slots::ours(client, slot).await?),
-            Family::OpenGauss => findings.extend(opengauss::online(client, selection).await?),
+            Family::OpenGauss => {
+                findings.extend(opengauss::online(client, selection).await?);
+                findings.extend(decodable::slot(client, slot, decoding).await?);
+            }
         }
         findings.push(replication::check(url, &facts).await?);
         if decoding.is_published() {
             findings.extend(publication(&facts));
         } else {
             findings.extend(opengauss::decoding(&facts, decoding));
+            findings.extend(decodable::check(client, server, selection, decoding).await?);
         }
         findings.extend(tables::logged(&tables));
         findings.extend(tables::identities(&tables));

@@ -5,7 +5,7 @@ use engine_core::ErrorKind;
 use engine_core::endpoint::EndpointUrl;
 use engine_core::target::Target as _;
 use engine_postgres::PostgresTarget;
-use test_kit::opengauss::{Account, Double, Method, Settings, Stored};
+use test_kit::opengauss::{Account, Double, Method, Settings, Stored, url};
 
 use super::OpenGauss;
 
@@ -86,8 +86,7 @@ async fn a_postgres_server_is_not_taken_for_one() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_not_there_is_told() -> Result<()> {
     let server = OpenGauss::any()?;
-    let (place, _) = server.url.rsplit_once('/').ok_or_else(|| anyhow!("a URL with a database"))?;
-    let error = connect(&format!("{place}/no_such_database")).await.err();
+    let error = connect(&url::with_database(&server.url, "no_such_database")).await.err();
     let error = error.ok_or_else(|| anyhow!("a database that isn't there was opened"))?;
     ensure!(error.to_string().contains("no such database"), "{error}");
     Ok(())

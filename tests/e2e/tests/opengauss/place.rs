@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use engine_core::endpoint::EndpointUrl;
 use tempfile::TempDir;
 use test_kit::Server;
+use test_kit::opengauss::url;
 use test_support::compare::{compare, require_equal, tables_of};
 use test_support::connect;
 use test_support::engine::Run;
@@ -20,8 +21,8 @@ pub(super) struct Place {
     mysql: &'static Server,
     name: String,
     url: String,
-    /// Options of the source's URL.
-    options: String,
+    /// The same, with how it is to be decoded.
+    source: String,
     directory: TempDir,
 }
 
@@ -30,22 +31,15 @@ impl Place {
     pub(super) async fn new(server: OpenGauss, test: &str) -> Result<Self> {
         let name = format!("og_{test}_{}", std::process::id());
         let sql = connect_to(&server.url).await?;
-        sql.batch_execute(&format!("CREATE DATABASE {name}")).await?;
-        let (server_url, _) = server.url.rsplit_once('/').context("a URL with a database")?;
-        let url = format!("{server_url}/{name}");
-        Ok(Self {
-            server,
-            mysql: test_kit::mysql()?,
-            name,
-            url,
-            options: String::new(),
-            directory: tempfile::tempdir()?,
-        })
+        sql.batch_execute(&format!("CREATE DATABASE {name} ENCODING 'UTF8'")).await?;
+        let url = url::with_database(&server.url, &name);
+        let source = url.clone();
+        Ok(Self { server, mysql: test_kit::mysql()?, name, url, source, directory: tempfile::tempdir()? })
     }
 
     /// The same with another `decoding`, and what follows it in the URL.
     pub(super) fn decoded(self, decoding: &str) -> Self {
-        Self { options: format!("?decoding={decoding}"), ..self }
+        Self { source: url::with_options(&self.url, &format!("decoding={decoding}")), ..self }
     }
 
     /// Of the databases, of the schema, and of the task.
@@ -73,9 +67,8 @@ impl Place {
     /// A command of the engine about the task from here to `MySQL`.
     pub(super) fn command(&self, command: &str) -> Run {
         let state = self.directory.path().join("state").display().to_string();
-        let source = format!("{}{}", self.url, self.options);
         Run::plain(self.directory.path())
-            .arguments([command, "--name", &self.name, "--source", &source])
+            .arguments([command, "--name", &self.name, "--source", &self.source])
             .arguments(["--target", &self.mysql.url_of("")])
             .arguments(["--include", &format!("{}.*", self.name), "--state-dir", &state])
             .plugin("og2mysql")

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use e2e::{Run, Scene};
 use engine_core::endpoint::EndpointUrl;
 use test_kit::Server;
-use test_kit::opengauss::{Compatibility, Double, Settings};
+use test_kit::opengauss::{Compatibility, Double, Settings, url};
 use test_support::compare::{Pair, compare, require_equal, tables_of};
 use tokio_postgres::{Client, Row};
 
@@ -47,9 +47,9 @@ impl GaussScene {
     async fn of(source: &'static Server, settings: Settings, test: &str) -> Result<Self> {
         let compatibility = settings.compatibility;
         let source = Scene::new(source, test_kit::postgres()?, test).await?;
-        let (url, double) = match std::env::var("OPENGAUSS_URL") {
-            Ok(url) if !url.is_empty() => (url, None),
-            _ => {
+        let (url, double) = match url::given() {
+            Some(url) => (url, None),
+            None => {
                 let double = Double::start(test_kit::postgres()?, settings)?;
                 (double.url_of("postgres"), Some(double))
             }
@@ -62,8 +62,11 @@ impl GaussScene {
             let name = scene.source.name();
             let sql = engine_postgres::opengauss::connect(&scene.server).await?;
             sql.batch_execute(&format!("DROP DATABASE IF EXISTS {name}")).await?;
-            sql.batch_execute(&format!("CREATE DATABASE {name} DBCOMPATIBILITY '{}'", compatibility.name()))
-                .await?;
+            sql.batch_execute(&format!(
+                "CREATE DATABASE {name} DBCOMPATIBILITY '{}' ENCODING 'UTF8'",
+                compatibility.name()
+            ))
+            .await?;
         }
         Ok(scene)
     }
@@ -80,15 +83,16 @@ impl GaussScene {
         self.source.name()
     }
 
+    /// Whether no `OPENGAUSS_URL` names a server.
+    pub(super) fn is_double(&self) -> bool {
+        self.double.is_some()
+    }
+
     /// The URL, with its password.
     pub(super) fn target_url(&self) -> String {
         match &self.double {
             Some(double) => double.url_of(self.source.name()),
-            None => {
-                let url = std::env::var("OPENGAUSS_URL").unwrap_or_default();
-                let place = url.rsplit_once('/').map_or(url.as_str(), |(place, _)| place);
-                format!("{place}/{}", self.source.name())
-            }
+            None => url::with_database(&url::given().unwrap_or_default(), self.source.name()),
         }
     }
 

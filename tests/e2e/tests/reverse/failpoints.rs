@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use e2e::Scene;
 use engine_core::failpoint::Failpoint;
 
-use super::{caught_up, give_up, moved_over, write};
+use super::{ROWS, TABLES, caught_up, forward, give_up, moved_over, of_task, write};
 use crate::applications::Applications;
 
 const ABORTED: i32 = 6;
@@ -63,4 +63,28 @@ async fn two_deaths_at_each_place_change_nothing() -> Result<()> {
         }
     }
     give_up(&scene).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_over_that_died_and_is_redone_without_a_way_back_leaves_no_slot() -> Result<()> {
+    let scene = Scene::mysql("reverse_given_up").await?;
+    scene.execute(TABLES).await?;
+    scene.execute(ROWS).await?;
+    forward(&scene).succeed().await?;
+    let cutover = || of_task(&scene, "cutover").arguments(["--json", "--yes"]);
+    let slots =
+        format!("SELECT count(*)::text FROM pg_replication_slots WHERE database = '{}'", scene.name());
+    for death in 1..=2 {
+        let outcome = cutover()
+            .argument("--way-back")
+            .environment("ENGINE_FAILPOINT", Failpoint::WayBackBegun.name())
+            .finish()
+            .await?;
+        ensure!(outcome.status.signal() == Some(ABORTED), "death {death} was none: {}", outcome.said());
+        ensure!(scene.value(&slots).await? == "1", "the target keeps nothing after death {death}");
+    }
+    cutover().succeed().await?;
+    ensure!(scene.value(&slots).await? == "0", "the slot is there still");
+    ensure!(scene.value("SELECT count(*)::text FROM pg_publication").await? == "0", "a publication is left");
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Columns, their types, and the sequences behind them.
 
 use engine_core::Result;
+use engine_core::logical::LogicalType;
 use engine_core::schema::{ColumnSchema, TableSchema};
 use tokio_postgres::{Row, Transaction};
 
@@ -158,7 +159,10 @@ fn column(row: &Row, family: Family, types: &TypeCatalog) -> Result<ColumnSchema
     let letter = |place: usize| row.get::<_, Option<&str>>(place).unwrap_or_default();
     let (numbered, generated) = (letter(8), letter(9));
     let automatic = expression.as_deref().is_some_and(|text| text.eq_ignore_ascii_case(AUTO_INCREMENT));
-    let identity = !numbered.is_empty() || automatic || (row.get(12) && is_next_value(expression.as_deref()));
+    // A sequence may number a column of another type; such a one only has a default.
+    let is_integer = matches!(described.logical, LogicalType::Integer { .. });
+    let is_numbered = row.get(12) && is_next_value(expression.as_deref()) && is_integer;
+    let identity = !numbered.is_empty() || automatic || is_numbered;
     let is_generated = !generated.is_empty();
     let mut attributes = described.attributes;
     attributes.push((NUMBER.to_owned(), row.get::<_, i16>(1).to_string()));

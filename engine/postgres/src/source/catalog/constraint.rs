@@ -8,7 +8,28 @@ use super::Tables;
 use crate::failure::translate;
 use crate::family::Family;
 
-/// Reads the indexes that other databases have too: trees over all rows. A key that may be violated for
+/// Which indexes other databases have too: trees over all rows, of values that have an order there.
+pub(in crate::source) fn carried_index(family: Family) -> String {
+    format!(
+        "(a.amname IN ({}) AND i.indisvalid AND i.indpred IS NULL AND (i.indisunique OR NOT EXISTS \
+         (SELECT 1 FROM pg_catalog.pg_attribute v JOIN pg_catalog.pg_type t ON t.oid = v.atttypid \
+          WHERE v.attrelid = i.indrelid AND v.attnum = ANY (i.indkey::int2[]) \
+          AND (t.typname = 'jsonb' OR t.typcategory = 'A'))))",
+        family.tree_indexes()
+    )
+}
+
+/// Which foreign keys every row is known to keep, by values that are equal.
+pub(in crate::source) fn carried_foreign_key(family: Family) -> &'static str {
+    match family {
+        Family::PostgreSql => {
+            "(k.convalidated AND NOT coalesce((pg_catalog.to_jsonb(k) ->> 'conperiod')::boolean, false))"
+        }
+        Family::OpenGauss => "k.convalidated",
+    }
+}
+
+/// Reads the [carried](carried_index) indexes. A key that may be violated for
 /// a while is none to tell rows apart by, and is an ordinary index here.
 pub(super) async fn read_indexes(
     client: &Transaction<'_>,
@@ -23,11 +44,11 @@ pub(super) async fn read_indexes(
          FROM pg_catalog.pg_index i \
          JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid JOIN pg_catalog.pg_am a ON a.oid = x.relam \
          JOIN pg_catalog.pg_class c ON c.oid = i.indrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE {} AND {} AND a.amname IN ({}) AND i.indisvalid AND i.indpred IS NULL \
+         WHERE {} AND {} AND {} \
          ORDER BY i.indrelid, NOT i.indisprimary, x.relname::text COLLATE \"C\"",
         family.tables(),
         family.user_schemas(),
-        family.tree_indexes()
+        carried_index(family)
     );
     let rows = client
         .query(&query, &[])
@@ -56,7 +77,7 @@ pub(super) async fn read_indexes(
     Ok(())
 }
 
-/// Reads the foreign keys.
+/// Reads the [carried](carried_foreign_key) foreign keys.
 pub(super) async fn read_foreign_keys(
     client: &Transaction<'_>,
     family: Family,
@@ -70,9 +91,10 @@ pub(super) async fn read_foreign_keys(
          FROM pg_catalog.pg_constraint k \
          JOIN pg_catalog.pg_class c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          JOIN pg_catalog.pg_class p ON p.oid = k.confrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace \
-         WHERE k.contype = 'f' AND {} AND {} AND {} \
+         WHERE k.contype = 'f' AND {} AND {} AND {} AND {} \
          ORDER BY k.conrelid, k.conname::text COLLATE \"C\"",
         family.own_foreign_key(),
+        carried_foreign_key(family),
         family.tables(),
         family.user_schemas()
     );

@@ -6,7 +6,7 @@ use engine_core::selection::Selection;
 use engine_core::survey::Needs;
 use tokio_postgres::Client;
 
-use super::{finding, left_behind, list, retention};
+use super::{finding, left_behind, list, retention, structure};
 use crate::failure::translate;
 use crate::family::Family;
 use crate::source::watermark;
@@ -33,6 +33,7 @@ pub(in crate::source) async fn survey(
         findings.extend(transactions(client, family).await?);
         findings.extend(idle_slots(client, family).await?);
     }
+    findings.extend(structure::left_behind(client, family, selection).await?);
     if !needs.objects_planned {
         findings.extend(left_behind::check(client, family, selection).await?);
     }

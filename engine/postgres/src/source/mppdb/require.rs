@@ -1,7 +1,7 @@
 //! What has to be so for the tables of a task to be followed by `mppdb_decoding`.
 
 use engine_core::logical::LogicalType;
-use engine_core::schema::{ColumnSchema, TableName};
+use engine_core::schema::{ColumnSchema, TableName, TableSchema};
 use engine_core::source::StreamTable;
 use engine_core::{Error, ErrorKind, Result};
 use std::collections::{HashMap, HashSet};
@@ -99,78 +99,90 @@ pub(in crate::source) async fn tables(client: &Client, wanted: &HashSet<TableNam
     Ok(())
 }
 
-/// Fails where a style can't say what the tables have.
-pub(in crate::source) fn sayable(style: Style, has_dolphin: bool, tables: &[StreamTable]) -> Result<()> {
+/// Fails where a style can't say what a table has.
+pub(in crate::source) fn sayable(style: Style, has_dolphin: bool, table: &TableSchema) -> Result<()> {
     let is_text = matches!(style, Style::Text { .. });
-    for table in tables {
-        let name = &table.schema.name;
-        if is_text && (name.namespace.contains(' ') || name.name.contains(' ')) {
-            return Err(Error::new(ErrorKind::Usage, "the text style can't say the name of a table")
-                .at("table", name)
-                .because("it writes names without quotes, and this one has a space")
-                .help("use decode-style=binary or json"));
-        }
-        let lies = has_dolphin && (is_text || matches!(style, Style::Json { .. }));
-        let boolean = |column: &&ColumnSchema| column.logical == LogicalType::Boolean;
-        if let Some(column) = table.schema.columns.iter().find(boolean).filter(|_| lies) {
-            return Err(Error::new(ErrorKind::Usage, "the style says false for every boolean")
-                .at("table", name)
-                .at("column", &column.name)
-                .because("the database has the extension dolphin, whose booleans are 1 and 0")
-                .help("use decode-style=binary, decoding=mppdb-serial, or decoding=pgoutput"));
-        }
+    let name = &table.name;
+    if is_text && (name.namespace.contains(' ') || name.name.contains(' ')) {
+        return Err(Error::new(ErrorKind::Usage, "the text style can't say the name of a table")
+            .at("table", name)
+            .because("it writes names without quotes, and this one has a space")
+            .help("use decode-style=binary or json"));
+    }
+    let lies = has_dolphin && (is_text || matches!(style, Style::Json { .. }));
+    let boolean = |column: &&ColumnSchema| column.logical == LogicalType::Boolean;
+    if let Some(column) = table.columns.iter().find(boolean).filter(|_| lies) {
+        return Err(Error::new(ErrorKind::Usage, "the style says false for every boolean")
+            .at("table", name)
+            .at("column", &column.name)
+            .because("the database has the extension dolphin, whose booleans are 1 and 0")
+            .help("use decode-style=binary, decoding=mppdb-serial, or decoding=pgoutput"));
     }
     Ok(())
 }
 
-/// Fails where the server's own settings, by which a parallel decoding writes, give values another text than a read
-/// has.
-pub(in crate::source) async fn settings(client: &Client, tables: &[StreamTable]) -> Result<()> {
-    let rows = client
-        .query(
-            "SELECT name::text, reset_val::text FROM pg_catalog.pg_settings \
-             WHERE name IN ('DateStyle', 'IntervalStyle', 'TimeZone', 'bytea_output')",
-            &[],
-        )
-        .await
-        .map_err(|error| translate(error, "the source's settings can't be read"))?;
-    let settings = rows.iter().map(|row| (row.get::<_, &str>(0), row.get::<_, Option<&str>>(1)));
-    let settings: HashMap<&str, &str> =
-        settings.map(|(name, value)| (name, value.unwrap_or_default())).collect();
-    let is = |name: &str, wanted: &str| settings.get(name).is_some_and(|value| value.starts_with(wanted));
-    for (name, wanted) in [("DateStyle", "ISO"), ("IntervalStyle", "postgres"), ("bytea_output", "hex")] {
-        let has_other_words = name == "IntervalStyle" && is(name, "postgres_verbose");
-        if !is(name, wanted) || has_other_words {
-            return Err(Error::new(
-                ErrorKind::Precondition,
-                "a parallel decoding would write values in another form",
+/// The server's own settings, by which a parallel decoding writes values.
+pub(in crate::source) struct Settings(HashMap<String, String>);
+
+impl Settings {
+    /// Asks for them.
+    pub(in crate::source) async fn read(client: &Client) -> Result<Self> {
+        let rows = client
+            .query(
+                "SELECT name::text, reset_val::text FROM pg_catalog.pg_settings \
+                 WHERE name IN ('DateStyle', 'IntervalStyle', 'TimeZone', 'bytea_output')",
+                &[],
             )
-            .at("setting", name)
-            .because("it goes by the server's settings, whatever the session's are")
-            .help(format!(
-                "have {name} be {wanted} in postgresql.conf, or use decoding=mppdb-serial or pgoutput"
-            )));
-        }
+            .await
+            .map_err(|error| translate(error, "the source's settings can't be read"))?;
+        let settings = rows.iter().map(|row| (row.get(0), row.get::<_, Option<String>>(1)));
+        Ok(Self(settings.map(|(name, value)| (name, value.unwrap_or_default())).collect()))
     }
-    let is_utc = ["UTC", "Etc/UTC", "GMT", "Etc/GMT", "UCT", "Zulu"]
-        .iter()
-        .any(|zone| settings.get("TimeZone").is_some_and(|value| value == zone));
-    // A timestamp by itself says how far its zone is off.
-    let has_hidden_zone = |column: &&ColumnSchema| {
-        !matches!(column.logical, LogicalType::Timestamp { .. } | LogicalType::Time { .. })
-            && ["timestamp", "tstzrange", "abstime"].iter().any(|name| column.native.contains(name))
-    };
-    for table in tables.iter().filter(|_| !is_utc) {
-        if let Some(column) = table.schema.columns.iter().find(has_hidden_zone) {
-            return Err(Error::new(
+
+    fn value(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+
+    /// Fails where they give values another text than a read has.
+    pub(in crate::source) fn require(&self) -> Result<()> {
+        for (name, wanted) in [("DateStyle", "ISO"), ("IntervalStyle", "postgres"), ("bytea_output", "hex")] {
+            let value = self.value(name);
+            let has_other_words = name == "IntervalStyle" && value.starts_with("postgres_verbose");
+            if !value.starts_with(wanted) || has_other_words {
+                return Err(Error::new(
+                    ErrorKind::Precondition,
+                    "a parallel decoding would write values in another form",
+                )
+                .at("setting", name)
+                .because("it goes by the server's settings, whatever the session's are")
+                .help(format!(
+                    "have {name} be {wanted} in postgresql.conf, or use decoding=mppdb-serial or pgoutput"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails where they give values of a table another zone than a read has.
+    pub(in crate::source) fn require_zone(&self, table: &TableSchema) -> Result<()> {
+        if ["UTC", "Etc/UTC", "GMT", "Etc/GMT", "UCT", "Zulu"].contains(&self.value("TimeZone")) {
+            return Ok(());
+        }
+        // A timestamp by itself says how far its zone is off.
+        let has_hidden_zone = |column: &&ColumnSchema| {
+            !matches!(column.logical, LogicalType::Timestamp { .. } | LogicalType::Time { .. })
+                && ["timestamp", "tstzrange", "abstime"].iter().any(|name| column.native.contains(name))
+        };
+        match table.columns.iter().find(has_hidden_zone) {
+            None => Ok(()),
+            Some(column) => Err(Error::new(
                 ErrorKind::Precondition,
                 "a parallel decoding would write values in another zone",
             )
-            .at("table", &table.schema.name)
+            .at("table", &table.name)
             .at("column", &column.name)
             .because("it goes by the server's TimeZone, whatever the session's is")
-            .help("have TimeZone be UTC in postgresql.conf, or use decoding=mppdb-serial or pgoutput"));
+            .help("have TimeZone be UTC in postgresql.conf, or use decoding=mppdb-serial or pgoutput")),
         }
     }
-    Ok(())
 }
