@@ -159,15 +159,11 @@ async fn check_once(
     });
 
     let mut connections = Connections::open(&subject).await?;
-    let stand = connections.examiner.begin(&subject.spec.name).await?;
-    connections.examiner.end().await?;
     let push_down = PushDown::plan(&subject, &mut connections, options.method).await?;
+    let nothing = || Changes::new(subject.tables.len());
+    let (examiner, copied) = (connections.examiner.as_mut(), subject.copied.as_ref());
+    let trail = trail::from_stand(&subject, examiner, copied, nothing, stop).await?;
     drop(connections);
-    let source = subject.spec.source.as_ref();
-    let trail = match trail::start(source, &stand, subject.copied.as_ref())? {
-        Some(from) => Some(Trail::begin(&subject, from, Changes::new(subject.tables.len()), stop).await?),
-        None => None,
-    };
     let mut findings = subject.spec.target.inspect(&subject.targets()).await?;
     if before.outdated > 0 {
         findings.push(Finding {

@@ -47,14 +47,14 @@ async fn follow(
     connections: &mut Connections,
     stop: &CancellationToken,
 ) -> Result<Option<Trail>> {
-    let stand = connections.examiner.begin(&subject.spec.name).await?;
-    connections.examiner.end().await?;
-    let Some(from) = trail::start(subject.spec.source.as_ref(), &stand, None)? else { return Ok(None) };
-    let mut changes = Changes::new(subject.tables.len());
-    for (part, keys) in suspects {
-        changes.watch(part.table, keys.iter().copied());
-    }
-    Trail::begin(subject, from, changes, stop).await.map(Some)
+    let watching = || {
+        let mut changes = Changes::new(subject.tables.len());
+        for (part, keys) in suspects {
+            changes.watch(part.table, keys.iter().copied());
+        }
+        changes
+    };
+    trail::from_stand(subject, connections.examiner.as_mut(), None, watching, stop).await
 }
 
 /// Mends the rows, or says what it would do.

@@ -146,13 +146,9 @@ async fn test(
     let shadow = spec.target.open_shadow().await?;
     let subject = Arc::new(Subject::open(spec, &wanted, Some(rows), hashing).await?);
     let Connections { reader, mut examiner } = Connections::open(&subject).await?;
-    let stand = examiner.begin(&subject.spec.name).await?;
-    examiner.end().await?;
-    let from = trail::start(subject.spec.source.as_ref(), &stand, subject.copied.as_ref())?;
-    let trail = match from {
-        Some(from) => Some(Trail::begin(&subject, from, Changes::new(subject.tables.len()), &stop).await?),
-        None => None,
-    };
+    let nothing = || Changes::new(subject.tables.len());
+    let trail =
+        trail::from_stand(&subject, examiner.as_mut(), subject.copied.as_ref(), nothing, &stop).await?;
     let shadow = Arc::new(Mutex::new(shadow));
     let stand = shadow.lock().await.begin(&subject.spec.name).await?;
     let lent = Box::new(Lent(Arc::clone(&shadow)));

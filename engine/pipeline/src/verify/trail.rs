@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use engine_core::batch::Batch;
 use engine_core::change::{ChangeSet, Op, TableChanges};
 use engine_core::error::{Error, ErrorKind, Result};
-use engine_core::examine::{CanonicalRows, Stand, fields};
+use engine_core::examine::{CanonicalRows, Examiner, Stand, fields};
 use engine_core::plan::RowErrorPolicy;
 use engine_core::position::Position;
 use engine_core::source::{Source, StreamRequest, StreamTable};
@@ -325,6 +325,31 @@ fn key_fields(table: &Table, row: &[u8]) -> Box<[u8]> {
     let places = table.key.iter().flatten();
     let fields = places.filter_map(|&place| fields(row).nth(place)).flat_map(|(_, whole)| whole);
     fields.copied().collect()
+}
+
+/// A trail from where the target stands; `None` for a target that follows nothing.
+///
+/// A running engine has the source drop what the target has for good, which can be what was asked for here before the
+/// stream was open. By then the target stands elsewhere.
+pub(super) async fn from_stand(
+    subject: &Arc<Subject>,
+    examiner: &mut dyn Examiner,
+    copied: Option<&Position>,
+    changes: impl Fn() -> Changes,
+    stop: &CancellationToken,
+) -> Result<Option<Trail>> {
+    let mut before = None;
+    loop {
+        let stand = examiner.begin(&subject.spec.name).await?;
+        examiner.end().await?;
+        let Some(from) = start(subject.spec.source.as_ref(), &stand, copied)? else { return Ok(None) };
+        match Trail::begin(subject, from.clone(), changes(), stop).await {
+            Err(error) if error.kind() == ErrorKind::Divergence && before.as_ref() != Some(&from) => {
+                before = Some(from);
+            }
+            begun => return begun.map(Some),
+        }
+    }
 }
 
 /// Where the source is followed from at the least; see [`Trail::begin`].
