@@ -102,7 +102,9 @@ async fn between_file_and_target_nothing_is_forgotten() -> Result<()> {
             ])
             .await?;
         let dies = async || -> Result<()> {
-            let outcome = run(&scene).environment("ENGINE_FAILPOINT", place).finish().await?;
+            // One after the other, so that each time one is left to die at.
+            let alone = run(&scene).arguments(["--parallelism", "1"]);
+            let outcome = alone.environment("ENGINE_FAILPOINT", place).finish().await?;
             ensure!(!outcome.status.success(), "it did not die at {place}");
             Ok(())
         };
