@@ -75,17 +75,6 @@ pub(crate) fn check(settings: &Settings) -> Result<()> {
     }
 }
 
-/// Connects the source of a task as a target, for the way back.
-pub(crate) async fn source_as_target(url: &EndpointUrl) -> Result<Arc<dyn Target>> {
-    match source_kind(url)? {
-        SourceKind::Mysql => Ok(Arc::new(MysqlTarget::connect(url.clone()).await?)),
-        SourceKind::Postgres => {
-            Err(Error::new(ErrorKind::Precondition, "there is no way back into PostgreSQL or openGauss yet")
-                .at("source", url))
-        }
-    }
-}
-
 /// Connects both sides and completes the task.
 pub(crate) async fn connect(settings: Settings) -> Result<TaskSpec> {
     let (source_kind, target_kind) = (source_kind(&settings.source)?, target_kind(&settings.target)?);

@@ -19,6 +19,7 @@ use crate::schema::{TableName, TableSchema};
 use crate::selection::Selection;
 use crate::structure::TableEvolution;
 use crate::survey::Needs;
+use crate::target::Target;
 use crate::transaction::TransactionSet;
 
 /// A bound of a chunk: key values in the connector's own typed encoding, which orders nothing by
@@ -199,9 +200,12 @@ pub trait Source: Send + Sync {
         self.low_watermark().await
     }
 
-    /// Whether what applications write to a task's target after its cut-over can come back to here.
-    fn takes_way_back(&self) -> bool {
-        false
+    /// This database as the target of a way back.
+    async fn as_target(&self) -> Result<Arc<dyn Target>> {
+        let endpoint = self.endpoint();
+        Err(Error::new(ErrorKind::Precondition, "there is no way back into this source yet")
+            .at("source", format_args!("{} {}", endpoint.engine, endpoint.version))
+            .help("cut over without one"))
     }
 
     /// Whether two positions at which tasks began are of one and the same task, at its first and at a later beginning.

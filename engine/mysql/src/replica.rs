@@ -23,6 +23,7 @@ use engine_core::source::{
 };
 use engine_core::structure::TableEvolution;
 use engine_core::survey::Needs;
+use engine_core::target::Target;
 use engine_core::transaction::TransactionSet;
 use engine_core::{Error, ErrorKind, Result};
 use mysql_async::prelude::Queryable as _;
@@ -248,8 +249,8 @@ impl Source for ReplicatedSource {
         self.replica.catalog(selection).await
     }
 
-    fn takes_way_back(&self) -> bool {
-        self.primary.takes_way_back()
+    async fn as_target(&self) -> Result<Arc<dyn Target>> {
+        self.primary.as_target().await
     }
 
     async fn log_kept_for(&self) -> Result<Option<Duration>> {

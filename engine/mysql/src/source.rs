@@ -1,6 +1,7 @@
 //! MySQL and MariaDB as a source.
 
 use async_trait::async_trait;
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine_core::batch::Batch;
@@ -16,6 +17,7 @@ use engine_core::selection::Selection;
 use engine_core::source::{ChangeStream, KeyBound, Reader, Source, StreamRequest};
 use engine_core::structure::TableEvolution;
 use engine_core::survey::Needs;
+use engine_core::target::Target;
 use engine_core::transaction::TransactionSet;
 use engine_core::{Error, ErrorKind, Result};
 use mysql_async::Conn;
@@ -29,6 +31,7 @@ use crate::connect::Connector;
 use crate::reader::ChunkReader;
 use crate::replica::{self, ReplicaState};
 use crate::server::Server;
+use crate::target::MysqlTarget;
 use crate::{accounts, catalog, checks, ddl, digest, freeze, load, objects, survey, watermark};
 
 /// A MySQL or MariaDB server to read from.
@@ -120,8 +123,8 @@ impl Source for MysqlSource {
         on_control!(self, conn => accounts::list(conn, &self.server, selection))
     }
 
-    fn takes_way_back(&self) -> bool {
-        true
+    async fn as_target(&self) -> Result<Arc<dyn Target>> {
+        Ok(Arc::new(MysqlTarget::connect(self.connector.url().clone()).await?))
     }
 
     fn is_begun_anew(&self, first: &Position, later: &Position) -> bool {

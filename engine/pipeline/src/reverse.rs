@@ -17,10 +17,10 @@ use engine_core::schema::{TableName, TableSchema};
 use engine_core::selection::Selection;
 use engine_core::source::{ChunkRange, Source};
 use engine_core::structure::RecordedTable;
-use engine_core::target::{ChunkRecord, Target};
+use engine_core::target::ChunkRecord;
 
 use crate::chain::Chain;
-use crate::plan;
+use crate::plan::{self, TaskPlan};
 use crate::state::{RunContext, Store, TaskDirectory};
 use crate::task::{Mode, TaskSpec};
 
@@ -39,10 +39,7 @@ pub(crate) fn selection<'a>(targets: impl IntoIterator<Item = &'a Arc<TargetTabl
 
 /// Fails unless every table is there under the name that the plan has for it: one that is not would be left out
 /// in silence.
-pub(crate) async fn require_tables(
-    source: &dyn Source,
-    targets: &[Arc<TargetTable>],
-) -> Result<Vec<TableSchema>> {
+async fn require_tables(source: &dyn Source, targets: &[Arc<TargetTable>]) -> Result<Vec<TableSchema>> {
     let schemas = source.catalog(&selection(targets)).await?;
     let there: HashSet<&TableName> = schemas.iter().map(|schema| &schema.name).collect();
     match targets.iter().find(|table| !there.contains(&table.name)) {
@@ -56,9 +53,9 @@ pub(crate) async fn require_tables(
     }
 }
 
-/// Completes the way back of `forward`, which was cut over, into `target`: the database that was its source.
-pub async fn open(forward: &TaskSpec, target: Arc<dyn Target>) -> Result<TaskSpec> {
-    let (task, name) = (&forward.name, task_name(&forward.name));
+/// Completes the way back of `forward`, which was cut over, into the database that was its source.
+pub async fn open(forward: &TaskSpec) -> Result<TaskSpec> {
+    let task = &forward.name;
     let over = forward.target.cut_over(task).await?.ok_or_else(|| {
         Error::new(ErrorKind::Precondition, "the task was not cut over, so there is nothing to go back from")
             .at("task", task)
@@ -83,12 +80,31 @@ pub async fn open(forward: &TaskSpec, target: Arc<dyn Target>) -> Result<TaskSpe
         }
         return Err(error);
     }
+    let spec = inverted(forward).await?;
+    adopt(&spec, &start).await?;
+    Ok(spec)
+}
+
+/// The plan that the way back of `forward` would have. Fails where it could have none.
+pub(crate) async fn plan(forward: &TaskSpec) -> Result<TaskPlan> {
+    let spec = inverted(forward).await?;
+    let (plan, _) = planned(&spec).await?;
+    for table in plan.tables.iter().filter(|table| table.target.with_rows) {
+        let fits = spec.target.row_check(&Arc::new(table.target.clone())).await;
+        fits.map_err(|error| error.help("cut over without a way back, or leave the table out of the task"))?;
+    }
+    Ok(plan)
+}
+
+async fn inverted(forward: &TaskSpec) -> Result<TaskSpec> {
+    let (task, name) = (&forward.name, task_name(&forward.name));
+    let target = forward.source.as_target().await?;
     let chain = Chain::load(forward, &RunContext::of_task(task)).await?;
     let recorded = forward.target.structure(task).await?;
     let schemas = recorded.into_iter().map(|table| table.schema).collect();
     let plan = plan::from_schemas(forward, &chain, schemas).await?;
     let inverse = Inverse::of(plan.tables, &forward.source.catalog(&forward.selection).await?)?;
-    let spec = TaskSpec {
+    Ok(TaskSpec {
         source: forward.target.as_source(&name, &forward.source_label).await?,
         target,
         source_label: forward.target_label.clone(),
@@ -101,9 +117,20 @@ pub async fn open(forward: &TaskSpec, target: Arc<dyn Target>) -> Result<TaskSpe
         structure_by_hand: Vec::new(),
         name,
         ..forward.clone()
+    })
+}
+
+/// The plan of a way back, and the tables as they are where it begins.
+async fn planned(spec: &TaskSpec) -> Result<(TaskPlan, Vec<TableSchema>)> {
+    let chain = Chain::load(spec, &RunContext::of_task(&spec.name)).await?;
+    let targets = spec.inverse.as_ref().map(|inverse| inverse.targets()).unwrap_or_default();
+    let schemas = require_tables(spec.source.as_ref(), &targets).await?;
+    // What was added since has no place to go back to, and is not in every row of the stream.
+    let schemas: Vec<TableSchema> = match &spec.inverse {
+        Some(inverse) => schemas.iter().map(|schema| inverse.restrict(schema)).collect::<Result<_>>()?,
+        None => schemas,
     };
-    adopt(&spec, &start).await?;
-    Ok(spec)
+    Ok((plan::from_schemas(spec, &chain, schemas.clone()).await?, schemas))
 }
 
 /// Registers the task with its target as one that has copied everything. Doing it again after a crash is doing
@@ -125,15 +152,7 @@ async fn adopt(spec: &TaskSpec, start: &Position) -> Result<()> {
         Some(record) if record.built => return Ok(()),
         _ => {}
     }
-    let chain = Chain::load(spec, &RunContext::of_task(&spec.name)).await?;
-    let targets = spec.inverse.as_ref().map(|inverse| inverse.targets()).unwrap_or_default();
-    let schemas = require_tables(spec.source.as_ref(), &targets).await?;
-    // What was added since has no place to go back to, and is not in every row of the stream.
-    let schemas: Vec<TableSchema> = match &spec.inverse {
-        Some(inverse) => schemas.iter().map(|schema| inverse.restrict(schema)).collect::<Result<_>>()?,
-        None => schemas,
-    };
-    let plan = plan::from_schemas(spec, &chain, schemas.clone()).await?;
+    let (plan, schemas) = planned(spec).await?;
     let tables: Vec<Arc<TargetTable>> =
         plan.tables.iter().map(|table| Arc::new(table.target.clone())).collect();
     target.claim(&spec.name, &plan.digest, Some(start)).await?;

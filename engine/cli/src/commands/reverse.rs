@@ -43,10 +43,9 @@ pub(super) async fn reverse(arguments: ReverseArguments, screen: &Screen) -> Res
 /// The way back of a task.
 pub(super) async fn way_back(settings: Settings) -> Result<TaskSpec> {
     connect::check(&settings)?;
-    let source = settings.source.clone();
     let forward = connect::connect(settings).await?;
     known::require(&forward).await?;
-    reverse::open(&forward, connect::source_as_target(&source).await?).await
+    reverse::open(&forward).await
 }
 
 pub(super) async fn let_go(arguments: DropArguments, screen: &Screen) -> Result<()> {

@@ -13,17 +13,11 @@ use engine_core::plan::TargetTable;
 use engine_core::position::Position;
 use engine_core::source::Source;
 
-use crate::cascades;
 use crate::reverse;
 use crate::task::TaskSpec;
 
 /// Has the target's tables log what a way back needs, and looks for what stands in its way.
 pub(super) async fn prepare(spec: &TaskSpec, targets: &[Arc<TargetTable>]) -> Result<Vec<Finding>> {
-    if !spec.source.takes_way_back() {
-        return Err(Error::new(ErrorKind::Precondition, "there is no way back into this source yet")
-            .at("source", &spec.source_label)
-            .help("cut over without one"));
-    }
     if let Some(table) = targets.iter().find(|table| table.is_shared()) {
         return Err(Error::new(ErrorKind::Precondition, "a merged table has no way back")
             .at("table", &table.name)
@@ -33,10 +27,10 @@ pub(super) async fn prepare(spec: &TaskSpec, targets: &[Arc<TargetTable>]) -> Re
     let source = open(spec).await?;
     let selection = reverse::selection(targets);
     let names: Vec<_> = targets.iter().map(|table| table.name.clone()).collect();
-    let schemas = reverse::require_tables(source.as_ref(), targets).await?;
+    let plan = reverse::plan(spec).await?;
     source.log_whole_rows(&names).await?;
     let mut findings = source.check(&selection, true).await?;
-    findings.extend(cascades::check(source.endpoint(), &schemas).into_iter().map(|finding| Finding {
+    findings.extend(plan.unlogged_cascades(source.endpoint()).into_iter().map(|finding| Finding {
         fix: Some(
             "cut over without a way back, or drop the action from the foreign key in the target".to_owned(),
         ),

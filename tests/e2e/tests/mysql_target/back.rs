@@ -229,7 +229,12 @@ async fn what_nobody_could_follow_is_refused_before_the_switch() -> Result<()> {
     refused(cut_over(&scene), 1, &["children", "ON DELETE CASCADE", "cut over without a way back"]).await?;
     // Nothing has happened.
     scene.run().succeed().await?;
-    Ok(())
+
+    // A text is no uuid unless somebody says so.
+    let scene = MysqlScene::new(test_kit::mariadb()?, test_kit::mysql()?, "back_uuid").await?;
+    scene.execute(["CREATE TABLE t (id INT PRIMARY KEY, u UUID)"]).await?;
+    scene.run().succeed().await?;
+    refused(cut_over(&scene), 1, &["column's values", "t", "uuid", "cut over without a way back"]).await
 }
 
 #[tokio::test]
