@@ -103,8 +103,28 @@ impl From<&Error> for Refused {
 }
 
 /// Names of places that errors of requests have.
-const PLACES: [&str; 9] =
-    ["task", "check", "table", "column", "position", "source", "target", "directory", "file"];
+const PLACES: [&str; 20] = [
+    "task",
+    "check",
+    "table",
+    "column",
+    "position",
+    "source",
+    "target",
+    "directory",
+    "file",
+    "type",
+    "key",
+    "value",
+    "setting",
+    "slot",
+    "publication",
+    "partition",
+    "object",
+    "plugin",
+    "statement",
+    "server",
+];
 
 impl Refused {
     /// The error as it was, but for its kind.
