@@ -101,7 +101,7 @@ mod tests {
             "GRANT BACKUP_ADMIN, CLONE_ADMIN ON *.* TO `a,b`@`%`"
         );
         assert_eq!(brief(line), line);
-        let many = vec!["A"; 11].join(", ");
+        let many = ["A"; 11].join(", ");
         assert_eq!(brief(&format!("GRANT {many} ON *.* TO `a`@`%`")), "GRANT 11 rights ON *.* TO `a`@`%`");
         assert!(concerns(line, Some("shop")));
         assert!(!concerns("GRANT USAGE ON *.* TO `a`@`%`", None));
