@@ -11,7 +11,7 @@ async fn what_the_source_is_about_to_purge_is_warned_of() -> Result<()> {
     let server = Builder::new(Product::MySql).start()?;
     let scene = Scene::new(&server, test_kit::postgres()?, "retention").await?;
     scene
-        .execute(["CREATE TABLE t (id INT PRIMARY KEY)", "SET GLOBAL binlog_expire_logs_seconds = 40"])
+        .execute(["CREATE TABLE t (id INT PRIMARY KEY)", "SET GLOBAL binlog_expire_logs_seconds = 80"])
         .await?;
     let mut running = scene.follow().argument("--accept-warnings").start()?;
     running.phase("streaming").await?;
@@ -22,7 +22,7 @@ async fn what_the_source_is_about_to_purge_is_warned_of() -> Result<()> {
         |event: &Value| event["event"] == "finding" && event["subject"] == "source log retention";
     let warning = running.event(is_warning).await?;
     ensure!(
-        warning["severity"] == "warning" && warning["fix"].as_str().is_some_and(|fix| fix.contains("= 160")),
+        warning["severity"] == "warning" && warning["fix"].as_str().is_some_and(|fix| fix.contains("= 320")),
         "{warning}"
     );
     let state = scene.state_directory().display().to_string();
