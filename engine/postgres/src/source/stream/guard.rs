@@ -41,18 +41,25 @@ impl Expected {
     /// Fails for tables that the publication lacks or has lacked, and for those that came into being since
     /// the task began. Answers what is published for the task.
     pub(in crate::source) async fn require(&self, client: &Client) -> Result<Published> {
-        let published = if self.decoding.is_published() {
-            self.require_published(client).await?
-        } else {
-            require::tables(client, &self.tables).await?;
-            Published::default()
-        };
+        let published = self.require_followed(client).await?;
         let names = catalog::names(client, self.family, &self.selection).await?;
         let is_new = |name: &&TableName| !self.tables.contains(name) && !self.skipped.contains(name);
         match names.iter().find(is_new) {
-            Some(new) => Err(unforeseen(new)),
+            Some(new) => {
+                // A partition that was detached since the first look is a table, and is better told as what it was.
+                self.require_followed(client).await?;
+                Err(unforeseen(new))
+            }
             None => Ok(published),
         }
+    }
+
+    async fn require_followed(&self, client: &Client) -> Result<Published> {
+        if self.decoding.is_published() {
+            return self.require_published(client).await;
+        }
+        require::tables(client, &self.tables).await?;
+        Ok(Published::default())
     }
 
     async fn require_published(&self, client: &Client) -> Result<Published> {
