@@ -33,17 +33,8 @@ fn program() -> Result<PathBuf> {
     let installed = tools.join("bin/cargo-deny");
     if !installed.exists() {
         eprintln!("deny: installing cargo-deny into {} (once)", tools.display());
-        run(cargo(&[
-            "install",
-            "--quiet",
-            "--debug",
-            "--locked",
-            "--version",
-            VERSION,
-            "cargo-deny",
-            "--root",
-        ])
-        .arg(&tools))?;
+        let mut install = cargo(&["install", "--quiet", "--debug", "--locked", "cargo-deny"]);
+        run(install.args(["--version", VERSION, "--root"]).arg(&tools))?;
     }
     Ok(installed)
 }

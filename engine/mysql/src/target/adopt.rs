@@ -55,7 +55,7 @@ async fn look_at(session: &mut Session, claim: &Claim, table: &TargetTable) -> R
         session,
         "SELECT task FROM _migration.owned_table WHERE namespace = ? AND name = ? AND task <> ?",
         (&name.namespace, &name.name, &claim.task),
-        name,
+        ("table", name),
     )
     .await?;
     if let Some(other) = others.first() {
@@ -65,7 +65,7 @@ async fn look_at(session: &mut Session, claim: &Claim, table: &TargetTable) -> R
         session,
         "SELECT column_name FROM information_schema.columns WHERE table_schema = ? AND table_name = ?",
         (&name.namespace, &name.name),
-        name,
+        ("table", name),
     )
     .await?;
     if columns.is_empty() {
@@ -81,7 +81,7 @@ async fn look_at(session: &mut Session, claim: &Claim, table: &TargetTable) -> R
          AND is_nullable = 'NO' AND column_default IS NULL AND extra NOT LIKE '%auto_increment%' \
          AND extra NOT LIKE '%GENERATED%'",
         (&name.namespace, &name.name),
-        name,
+        ("table", name),
     )
     .await?;
     let written: HashSet<String> = table.columns.iter().map(|column| column.name.to_lowercase()).collect();
@@ -100,7 +100,7 @@ async fn look_at(session: &mut Session, claim: &Claim, table: &TargetTable) -> R
         "SELECT trigger_name FROM information_schema.triggers \
          WHERE event_object_schema = ? AND event_object_table = ?",
         (&name.namespace, &name.name),
-        name,
+        ("table", name),
     )
     .await?;
     if let Some(trigger) = triggers.first() {
@@ -119,7 +119,7 @@ async fn refuse_events(session: &mut Session, database: &str) -> Result<()> {
         "SELECT event_name FROM information_schema.events \
          WHERE event_schema = ? AND status = 'ENABLED' AND @@GLOBAL.event_scheduler = 'ON'",
         (database,),
-        &database,
+        ("database", &database),
     )
     .await?;
     let Some(event) = events.first() else { return Ok(()) };
@@ -136,11 +136,11 @@ async fn texts(
     session: &mut Session,
     query: &str,
     parameters: impl Into<mysql_async::Params> + Send,
-    place: &impl std::fmt::Display,
+    (what, name): (&'static str, &impl std::fmt::Display),
 ) -> Result<Vec<String>> {
     let rows = session
         .select(query, parameters)
         .await
-        .map_err(|error| translate(error, "the target's tables can't be looked at").at("of", place))?;
+        .map_err(|error| translate(error, "the target's tables can't be looked at").at(what, name))?;
     rows.into_iter().map(|mut row| field(&mut row, 0)).collect()
 }

@@ -21,14 +21,15 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS _migration.cut_over (\
 const WAY_BACK: &str = "ALTER TABLE _migration.cut_over ADD COLUMN way_back LONGTEXT";
 
 /// The columns of the table; none when it is not there.
-async fn columns(session: &mut Session) -> Result<Vec<String>, mysql_async::Error> {
+async fn columns(session: &mut Session) -> Result<Vec<String>> {
     let rows = session
         .query(
             "SELECT column_name FROM information_schema.columns \
              WHERE table_schema = '_migration' AND table_name = 'cut_over'",
         )
-        .await?;
-    Ok(rows.into_iter().filter_map(|mut row| row.take(0)).collect())
+        .await
+        .map_err(|error| translate(error, "the target's record of cut-overs can't be read"))?;
+    rows.into_iter().map(|mut row| field(&mut row, 0)).collect()
 }
 
 pub(super) async fn count_rows(session: &mut Session, table: &TargetTable) -> Result<u64> {
@@ -90,7 +91,7 @@ pub(super) async fn mark(session: &mut Session, claim: &Claim, mark: &CutOver) -
     };
     // Commits by itself.
     session.run(TABLE).await.map_err(failed)?;
-    if !columns(session).await.map_err(failed)?.iter().any(|column| column == "way_back") {
+    if !columns(session).await?.iter().any(|column| column == "way_back") {
         session.run(WAY_BACK).await.map_err(failed)?;
     }
     begin(session).await?;
@@ -120,7 +121,7 @@ pub(super) async fn read(session: &mut Session, task: &str) -> Result<Option<Cut
     if !exists(session).await? {
         return Ok(None);
     }
-    let columns = columns(session).await.map_err(failed)?;
+    let columns = columns(session).await?;
     if columns.is_empty() {
         return Ok(None);
     }

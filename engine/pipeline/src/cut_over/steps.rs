@@ -316,11 +316,12 @@ impl Work {
         if self.options.way_back {
             self.begin(Step::WayBack, "having the target keep its log from here on").await;
             let (begins, kept) = way_back::begin(&self.subject.spec, &held.targets).await?;
-            let kept = match kept.map(|kept| kept.as_secs() / 3600) {
-                None => "the target keeps its log until the way back has it".to_owned(),
-                Some(hours) => {
-                    format!("the target keeps its log for {hours} hours: take it before they are over")
+            let kept = match kept.map(|kept| kept.as_secs()) {
+                None => "the target drops nothing of its log by the clock".to_owned(),
+                Some(seconds) if seconds >= 7200 => {
+                    format!("the target keeps its log for {} hours: take it before", seconds / 3600)
                 }
+                Some(seconds) => format!("the target keeps its log for {seconds} s: take it before"),
             };
             self.done(format!("it begins at {begins}; {kept}")).await;
             way_back = Some(begins);
